@@ -1,0 +1,203 @@
+//! Who talks to whom: the conversation table's key and value, and the records that leave for the detectors.
+//!
+//! A conversation is keyed by its two ends in canonical order, so both directions meet in one entry. Times are in clock
+//! units (sixteenths of a nanosecond).
+
+use crate::plain;
+
+/// The two ends in canonical order: the smaller (address, port) first.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConversationKey {
+    /// Halves of the lower end's address, then of the higher end's.
+    pub lower: [u64; 2],
+    pub higher: [u64; 2],
+    pub lower_port: u16,
+    pub higher_port: u16,
+    /// Upper protocol number.
+    pub protocol: u32,
+}
+
+const _: () = assert!(size_of::<ConversationKey>() == 40);
+// SAFETY: 4 * 8 + 2 * 2 + 4 bytes fill the 40 bytes; integers only.
+unsafe impl crate::plain::Plain for ConversationKey {}
+
+/// Why a [`Record`] was sent.
+pub mod record_kind {
+    /// A conversation entered the table.
+    pub const STARTED: u32 = 1;
+    /// A lasting conversation reports (active timeout).
+    pub const ACTIVE: u32 = 2;
+    /// A conversation ended (FIN both ways, RST, refusal) or was swept for idleness.
+    pub const ENDED: u32 = 3;
+    /// A packet that belongs to no conversation (an outside first contact, a stray segment, ARP): see [`Record::note`].
+    /// `weight` says for how many packets it stands.
+    pub const OBSERVED: u32 = 4;
+}
+
+/// What became of a conversation.
+pub mod outcome {
+    /// Nothing has come back (yet).
+    pub const UNANSWERED: u32 = 0;
+    /// The other end answered: SYN-ACK, or any packet back for other protocols.
+    pub const ESTABLISHED: u32 = 1;
+    /// RST as the first answer, or an ICMP error about it.
+    pub const REFUSED: u32 = 2;
+    /// Its start was not seen (first packet neither SYN nor of a connectionless protocol).
+    pub const MIDSTREAM: u32 = 3;
+}
+
+/// What an [`record_kind::OBSERVED`] packet was; 0 in every other record.
+pub mod note {
+    /// TCP SYN without conversation.
+    pub const SYN: u32 = 1;
+    /// TCP SYN+ACK without conversation (answer to a contact from outside, or backscatter).
+    pub const SYN_ACK: u32 = 2;
+    /// TCP RST without conversation.
+    pub const RESET: u32 = 3;
+    /// Another TCP segment without conversation (ACK, FIN, NULL, XMAS: see `forward_flags`).
+    pub const STRAY: u32 = 4;
+    pub const UDP: u32 = 5;
+    /// ICMP or ICMPv6 echo request.
+    pub const ECHO: u32 = 6;
+    /// ICMP or ICMPv6 error; the embedded packet's ends are not the sender's traffic.
+    pub const ICMP_ERROR: u32 = 7;
+    /// Other ICMP or ICMPv6 (echo replies included).
+    pub const ICMP_OTHER: u32 = 8;
+    /// IPv6 neighbour solicitation; `responder` is the target.
+    pub const SOLICITATION: u32 = 9;
+    /// ARP request; `initiator` holds the sender's MAC (last 6 bytes, `fe80::` before), `responder` the mapped target.
+    pub const ARP_REQUEST: u32 = 10;
+    /// A later fragment.
+    pub const FRAGMENT: u32 = 11;
+    /// Any other IP protocol.
+    pub const OTHER: u32 = 12;
+    /// A packet that was dropped by the limiter or is part of a flood sample.
+    pub const DROPPED: u32 = 13;
+}
+
+/// Bursts within a conversation: a data packet from the initiator after a second of silence begins one.
+///
+/// Segments with at most one byte of payload (keep-alives) are not data.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bursts {
+    /// When the present burst began; 0 before the first.
+    pub began: u64,
+    /// Last data packet of the initiator.
+    pub last_data: u64,
+    /// Sum of gaps between burst starts, in milliseconds, and of their squares.
+    pub gap_sum_ms: u64,
+    pub gap_square_sum: u64,
+    /// Sum of absolute differences between successive gaps, in milliseconds.
+    pub jitter_sum_ms: u64,
+    /// Bursts begun so far.
+    pub count: u32,
+    /// The gap before the present burst, in milliseconds.
+    pub last_gap_ms: u32,
+}
+plain!(
+    Bursts {
+        began: u64,
+        last_data: u64,
+        gap_sum_ms: u64,
+        gap_square_sum: u64,
+        jitter_sum_ms: u64,
+        count: u32,
+        last_gap_ms: u32,
+    } = 48
+);
+
+/// One direction of a conversation.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Direction {
+    pub packets: u64,
+    /// Bytes of whole frames.
+    pub bytes: u64,
+    /// Bytes behind the upper header.
+    pub payload: u64,
+    /// Sum of squares of payload sizes (variance of echo and DNS sizes).
+    pub payload_squares: u64,
+}
+plain!(Direction { packets: u64, bytes: u64, payload: u64, payload_squares: u64 } = 32);
+
+/// Value of the conversation table. "Forward" is from the initiator.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conversation {
+    pub forward: Direction,
+    pub backward: Direction,
+    pub bursts: Bursts,
+    pub first_seen: u64,
+    pub last_seen: u64,
+    /// When the last record was sent.
+    pub reported: u64,
+    /// Cgroup of the local sender (egress only); 0 unknown.
+    pub cgroup: u64,
+    /// TCP flags seen from the initiator, and from the responder, or-ed.
+    pub forward_flags: u32,
+    pub backward_flags: u32,
+    /// An [`outcome`].
+    pub outcome: u32,
+    /// 0: the lower end of the key is the initiator, 1: the higher.
+    pub initiator_is_higher: u32,
+    pub interface: u32,
+    /// Records sent so far.
+    pub records: u32,
+}
+plain!(
+    Conversation {
+        forward: Direction,
+        backward: Direction,
+        bursts: Bursts,
+        first_seen: u64,
+        last_seen: u64,
+        reported: u64,
+        cgroup: u64,
+        forward_flags: u32,
+        backward_flags: u32,
+        outcome: u32,
+        initiator_is_higher: u32,
+        interface: u32,
+        records: u32,
+    } = 168
+);
+
+/// What leaves through the record ring: a conversation's state so far (counters are totals since its start), or one
+/// observed packet. Addresses are in network order, IPv4 mapped.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub initiator: [u8; 16],
+    pub responder: [u8; 16],
+    /// When this record was made.
+    pub at: u64,
+    pub first_seen: u64,
+    pub last_seen: u64,
+    pub forward: Direction,
+    pub backward: Direction,
+    pub bursts: Bursts,
+    pub cgroup: u64,
+    /// A [`record_kind`].
+    pub kind: u32,
+    /// A [`note`].
+    pub note: u32,
+    pub outcome: u32,
+    /// Packets that this observation stands for (at least 1); 1 for conversations.
+    pub weight: u32,
+    pub forward_flags: u32,
+    pub backward_flags: u32,
+    pub interface: u32,
+    /// Upper protocol number.
+    pub protocol: u32,
+    pub initiator_port: u16,
+    /// Port, or ICMP type * 256 + code.
+    pub responder_port: u16,
+    /// Outer VLAN identifier of the last packet; 0 none.
+    pub vlan: u32,
+}
+
+const _: () = assert!(size_of::<Record>() == 32 + 24 + 64 + 48 + 8 + 32 + 8);
+// SAFETY: the sizes of the fields add up to the size of the type (asserted above); integers and byte arrays only.
+unsafe impl crate::plain::Plain for Record {}

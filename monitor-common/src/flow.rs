@@ -1,0 +1,146 @@
+//! Who sends to whom: addresses, protocols, and the identity of a source, a service and a flow.
+//!
+//! Every address is 16 bytes in network order; IPv4 stands at `::ffff:a.b.c.d` (RFC 4291, 2.5.5.2).
+
+use crate::plain;
+
+/// An address of either family, 16 bytes in network order.
+pub type Address = [u8; 16];
+
+/// IP protocol numbers (IANA) that sluice names.
+pub mod protocol {
+    pub const HOP_BY_HOP: u8 = 0;
+    pub const ICMP: u8 = 1;
+    pub const IPIP: u8 = 4;
+    pub const TCP: u8 = 6;
+    pub const UDP: u8 = 17;
+    pub const IPV6: u8 = 41;
+    pub const ROUTING: u8 = 43;
+    pub const FRAGMENT: u8 = 44;
+    pub const GRE: u8 = 47;
+    pub const ESP: u8 = 50;
+    pub const AUTHENTICATION: u8 = 51;
+    pub const ICMPV6: u8 = 58;
+    pub const NO_NEXT: u8 = 59;
+    pub const DESTINATION_OPTIONS: u8 = 60;
+    pub const SCTP: u8 = 132;
+    pub const MOBILITY: u8 = 135;
+}
+
+/// TCP flag bits, as they stand in byte 13 of the header (RFC 9293, 3.1).
+pub mod tcp {
+    pub const FIN: u8 = 0x01;
+    pub const SYN: u8 = 0x02;
+    pub const RST: u8 = 0x04;
+    pub const PSH: u8 = 0x08;
+    pub const ACK: u8 = 0x10;
+    pub const URG: u8 = 0x20;
+    pub const ECE: u8 = 0x40;
+    pub const CWR: u8 = 0x80;
+}
+
+const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+
+/// An IPv4 address as an [`Address`].
+#[inline(always)]
+pub const fn mapped(v4: [u8; 4]) -> Address {
+    let [a, b, c, d] = v4;
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+}
+
+/// The halves of an IPv4 address.
+#[inline(always)]
+pub const fn mapped_halves(v4: [u8; 4]) -> [u64; 2] {
+    [0, 0xffff_0000_0000 | u32::from_be_bytes(v4) as u64]
+}
+
+/// The IPv4 address in `address`, if it is one.
+#[inline(always)]
+pub fn v4_of(address: &Address) -> Option<[u8; 4]> {
+    if address[..12] == MAPPED { Some([address[12], address[13], address[14], address[15]]) } else { None }
+}
+
+/// The two halves of an address as big-endian numbers: what the kernel compares and hashes.
+#[inline(always)]
+pub const fn halves(address: &Address) -> (u64, u64) {
+    let a = address;
+    (
+        u64::from_be_bytes([a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]]),
+        u64::from_be_bytes([a[8], a[9], a[10], a[11], a[12], a[13], a[14], a[15]]),
+    )
+}
+
+/// The address whose halves are `high` and `low`.
+#[inline(always)]
+pub const fn from_halves(high: u64, low: u64) -> Address {
+    let h = high.to_be_bytes();
+    let l = low.to_be_bytes();
+    [h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7], l[0], l[1], l[2], l[3], l[4], l[5], l[6], l[7]]
+}
+
+/// The halves of a source's network: the address with all but its first bits cleared.
+///
+/// `v4_bits` is 0..=32, `v6_bits` is 0..=128; larger values count as the largest.
+#[inline(always)]
+pub const fn aggregate(high: u64, low: u64, is_v4: bool, v4_bits: u32, v6_bits: u32) -> (u64, u64) {
+    if is_v4 {
+        let keep = if v4_bits >= 32 { u64::MAX } else { !((1u64 << (32 - v4_bits)) - 1) };
+        (high, low & keep)
+    } else if v6_bits >= 128 {
+        (high, low)
+    } else if v6_bits > 64 {
+        (high, low & !((1u64 << (128 - v6_bits)) - 1))
+    } else if v6_bits == 64 {
+        (high, 0)
+    } else if v6_bits == 0 {
+        (0, 0)
+    } else {
+        (high & !((1u64 << (64 - v6_bits)) - 1), 0)
+    }
+}
+
+/// The key of the exact table: one source (aggregated) at one service.
+///
+/// The halves are big-endian numbers of the aggregated address.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SourceKey {
+    pub high: [u32; 2],
+    pub low: [u32; 2],
+    pub service: u32,
+}
+plain!(SourceKey { high: [u32; 2], low: [u32; 2], service: u32 } = 20);
+
+impl SourceKey {
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "splits a word into its halves")]
+    pub const fn new(high: u64, low: u64, service: u32) -> Self {
+        Self { high: [(high >> 32) as u32, high as u32], low: [(low >> 32) as u32, low as u32], service }
+    }
+
+    #[inline(always)]
+    pub const fn address_halves(&self) -> (u64, u64) {
+        ((self.high[0] as u64) << 32 | self.high[1] as u64, (self.low[0] as u64) << 32 | self.low[1] as u64)
+    }
+
+    /// The aggregated address.
+    pub const fn address(&self) -> Address {
+        let (high, low) = self.address_halves();
+        from_halves(high, low)
+    }
+}
+
+/// The key of the ban table: one source, whatever it speaks to.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BanKey {
+    pub high: u64,
+    pub low: u64,
+}
+plain!(BanKey { high: u64, low: u64 } = 16);
+
+impl BanKey {
+    pub const fn address(&self) -> Address {
+        from_halves(self.high, self.low)
+    }
+}

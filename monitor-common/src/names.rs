@@ -1,0 +1,84 @@
+//! Names of maps and programs, and capacities. A test holds the object to them.
+
+/// Version of all layouts in this crate; part of the pin directory's name. Raise it with any change of a layout.
+pub const LAYOUT: u32 = 1;
+
+/// Programs.
+pub mod program {
+    /// XDP, multi-buffer: judges.
+    pub const INGRESS: &str = "sluice_ingress";
+    /// tcx: follows and contains what leaves.
+    pub const EGRESS: &str = "sluice_egress";
+    /// XDP: writes the kernel's tick clock into the `CLOCK` map, for calibration.
+    pub const CLOCK: &str = "sluice_clock";
+}
+
+/// Maps, as they are named in the object and pinned.
+pub mod map {
+    pub const ACTIVE: &str = "ACTIVE";
+    pub const SETTINGS: &str = "SETTINGS";
+    pub const PREFIXES: &str = "PREFIXES";
+    pub const DENIALS: &str = "DENIALS";
+    pub const PORTS: &str = "PORTS";
+    pub const SERVICES: &str = "SERVICES";
+    pub const LIMITS: &str = "LIMITS";
+    pub const AGGREGATES: &str = "AGGREGATES";
+    pub const AGGREGATE_STATES: &str = "AGGREGATE_STATES";
+    pub const SOURCES: &str = "SOURCES";
+    pub const SKETCH: &str = "SKETCH";
+    pub const BANS: &str = "BANS";
+    pub const BAN_FILTER: &str = "BAN_FILTER";
+    pub const INTERFACES: &str = "INTERFACES";
+    pub const FLOODS: &str = "FLOODS";
+    pub const BUDGETS: &str = "BUDGETS";
+    pub const TOTALS: &str = "TOTALS";
+    pub const MALFORMED: &str = "MALFORMED";
+    pub const INCIDENTS: &str = "INCIDENTS";
+    pub const EVENTS: &str = "EVENTS";
+    pub const RECORDS: &str = "RECORDS";
+    pub const CONVERSATIONS: &str = "CONVERSATIONS";
+    pub const HEARTBEAT: &str = "HEARTBEAT";
+    pub const CLOCK: &str = "CLOCK";
+}
+
+/// Variables of the object that are set at load (`.rodata`).
+pub mod global {
+    /// u32: 0 the kernel's tick clock, 1 the word in the `CLOCK` map (replay and tests).
+    pub const CLOCK_SOURCE: &str = "CLOCK_SOURCE";
+    /// u32: cells per row of the sketch, a power of two.
+    pub const SKETCH_CELLS: &str = "SKETCH_CELLS";
+    /// u32: nodes of the prefix tree per generation.
+    pub const PREFIX_NODES: &str = "PREFIX_NODES";
+    /// u32: service rules per generation.
+    pub const RULES: &str = "RULES";
+    /// u32: limits per generation.
+    pub const LIMIT_COUNT: &str = "LIMIT_COUNT";
+    /// u32: services (numbers), 0 the default one.
+    pub const SERVICE_COUNT: &str = "SERVICE_COUNT";
+}
+
+/// Default capacities; those that the configuration can change are set at load.
+pub mod capacity {
+    pub const SOURCES: u32 = 131_072;
+    pub const SKETCH_CELLS: u32 = 65_536;
+    pub const PREFIX_NODES: u32 = 98_304;
+    pub const DENIALS: u32 = 32_768;
+    pub const BANS: u32 = 16_384;
+    pub const CONVERSATIONS: u32 = 32_768;
+    pub const RULES: u32 = 1024;
+    pub const LIMITS: u32 = 1024;
+    pub const SERVICES: u32 = 64;
+    /// Guarded interfaces, slot 0 included.
+    pub const INTERFACES: u32 = 16;
+    /// Places of the interface table, a power of two.
+    pub const INTERFACE_INDEXES: u32 = 1024;
+    /// How many places are probed for one interface.
+    pub const INTERFACE_PROBES: u32 = 2;
+    /// Words of 64 bits of the ban filter: one bit per hash value (2^18 bits).
+    pub const BAN_FILTER_WORDS: u32 = 4096;
+    pub const EVENT_RING_BYTES: u32 = 256 * 1024;
+    pub const RECORD_RING_BYTES: u32 = 4 * 1024 * 1024;
+    /// Kinds of malformed frames, see `parse::Malformed`.
+    pub const MALFORMED_KINDS: u32 = 32;
+    pub const INCIDENTS: u32 = 32;
+}

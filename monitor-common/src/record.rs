@@ -1,0 +1,306 @@
+//! What the kernel writes and userspace reads: entries, totals, states and events. Times are in clock units
+//! (sixteenths of a nanosecond of the kernel's tick clock, see [`crate::bucket`]).
+
+use crate::{plain, rule::DIMENSIONS, verdict::REASONS};
+
+/// Packets and bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    pub packets: u64,
+    pub bytes: u64,
+}
+plain!(Count { packets: u64, bytes: u64 } = 16);
+
+/// Switches of [`SourceEntry::flags`].
+pub mod entry {
+    /// Entered while its interface was in flood mode: a stranger until the flood is over.
+    pub const FROM_FLOOD: u32 = 1 << 0;
+    /// Exceeds its limit at present: the start was reported, the end was not.
+    pub const EXCEEDING: u32 = 1 << 1;
+}
+
+/// One source at one service. What passed is `packets - dropped.packets`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceEntry {
+    /// Buckets of the limit in force, one per dimension.
+    pub force: [u64; DIMENSIONS],
+    pub packets: u64,
+    pub bytes: u64,
+    pub last_seen: u64,
+    pub first_seen: u64,
+    /// Buckets of the limit on trial.
+    pub candidate: [u64; DIMENSIONS],
+    pub dropped: Count,
+    pub would_drop: Count,
+    /// New connections (SYN without ACK, first packets of other protocols are not counted).
+    pub connections: u64,
+    /// When the present window of violations began, and how many there were.
+    pub violation_start: u64,
+    pub violations: u32,
+    pub flags: u32,
+    /// Last packet over the limit.
+    pub exceeded_at: u64,
+    pub class: u32,
+    pub interface: u32,
+    /// Would-be drops of the limit on trial.
+    pub candidate_would_drop: u64,
+}
+plain!(
+    SourceEntry {
+        force: [u64; DIMENSIONS],
+        packets: u64,
+        bytes: u64,
+        last_seen: u64,
+        first_seen: u64,
+        candidate: [u64; DIMENSIONS],
+        dropped: Count,
+        would_drop: Count,
+        connections: u64,
+        violation_start: u64,
+        violations: u32,
+        flags: u32,
+        exceeded_at: u64,
+        class: u32,
+        interface: u32,
+        candidate_would_drop: u64,
+    } = 176
+);
+
+/// A banned source. Written by the daemon (operator) or by the kernel (violations).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ban {
+    /// Clock units; 0 when it is over but remembered, `u64::MAX` for ever.
+    pub until: u64,
+    pub since: u64,
+    pub packets: u64,
+    pub bytes: u64,
+    /// Bans of this source so far, for growing durations.
+    pub strikes: u32,
+    /// 0 the operator, 1 the kernel for violations.
+    pub origin: u32,
+    /// The service where the violations happened (kernel's bans).
+    pub service: u32,
+    pub reserved: u32,
+}
+plain!(
+    Ban {
+        until: u64,
+        since: u64,
+        packets: u64,
+        bytes: u64,
+        strikes: u32,
+        origin: u32,
+        service: u32,
+        reserved: u32,
+    } = 48
+);
+
+/// [`Ban::origin`].
+pub mod origin {
+    pub const OPERATOR: u32 = 0;
+    pub const KERNEL: u32 = 1;
+}
+
+/// Totals of one interface and service on one CPU, by reason.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Totals {
+    /// How packets ended.
+    pub ended: [Count; REASONS],
+    /// Packets that an observing limit would have dropped, by the reason it would have given.
+    pub would_drop: [Count; REASONS],
+}
+plain!(Totals { ended: [Count; REASONS], would_drop: [Count; REASONS] } = 768);
+
+/// Buckets of a service's aggregate limit, a cache line each.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AggregateState {
+    pub total: [u64; DIMENSIONS],
+    pub total_line: [u64; 4],
+    pub strangers: [u64; DIMENSIONS],
+    pub strangers_line: [u64; 4],
+}
+plain!(
+    AggregateState {
+        total: [u64; DIMENSIONS],
+        total_line: [u64; 4],
+        strangers: [u64; DIMENSIONS],
+        strangers_line: [u64; 4],
+    } = 128
+);
+
+/// Which guarded interface an index belongs to: open addressing over `ifindex % INTERFACE_INDEXES`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InterfaceIndex {
+    pub ifindex: u32,
+    /// 1..; slot 0 stands for interfaces that are not listed (test runs, replay).
+    pub slot: u32,
+}
+plain!(InterfaceIndex { ifindex: u32, slot: u32 } = 8);
+
+/// Flood mode of one interface.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FloodState {
+    /// When the present flood began; 0: calm.
+    pub since: u64,
+    /// When flood mode ends unless it is prolonged.
+    pub until: u64,
+    /// Floods so far.
+    pub floods: u64,
+    /// A cache line of its own.
+    pub reserved: [u64; 5],
+}
+plain!(FloodState { since: u64, until: u64, floods: u64, reserved: [u64; 5] } = 64);
+
+/// Budgets of one interface on one CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Bucket of new sources.
+    pub new_sources: u64,
+    /// Bucket of heavy sources admitted in flood mode.
+    pub heavy_sources: u64,
+}
+plain!(Budget { new_sources: u64, heavy_sources: u64 } = 16);
+
+/// What the kernel could not do, and other rare things, counted per CPU. The position is the index in the map.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Incident {
+    /// The exact table was full: the source stays with the sketch.
+    SourceTableFull = 0,
+    /// The ban table was full: the source was limited but not banned.
+    BanTableFull = 1,
+    /// The event ring was full.
+    EventLost = 2,
+    /// The record ring was full.
+    RecordLost = 3,
+    /// The conversation table was full.
+    ConversationTableFull = 4,
+    /// An observation was not reported because the budget was spent.
+    ObservationSkipped = 5,
+    /// A bucket changed under every attempt to charge it.
+    Contended = 6,
+    /// A packet was judged by the sketch.
+    JudgedBySketch = 7,
+    /// A source entered the exact table in calm times.
+    SourceEntered = 8,
+    /// A heavy source entered the exact table in flood mode.
+    HeavySourceEntered = 9,
+    /// A heavy source could not enter because the budget was spent.
+    HeavySourceDeferred = 10,
+    /// A frame came in through an interface that is not listed.
+    UnlistedInterface = 11,
+    /// The daemon's heartbeat was stale, and the configured policy made limits observe.
+    StaleHeartbeat = 12,
+    /// A ban was made by the kernel.
+    BanMade = 13,
+    /// A conversation entered the table.
+    ConversationEntered = 14,
+}
+
+impl Incident {
+    pub const ALL: [Self; 15] = [
+        Self::SourceTableFull,
+        Self::BanTableFull,
+        Self::EventLost,
+        Self::RecordLost,
+        Self::ConversationTableFull,
+        Self::ObservationSkipped,
+        Self::Contended,
+        Self::JudgedBySketch,
+        Self::SourceEntered,
+        Self::HeavySourceEntered,
+        Self::HeavySourceDeferred,
+        Self::UnlistedInterface,
+        Self::StaleHeartbeat,
+        Self::BanMade,
+        Self::ConversationEntered,
+    ];
+
+    /// The value of the metric's label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::SourceTableFull => "source_table_full",
+            Self::BanTableFull => "ban_table_full",
+            Self::EventLost => "event_lost",
+            Self::RecordLost => "record_lost",
+            Self::ConversationTableFull => "conversation_table_full",
+            Self::ObservationSkipped => "observation_skipped",
+            Self::Contended => "contended",
+            Self::JudgedBySketch => "judged_by_sketch",
+            Self::SourceEntered => "source_entered",
+            Self::HeavySourceEntered => "heavy_source_entered",
+            Self::HeavySourceDeferred => "heavy_source_deferred",
+            Self::UnlistedInterface => "unlisted_interface",
+            Self::StaleHeartbeat => "stale_heartbeat",
+            Self::BanMade => "ban_made",
+            Self::ConversationEntered => "conversation_entered",
+        }
+    }
+}
+
+/// A notable moment, edge-triggered: one ring-buffer record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// An [`EventKind`].
+    pub kind: u32,
+    pub interface: u32,
+    pub at: u64,
+    /// Aggregated source, if one is concerned.
+    pub high: u64,
+    pub low: u64,
+    pub service: u32,
+    /// A [`crate::verdict::Reason`].
+    pub reason: u32,
+    /// By kind: packets dropped so far, or the end of a ban.
+    pub value: u64,
+}
+plain!(
+    Event {
+        kind: u32,
+        interface: u32,
+        at: u64,
+        high: u64,
+        low: u64,
+        service: u32,
+        reason: u32,
+        value: u64,
+    } = 48
+);
+
+/// What an [`Event`] tells.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// A source starts to exceed its limit.
+    ExceedStarted = 1,
+    /// A source is within its limit again.
+    ExceedEnded = 2,
+    /// A source was banned for violations; `value` is the end.
+    Banned = 3,
+    /// An interface enters flood mode.
+    FloodStarted = 4,
+    /// An interface leaves flood mode; `value` is when it began.
+    FloodEnded = 5,
+}
+
+impl EventKind {
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            1 => Some(Self::ExceedStarted),
+            2 => Some(Self::ExceedEnded),
+            3 => Some(Self::Banned),
+            4 => Some(Self::FloodStarted),
+            5 => Some(Self::FloodEnded),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! What is permitted, as the kernel stores it: settings, prefixes, services, limits and aggregates.
+//!
+//! All of it is kept twice (two generations); [`Active`] says which one judges. Userspace writes the idle generation and
+//! then flips the one word, so no packet is ever judged by a mixture.
+
+use crate::{bucket::Rate, plain};
+
+/// Dimensions of a limit, the index into every `[_; DIMENSIONS]`.
+pub const DIMENSIONS: usize = 4;
+pub const PACKETS: usize = 0;
+pub const BYTES: usize = 1;
+pub const CONNECTIONS: usize = 2;
+pub const FRAGMENTS: usize = 3;
+
+/// Classes of sources, 0 (`outside`) and 1 (`inside`) included.
+pub const CLASSES: usize = 16;
+/// The class of a source that no prefix names.
+pub const OUTSIDE: u32 = 0;
+/// The class of the machines and workloads within the trust boundary.
+pub const INSIDE: u32 = 1;
+
+/// How a limit acts ([`Slot::mode`], [`Aggregate::mode`]).
+pub mod mode {
+    pub const OFF: u32 = 0;
+    /// Judge, count as would-drop, let pass.
+    pub const OBSERVE: u32 = 1;
+    pub const ENFORCE: u32 = 2;
+}
+
+/// Which generation judges: the one word that flips.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Active {
+    /// 0 or 1.
+    pub generation: u32,
+    /// How many flips there were; only for people.
+    pub flips: u32,
+}
+plain!(Active { generation: u32, flips: u32 } = 8);
+
+/// Switches of [`Settings::flags`].
+pub mod setting {
+    /// Drop malformed frames instead of passing them.
+    pub const DROP_MALFORMED: u32 = 1 << 0;
+    /// The daemon is silent for longer than [`super::Settings::heartbeat_timeout`]: only observe.
+    pub const OBSERVE_WHEN_STALE: u32 = 1 << 1;
+    /// Follow conversations and report records.
+    pub const TRACK: u32 = 1 << 2;
+    /// Follow conversations without an inside end as well (replay, mirror ports).
+    pub const TRACK_ALL: u32 = 1 << 3;
+    /// Judge and count, drop nothing whatever the limits say (watch-only).
+    pub const WATCH_ONLY: u32 = 1 << 4;
+    /// At least one ban exists, so bans must be looked up.
+    pub const HAS_BANS: u32 = 1 << 5;
+}
+
+/// What holds for every packet, one per generation. All times are in clock units (sixteenths of a nanosecond).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Random at every load.
+    pub hash_key: [u64; 2],
+    /// Clock units per kernel tick (jiffy).
+    pub tick: u64,
+    /// New sources that may enter the exact table, per interface and CPU, before flood mode begins.
+    pub new_sources: Rate,
+    /// Heavy sources that may enter the exact table in flood mode, per interface and CPU.
+    pub heavy_sources: Rate,
+    /// How long flood mode lasts after the last new source over the budget.
+    pub flood_hold: u64,
+    /// How long before a flood a source must have been seen to count as known.
+    pub known_after: u64,
+    /// Silence of the daemon after which [`setting::OBSERVE_WHEN_STALE`] holds.
+    pub heartbeat_timeout: u64,
+    /// Conversation records: time between two records of a lasting conversation.
+    pub active_timeout: u64,
+    /// Observations of packets outside conversations that may be reported, per CPU.
+    pub observations: Rate,
+    /// Bits of an IPv4 address that make a source, 0..=32.
+    pub v4_bits: u32,
+    /// Bits of an IPv6 address that make a source, 0..=128.
+    pub v6_bits: u32,
+    pub flags: u32,
+    /// Class of sources that no prefix names.
+    pub default_class: u32,
+}
+plain!(
+    Settings {
+        hash_key: [u64; 2],
+        tick: u64,
+        new_sources: Rate,
+        heavy_sources: Rate,
+        flood_hold: u64,
+        known_after: u64,
+        heartbeat_timeout: u64,
+        active_timeout: u64,
+        observations: Rate,
+        v4_bits: u32,
+        v6_bits: u32,
+        flags: u32,
+        default_class: u32,
+    } = 120
+);
+
+/// A node of the prefix tree: sixteen children, one per value of the next four bits of the address.
+///
+/// The first [`ROOT_NODES`] nodes of a family are indexed by the address's first twelve bits; from there on a child is
+/// either a leaf or the number of a further node. One array holds both generations and both families.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrefixNode {
+    pub children: [u32; 16],
+}
+plain!(PrefixNode { children: [u32; 16] } = 64);
+
+/// Root nodes per family.
+pub const ROOT_NODES: u32 = 4096;
+/// Root nodes of both families: where further nodes of a generation begin (relative to the generation's base).
+pub const FIRST_INNER_NODE: u32 = 2 * ROOT_NODES;
+
+/// What a child of a [`PrefixNode`] says.
+///
+/// Bit 31: the rest is the number of a node, relative to the generation's base. Otherwise a leaf: bit 30 exempt, bit 29
+/// denied, bit 28 the class in bits 20..28 is set, bits 0..20 the number of the denial.
+pub mod leaf {
+    pub const NODE: u32 = 1 << 31;
+    pub const EXEMPT: u32 = 1 << 30;
+    pub const DENIED: u32 = 1 << 29;
+    pub const CLASSED: u32 = 1 << 28;
+    pub const CLASS_SHIFT: u32 = 20;
+    pub const CLASS_MASK: u32 = 0xff;
+    pub const DENIAL_MASK: u32 = (1 << 20) - 1;
+
+    /// The class a leaf gives, or `default`.
+    #[inline(always)]
+    pub const fn class(leaf: u32, default: u32) -> u32 {
+        if leaf & CLASSED == 0 { default } else { (leaf >> CLASS_SHIFT) & CLASS_MASK }
+    }
+}
+
+/// A denied prefix's end and its count. Its number is stable over generations.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// Clock units; `u64::MAX` for ever.
+    pub until: u64,
+    pub packets: u64,
+    pub bytes: u64,
+    pub last_seen: u64,
+}
+plain!(Denial { until: u64, packets: u64, bytes: u64, last_seen: u64 } = 32);
+
+/// Ports that one block of the service table covers.
+pub const PORTS_PER_BLOCK: u32 = 256;
+/// Blocks per generation: 256 each for TCP, UDP and SCTP, and one for all protocols by number.
+pub const BLOCKS: u32 = 3 * 256 + 1;
+/// The block that is indexed by protocol number.
+pub const PROTOCOL_BLOCK: u32 = 3 * 256;
+
+/// A block of the service table: the number of the first [`ServiceRule`] to try for each port. 0 is the default service's.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortBlock {
+    /// Two rule numbers a word, the even port in the low half.
+    pub rules: [u32; 128],
+}
+plain!(PortBlock { rules: [u32; 128] } = 512);
+
+/// How many service rules may be tried for one packet (same port, different destination prefixes).
+pub const MAX_RULE_CHAIN: u32 = 8;
+
+/// One way to match a service, and what then applies. Rule 0 is the default service and matches everything.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceRule {
+    /// Destination prefix as halves with the host bits cleared; masks of zero match every destination.
+    pub destination: [u64; 2],
+    pub mask: [u64; 2],
+    /// The service's number: part of the source's key, index of its totals and aggregate. Stable over generations.
+    pub service: u32,
+    /// The rule to try when the destination does not match; 0 ends at the default service.
+    pub next: u32,
+    /// Number of the limit for each class.
+    pub limits: [u32; CLASSES],
+}
+plain!(
+    ServiceRule { destination: [u64; 2], mask: [u64; 2], service: u32, next: u32, limits: [u32; CLASSES] } =
+        104
+);
+
+/// One set of rates of a limit, with its mode.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    pub mode: u32,
+    /// Bit `d` is set when `rates[d]` is in use.
+    pub dimensions: u32,
+    pub rates: [Rate; DIMENSIONS],
+}
+plain!(Slot { mode: u32, dimensions: u32, rates: [Rate; DIMENSIONS] } = 72);
+
+/// The limit of one class of sources at one service. Limit 0 is "no limit".
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// The limit in force.
+    pub force: Slot,
+    /// A limit on trial beside it: never enforces.
+    pub candidate: Slot,
+    /// Debt in the sketch above which a source gets an entry of its own: half the smallest capacity of `force`.
+    pub heavy: u64,
+    /// Violations (packets over the limit) within `ban_within` that earn a ban; 0: no bans.
+    pub ban_after: u32,
+    /// Each ban is this many times as long as the one before.
+    pub ban_growth: u32,
+    /// Clock units.
+    pub ban_within: u64,
+    pub ban_first: u64,
+    pub ban_longest: u64,
+}
+plain!(
+    Limit {
+        force: Slot,
+        candidate: Slot,
+        heavy: u64,
+        ban_after: u32,
+        ban_growth: u32,
+        ban_within: u64,
+        ban_first: u64,
+        ban_longest: u64,
+    } = 184
+);
+
+/// The limit of a service over all its sources.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Aggregate {
+    pub mode: u32,
+    pub dimensions: u32,
+    /// What everybody together may take.
+    pub total: [Rate; DIMENSIONS],
+    /// What sources may take that were not known before: the total less the share reserved for known ones.
+    pub strangers: [Rate; DIMENSIONS],
+}
+plain!(
+    Aggregate { mode: u32, dimensions: u32, total: [Rate; DIMENSIONS], strangers: [Rate; DIMENSIONS] } = 136
+);

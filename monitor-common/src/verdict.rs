@@ -1,0 +1,111 @@
+//! Every way a packet can end. The action and the label of the metric both follow from the one [`Reason`], so a drop
+//! without a reason cannot be written.
+
+macro_rules! reasons {
+    ($($name:ident = $number:literal, $action:ident, $label:literal, $meaning:literal;)+) => {
+        /// Why a packet ended as it did.
+        #[repr(u32)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Reason {
+            $(#[doc = $meaning] $name = $number,)+
+        }
+
+        impl Reason {
+            /// Every reason, in the order of its number.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// What is done with the packet.
+            #[inline(always)]
+            pub const fn action(self) -> Action {
+                match self { $(Self::$name => Action::$action,)+ }
+            }
+
+            /// The value of the `reason` label.
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$name => $label,)+ }
+            }
+
+            /// One sentence for people.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $meaning,)+ }
+            }
+        }
+    };
+}
+
+/// What is done with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    Pass,
+    Drop,
+}
+
+reasons! {
+    Accepted = 0, Pass, "accepted", "within every limit that applies";
+    Exempt = 1, Pass, "exempt", "the source lies in an exempt prefix";
+    Unlimited = 2, Pass, "unlimited", "no limit is in force for this class and service";
+    Arp = 3, Pass, "arp", "ARP, which is not judged";
+    NonIp = 4, Pass, "non_ip", "neither IP nor ARP, which is not judged";
+    MalformedPassed = 5, Pass, "malformed_passed", "malformed, and the configuration passes such frames";
+    MalformedDropped = 6, Drop, "malformed_dropped", "malformed, and the configuration drops such frames";
+    Banned = 7, Drop, "banned", "the source is banned for a time";
+    Denied = 8, Drop, "denied", "the source lies in a denied prefix";
+    PacketRate = 9, Drop, "packet_rate", "the source exceeds its packets per second at this service";
+    ByteRate = 10, Drop, "byte_rate", "the source exceeds its bytes per second at this service";
+    ConnectionRate = 11, Drop, "connection_rate", "the source exceeds its new connections per second at this service";
+    FragmentRate = 12, Drop, "fragment_rate", "the source exceeds its fragments per second at this service";
+    AggregatePacketRate = 13, Drop, "aggregate_packet_rate", "all sources together exceed the service's packets per second";
+    AggregateByteRate = 14, Drop, "aggregate_byte_rate", "all sources together exceed the service's bytes per second";
+    AggregateConnectionRate = 15, Drop, "aggregate_connection_rate", "all sources together exceed the service's new connections per second";
+    AggregateFragmentRate = 16, Drop, "aggregate_fragment_rate", "all sources together exceed the service's fragments per second";
+    SketchRate = 17, Drop, "sketch_rate", "a source without an entry of its own exceeds its limit by the sketch's estimate";
+    Contended = 18, Drop, "contended", "the bucket changed under every attempt to charge it, so the careful verdict stands";
+    NotReady = 19, Pass, "not_ready", "the rules are not written yet";
+    Contained = 20, Drop, "contained", "an inside source or workload exceeds its containment on egress";
+}
+
+/// Room for reasons in the maps; more than there are, so that adding one changes no layout.
+pub const REASONS: usize = 24;
+
+const _: () = assert!(Reason::ALL.len() <= REASONS);
+
+impl Reason {
+    /// The reason with this number.
+    pub fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.get(number as usize).copied()
+    }
+
+    /// The reason for exceeding dimension `dimension` of a source's limit.
+    #[inline(always)]
+    pub const fn of_source(dimension: usize) -> Self {
+        match dimension {
+            0 => Self::PacketRate,
+            1 => Self::ByteRate,
+            2 => Self::ConnectionRate,
+            _ => Self::FragmentRate,
+        }
+    }
+
+    /// The reason for exceeding dimension `dimension` of a service's aggregate limit.
+    #[inline(always)]
+    pub const fn of_aggregate(dimension: usize) -> Self {
+        match dimension {
+            0 => Self::AggregatePacketRate,
+            1 => Self::AggregateByteRate,
+            2 => Self::AggregateConnectionRate,
+            _ => Self::AggregateFragmentRate,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Reason;
+
+    #[test]
+    fn numbers_are_positions() {
+        for (position, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, position);
+        }
+    }
+}
