@@ -1,1 +1,19 @@
+//! sluice's daemon and client. Read along the way of the data:
+//!
+//! [`datapath`] loads, attaches and reads the kernel side -> [`snapshot`] is what it knew at one instant -> [`metrics`],
+//! [`control`] and [`detection`] and [`tuning`] read it -> findings and proposals become [`policy`] -> whose changes go
+//! back into the maps. [`engine`] owns all that can change; [`config`] says what is wanted, [`store`] remembers it,
+//! [`daemon`] wires the parts and [`cli`] is what people type.
 
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod daemon;
+pub mod datapath;
+pub mod detection;
+pub mod engine;
+pub mod metrics;
+pub mod policy;
+pub mod snapshot;
+pub mod store;
+pub mod tuning;

@@ -1,1 +1,5 @@
-fn main() {}
+//! `sluice`: the daemon and its command line.
+
+fn main() {
+    eprintln!("not wired yet");
+}

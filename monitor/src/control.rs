@@ -1,0 +1,1 @@
+//! HTTP and JSON over a Unix socket: protocol, server, client.

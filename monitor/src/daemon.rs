@@ -1,0 +1,1 @@
+//! Wires the parts: signals, service manager, drain with a deadline.

@@ -1,0 +1,1 @@
+//! Records become findings. Pure: the clock is passed in.

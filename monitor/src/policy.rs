@@ -1,0 +1,1 @@
+//! Desired rules, and the difference to what is installed. Pure.

@@ -1,0 +1,340 @@
+//! What the kernel knew at one instant, and what the daemon made of it: plain data, published once a second.
+//!
+//! In: nothing. Out: values that metrics, control, detection and tuning read. It never reads a map, keeps no history and
+//! names no kernel layout; rates are computed by the engine from two consecutive reads.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use monitor_common::verdict::Reason;
+use serde::{Deserialize, Serialize};
+
+/// Everything that is known at [`Snapshot::at`]. Counters only grow while the maps live (also across restarts).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    pub at: Timestamp,
+    /// When this process began to guard.
+    pub started: Timestamp,
+    pub build: Build,
+    pub interfaces: Vec<Interface>,
+    pub services: Vec<Service>,
+    /// Only rows that are not zero.
+    pub totals: Vec<Total>,
+    pub maps: Vec<MapUse>,
+    /// One row per [`monitor_common::record::Incident`], in its order; labels as there.
+    pub incidents: Vec<Tally>,
+    /// One row per kind of malformed frame, in the order of [`monitor_common::parse::Malformed`].
+    pub malformed: Vec<Tally>,
+    /// Events that reached the daemon, by kind.
+    pub events: Vec<Tally>,
+    pub rules: Rules,
+    pub sources: Sources,
+    pub bans: Vec<Ban>,
+    pub limits: Vec<LimitInForce>,
+    pub findings: Findings,
+    pub reload: Reload,
+    /// A change that is taken back unless it is confirmed in time.
+    pub pending: Option<Pending>,
+    /// How long the last read of the maps took.
+    pub read_seconds: f64,
+    /// What is wrong right now, one sentence each; empty when all is well.
+    pub problems: Vec<String>,
+}
+
+/// Who we are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Build {
+    pub version: String,
+    /// Version of the kernel layouts; part of the pin directory's name.
+    pub layout: u32,
+    /// The compiler of the kernel side.
+    pub compiler: String,
+}
+
+/// One interface that the configuration names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    pub name: String,
+    /// The number under which the kernel counts it; 1...
+    pub slot: u32,
+    /// 0 while it is absent.
+    pub ifindex: u32,
+    pub mode: AttachMode,
+    /// Whether egress is followed (tcx).
+    pub egress: bool,
+    pub flood: Flood,
+    /// Why it is not guarded, if it is not.
+    pub problem: Option<String>,
+}
+
+/// How an interface is guarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttachMode {
+    /// XDP in the driver.
+    Native,
+    /// XDP after the socket buffer: works everywhere, costs more.
+    Generic,
+    /// Listed but not there, or not attachable (see [`Interface::problem`]).
+    Absent,
+}
+
+impl AttachMode {
+    pub const ALL: [Self; 3] = [Self::Native, Self::Generic, Self::Absent];
+
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::Absent => "absent",
+        }
+    }
+}
+
+/// Flood mode of one interface: new sources come faster than the budget.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flood {
+    pub active: bool,
+    pub since: Option<Timestamp>,
+    pub floods: u64,
+}
+
+/// A service by its stable number; number 0 is `default`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    pub number: u32,
+    pub name: String,
+}
+
+/// Packets and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+/// How packets of one interface and service ended for one reason, over all CPUs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Total {
+    pub interface: String,
+    pub service: String,
+    #[serde(with = "reason")]
+    pub reason: Reason,
+    pub ended: Count,
+    /// What an observing limit would have dropped for this reason; these packets also stand under how they ended.
+    pub would_drop: Count,
+    /// Packets per second since the snapshot before.
+    pub ended_per_second: f64,
+    pub would_drop_per_second: f64,
+}
+
+/// How full a map is. `entries` is unknown for arrays and rings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapUse {
+    pub name: String,
+    pub entries: Option<u64>,
+    pub capacity: u64,
+}
+
+/// A counter with its label.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    pub label: String,
+    pub count: u64,
+}
+
+/// The rules that judge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rules {
+    /// 0 or 1.
+    pub generation: u32,
+    /// Atomic changes since the maps were made.
+    pub flips: u32,
+}
+
+/// The exact table in short. The engine keeps the whole of it for `sluice sources`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sources {
+    /// Entries (a source at a service is one).
+    pub tracked: u64,
+    /// Entries that are over their limit now.
+    pub exceeding: u64,
+    /// The first [`TOP`] by packets per second, by drops per second, and by bytes per second.
+    pub by_rate: Vec<Source>,
+    pub by_drops: Vec<Source>,
+    pub by_bytes: Vec<Source>,
+}
+
+/// Length of the lists in [`Sources`].
+pub const TOP: usize = 20;
+
+/// One source at one service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    /// The aggregated address: IPv4 /32 and IPv6 /64 unless configured otherwise.
+    pub source: IpNet,
+    pub service: String,
+    pub class: String,
+    pub interface: String,
+    pub total: Count,
+    pub dropped: Count,
+    pub would_drop: Count,
+    pub connections: u64,
+    pub packets_per_second: f64,
+    pub bytes_per_second: f64,
+    pub dropped_per_second: f64,
+    pub would_drop_per_second: f64,
+    pub first_seen: Timestamp,
+    pub last_seen: Timestamp,
+    pub exceeding: bool,
+    /// Systemd unit, container or path of a local sender, once known.
+    pub workload: Option<String>,
+}
+
+/// A banned source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ban {
+    pub source: IpNet,
+    pub since: Timestamp,
+    /// `None`: for ever.
+    pub until: Option<Timestamp>,
+    pub dropped: Count,
+    pub strikes: u32,
+    /// Who made it: `kernel` (violations at `service`) or the name of the caller.
+    pub made_by: String,
+    pub service: Option<String>,
+    pub comment: Option<String>,
+}
+
+/// What a limit does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitMode {
+    #[default]
+    Off,
+    Observe,
+    Enforce,
+}
+
+impl LimitMode {
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Observe => "observe",
+            Self::Enforce => "enforce",
+        }
+    }
+}
+
+/// Whom a limit counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitScope {
+    /// Each source for itself.
+    #[default]
+    Source,
+    /// A limit on trial beside it: judges, never drops.
+    Candidate,
+    /// All sources of the service together.
+    Aggregate,
+}
+
+impl LimitScope {
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Candidate => "candidate",
+            Self::Aggregate => "aggregate",
+        }
+    }
+}
+
+/// A rate and how much may come at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RateAndBurst {
+    /// Packets, bytes, connections or fragments per second.
+    pub per_second: u64,
+    pub burst: u64,
+}
+
+/// One limit as it holds now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitInForce {
+    pub service: String,
+    /// `outside`, `inside` or a named class; `all` for aggregates.
+    pub class: String,
+    pub scope: LimitScope,
+    pub mode: LimitMode,
+    pub packets: Option<RateAndBurst>,
+    pub bytes: Option<RateAndBurst>,
+    pub connections: Option<RateAndBurst>,
+    pub fragments: Option<RateAndBurst>,
+    /// Where it comes from: `config`, `default`, or the name of who set it while running.
+    pub origin: String,
+}
+
+/// Open findings in short; filled when detection runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Findings {
+    pub open: u64,
+    /// Raised since the start, by detector and severity.
+    pub raised: Vec<FindingCount>,
+    /// Records that reached the detectors.
+    pub records: u64,
+}
+
+/// Findings of one detector and severity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FindingCount {
+    pub detector: String,
+    pub severity: String,
+    pub open: u64,
+    pub raised: u64,
+}
+
+/// What became of the last (re)load of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reload {
+    pub at: Timestamp,
+    /// The last one that was taken over.
+    pub succeeded_at: Option<Timestamp>,
+    pub error: Option<String>,
+    pub successes: u64,
+    pub failures: u64,
+    /// The file, or `None` for the embedded default.
+    pub path: Option<String>,
+}
+
+/// A change that waits for `sluice confirm`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// Its number in `sluice history`.
+    pub change: u64,
+    pub summary: String,
+    /// When it is taken back.
+    pub until: Timestamp,
+    pub made_by: String,
+}
+
+/// The name of the address as people write it: IPv4 unmapped.
+pub fn address_of(bytes: monitor_common::flow::Address) -> IpAddr {
+    std::net::Ipv6Addr::from(bytes).to_canonical()
+}
+
+mod reason {
+    //! A reason travels as its label.
+    use monitor_common::verdict::Reason;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+    pub fn serialize<S: Serializer>(reason: &Reason, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(reason.label())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Reason, D::Error> {
+        let label = String::deserialize(deserializer)?;
+        let known = Reason::ALL.iter().find(|reason| reason.label() == label);
+        known.copied().ok_or_else(|| D::Error::custom(format!("no reason is called {label:?}")))
+    }
+}

@@ -1,0 +1,1 @@
+//! Rates become proposed limits. Pure: the clock is passed in.
