@@ -36,6 +36,7 @@ pub struct Snapshot {
     pub reload: Reload,
     /// A change that is taken back unless it is confirmed in time.
     pub pending: Option<Pending>,
+    pub process: Process,
     /// How long the last read of the maps took.
     pub read_seconds: f64,
     /// What is wrong right now, one sentence each; empty when all is well.
@@ -50,6 +51,14 @@ pub struct Build {
     pub layout: u32,
     /// The compiler of the kernel side.
     pub compiler: String,
+}
+
+/// What the daemon itself costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Process {
+    pub resident_bytes: u64,
+    pub cpu_seconds: f64,
+    pub open_files: u64,
 }
 
 /// One interface that the configuration names.

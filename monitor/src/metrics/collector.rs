@@ -1,0 +1,276 @@
+//! Fills the declared metrics from one snapshot.
+//!
+//! In: a snapshot. Out: families for the registry. It keeps no series, so one that is gone is gone from the page too.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use monitor_common::record::Incident;
+use monitor_common::verdict::Action;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+
+use super::declaration::{self as declared, Family, Kind};
+use crate::snapshot::{AttachMode, LimitInForce, LimitMode, Snapshot};
+
+/// One snapshot as a collector.
+#[derive(Debug)]
+pub struct SnapshotCollector {
+    snapshot: Arc<Snapshot>,
+    descriptions: Vec<Desc>,
+}
+
+impl SnapshotCollector {
+    pub fn new(snapshot: Arc<Snapshot>) -> prometheus::Result<Self> {
+        let describe = |family: &Family| {
+            let labels = family.labels.iter().map(|label| (*label).to_owned()).collect();
+            Desc::new(family.name.to_owned(), family.help.to_owned(), labels, HashMap::new())
+        };
+        let descriptions = declared::ALL.iter().map(describe).collect::<Result<_, _>>()?;
+        Ok(Self { snapshot, descriptions })
+    }
+}
+
+impl Collector for SnapshotCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut page = Page::default();
+        page.traffic(&self.snapshot);
+        page.interfaces(&self.snapshot);
+        page.kernel(&self.snapshot);
+        page.rules(&self.snapshot);
+        page.daemon(&self.snapshot);
+        page.families
+    }
+}
+
+/// A family of one value.
+pub(super) fn single(family: Family, value: f64) -> MetricFamily {
+    family_of(family, vec![metric(family, [], value)])
+}
+
+fn family_of(family: Family, metrics: Vec<Metric>) -> MetricFamily {
+    let mut made = MetricFamily::default();
+    made.set_name(family.name.to_owned());
+    made.set_help(family.help.to_owned());
+    made.set_field_type(match family.kind {
+        Kind::Counter => MetricType::COUNTER,
+        Kind::Gauge => MetricType::GAUGE,
+    });
+    made.set_metric(metrics);
+    made
+}
+
+#[derive(Default)]
+struct Page {
+    families: Vec<MetricFamily>,
+}
+
+impl Page {
+    /// Adds one family; each row has one value per declared label.
+    fn add<const N: usize>(&mut self, family: Family, rows: impl IntoIterator<Item = ([String; N], f64)>) {
+        debug_assert_eq!(N, family.labels.len(), "{} has other labels", family.name);
+        let metrics: Vec<_> = rows.into_iter().map(|(labels, value)| metric(family, labels, value)).collect();
+        if !metrics.is_empty() {
+            self.families.push(family_of(family, metrics));
+        }
+    }
+
+    fn single(&mut self, family: Family, value: f64) {
+        self.add(family, [([], value)]);
+    }
+
+    fn traffic(&mut self, snapshot: &Snapshot) {
+        let ended = || snapshot.totals.iter().filter(|total| total.ended.packets > 0);
+        let labels = |total: &crate::snapshot::Total| {
+            let verdict = match total.reason.action() {
+                Action::Pass => "pass",
+                Action::Drop => "drop",
+            };
+            [
+                total.interface.clone(),
+                total.service.clone(),
+                verdict.to_owned(),
+                total.reason.label().to_owned(),
+            ]
+        };
+        self.add(declared::PACKETS, ended().map(|total| (labels(total), float(total.ended.packets))));
+        self.add(declared::BYTES, ended().map(|total| (labels(total), float(total.ended.bytes))));
+        let would = || snapshot.totals.iter().filter(|total| total.would_drop.packets > 0);
+        let labels = |total: &crate::snapshot::Total| {
+            [total.interface.clone(), total.service.clone(), total.reason.label().to_owned()]
+        };
+        self.add(
+            declared::WOULD_DROP_PACKETS,
+            would().map(|total| (labels(total), float(total.would_drop.packets))),
+        );
+        self.add(
+            declared::WOULD_DROP_BYTES,
+            would().map(|total| (labels(total), float(total.would_drop.bytes))),
+        );
+        self.add(
+            declared::MALFORMED,
+            snapshot.malformed.iter().map(|tally| ([tally.label.clone()], float(tally.count))),
+        );
+    }
+
+    fn interfaces(&mut self, snapshot: &Snapshot) {
+        let all = &snapshot.interfaces;
+        self.add(
+            declared::INTERFACE_MODE,
+            all.iter().flat_map(|interface| {
+                AttachMode::ALL.map(|mode| {
+                    ([interface.name.clone(), mode.label().to_owned()], truth(interface.mode == mode))
+                })
+            }),
+        );
+        self.add(
+            declared::INTERFACE_EGRESS,
+            all.iter().map(|interface| ([interface.name.clone()], truth(interface.egress))),
+        );
+        self.add(
+            declared::FLOOD_ACTIVE,
+            all.iter().map(|interface| ([interface.name.clone()], truth(interface.flood.active))),
+        );
+        self.add(
+            declared::FLOODS,
+            all.iter().map(|interface| ([interface.name.clone()], float(interface.flood.floods))),
+        );
+    }
+
+    fn kernel(&mut self, snapshot: &Snapshot) {
+        let maps = &snapshot.maps;
+        self.add(
+            declared::MAP_ENTRIES,
+            maps.iter().filter_map(|map| map.entries.map(|entries| ([map.name.clone()], float(entries)))),
+        );
+        self.add(declared::MAP_CAPACITY, maps.iter().map(|map| ([map.name.clone()], float(map.capacity))));
+        let (mut failed, mut lost, mut other) = (Vec::new(), Vec::new(), Vec::new());
+        for tally in &snapshot.incidents {
+            let (rows, label) = match tally.label.as_str() {
+                label if label == Incident::SourceTableFull.label() => (&mut failed, "SOURCES"),
+                label if label == Incident::BanTableFull.label() => (&mut failed, "BANS"),
+                label if label == Incident::ConversationTableFull.label() => (&mut failed, "CONVERSATIONS"),
+                label if label == Incident::EventLost.label() => (&mut lost, "EVENTS"),
+                label if label == Incident::RecordLost.label() => (&mut lost, "RECORDS"),
+                label => (&mut other, label),
+            };
+            rows.push(([label.to_owned()], float(tally.count)));
+        }
+        self.add(declared::FAILED_INSERTIONS, failed);
+        self.add(declared::LOST, lost);
+        self.add(declared::INCIDENTS, other);
+        self.add(
+            declared::EVENTS,
+            snapshot.events.iter().map(|tally| ([tally.label.clone()], float(tally.count))),
+        );
+        self.single(declared::SOURCES_EXCEEDING, float(snapshot.sources.exceeding));
+    }
+
+    fn rules(&mut self, snapshot: &Snapshot) {
+        let by_kernel = snapshot.bans.iter().filter(|ban| ban.made_by == "kernel").count();
+        let by_operator = snapshot.bans.len() - by_kernel;
+        self.add(
+            declared::BANS,
+            [("kernel", by_kernel), ("operator", by_operator)]
+                .map(|(origin, bans)| ([origin.to_owned()], float(bans as u64))),
+        );
+        self.add(declared::LIMIT, snapshot.limits.iter().flat_map(rates));
+        self.add(
+            declared::LIMIT_MODE,
+            snapshot.limits.iter().map(|limit| {
+                let mode = match limit.mode {
+                    LimitMode::Off => 0.0,
+                    LimitMode::Observe => 1.0,
+                    LimitMode::Enforce => 2.0,
+                };
+                ([limit.service.clone(), limit.class.clone(), limit.scope.label().to_owned()], mode)
+            }),
+        );
+        self.single(declared::RULE_CHANGES, f64::from(snapshot.rules.flips));
+        self.single(declared::CHANGE_PENDING, truth(snapshot.pending.is_some()));
+    }
+
+    fn daemon(&mut self, snapshot: &Snapshot) {
+        let reload = &snapshot.reload;
+        self.single(declared::RELOAD_SUCCESSFUL, truth(reload.error.is_none()));
+        if let Some(at) = reload.succeeded_at {
+            self.single(declared::RELOAD_TIME, seconds(at));
+        }
+        self.add(
+            declared::RELOADS,
+            [("failure", reload.failures), ("success", reload.successes)]
+                .map(|(result, count)| ([result.to_owned()], float(count))),
+        );
+        let findings = &snapshot.findings;
+        let labels = |count: &crate::snapshot::FindingCount| [count.detector.clone(), count.severity.clone()];
+        self.add(declared::FINDINGS_OPEN, findings.raised.iter().map(|row| (labels(row), float(row.open))));
+        self.add(declared::FINDINGS, findings.raised.iter().map(|row| (labels(row), float(row.raised))));
+        self.single(declared::RECORDS, float(findings.records));
+        self.single(declared::PROBLEMS, float(snapshot.problems.len() as u64));
+        let build = &snapshot.build;
+        self.add(
+            declared::BUILD,
+            [([build.version.clone(), build.layout.to_string(), build.compiler.clone()], 1.0)],
+        );
+        self.single(declared::STARTED, seconds(snapshot.started));
+        self.single(declared::SNAPSHOT_TIME, seconds(snapshot.at));
+        self.single(declared::READ_DURATION, snapshot.read_seconds);
+        self.single(declared::MEMORY, float(snapshot.process.resident_bytes));
+        self.single(declared::CPU, snapshot.process.cpu_seconds);
+        self.single(declared::FILES, float(snapshot.process.open_files));
+    }
+}
+
+fn rates(limit: &LimitInForce) -> impl Iterator<Item = ([String; 4], f64)> + '_ {
+    let dimensions = [
+        ("packets", limit.packets),
+        ("bytes", limit.bytes),
+        ("connections", limit.connections),
+        ("fragments", limit.fragments),
+    ];
+    dimensions.into_iter().filter_map(|(dimension, rate)| {
+        let labels = [&limit.service, &limit.class, limit.scope.label(), dimension].map(str::to_owned);
+        rate.map(|rate| (labels, float(rate.per_second)))
+    })
+}
+
+fn metric<const N: usize>(family: Family, labels: [String; N], value: f64) -> Metric {
+    let pairs = family.labels.iter().zip(labels).map(|(name, value)| {
+        let mut pair = LabelPair::default();
+        pair.set_name((*name).to_owned());
+        pair.set_value(value);
+        pair
+    });
+    let mut metric = Metric::from_label(pairs.collect());
+    match family.kind {
+        Kind::Counter => {
+            let mut counter = Counter::default();
+            counter.set_value(value);
+            metric.set_counter(counter);
+        }
+        Kind::Gauge => {
+            let mut gauge = Gauge::default();
+            gauge.set_value(value);
+            metric.set_gauge(gauge);
+        }
+    }
+    metric
+}
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus knows only floats; counts are exact up to 2^53")]
+fn float(count: u64) -> f64 {
+    count as f64
+}
+
+fn truth(holds: bool) -> f64 {
+    f64::from(u8::from(holds))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are far below 2^53")]
+fn seconds(at: jiff::Timestamp) -> f64 {
+    at.as_millisecond() as f64 / 1000.0
+}

@@ -1,0 +1,114 @@
+//! Every metric, declared once: its name, kind, labels and meaning.
+//!
+//! In: nothing. Out: the table that the collector fills and docs/metrics.md is made from. No label ever holds an address.
+
+/// How a value moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows, also over a restart of the daemon as long as the kernel's maps live.
+    Counter,
+    Gauge,
+}
+
+impl Kind {
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+        }
+    }
+}
+
+/// One metric family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Family {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub labels: &'static [&'static str],
+    pub help: &'static str,
+}
+
+macro_rules! families {
+    ($($constant:ident = $kind:ident $name:literal [$($label:literal),*] $help:literal;)+) => {
+        $(pub const $constant: Family =
+            Family { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help };)+
+
+        /// All of them, in the order of the reference.
+        pub const ALL: &[Family] = &[$($constant),+];
+    };
+}
+
+families! {
+    PACKETS = Counter "sluice_packets_total" ["interface", "service", "verdict", "reason"]
+        "Packets by how they ended: verdict is pass or drop, reason says why.";
+    BYTES = Counter "sluice_bytes_total" ["interface", "service", "verdict", "reason"]
+        "Bytes of whole frames by how they ended.";
+    WOULD_DROP_PACKETS = Counter "sluice_would_drop_packets_total" ["interface", "service", "reason"]
+        "Packets that an observing limit would have dropped; they are also counted under how they ended.";
+    WOULD_DROP_BYTES = Counter "sluice_would_drop_bytes_total" ["interface", "service", "reason"]
+        "Bytes that an observing limit would have dropped.";
+    MALFORMED = Counter "sluice_malformed_frames_total" ["kind"]
+        "Frames that could not be parsed, by what is wrong with them.";
+    INTERFACE_MODE = Gauge "sluice_interface_mode" ["interface", "mode"]
+        "1 for the mode in which the interface is guarded (native, generic, or absent when it is not), 0 for the others.";
+    INTERFACE_EGRESS = Gauge "sluice_interface_egress_followed" ["interface"]
+        "1 while the conversations that leave through the interface are followed.";
+    FLOOD_ACTIVE = Gauge "sluice_flood_active" ["interface"]
+        "1 while new sources come faster than the budget of the interface, and the sketch judges strangers.";
+    FLOODS = Counter "sluice_floods_total" ["interface"]
+        "How often the interface entered flood mode.";
+    MAP_ENTRIES = Gauge "sluice_map_entries" ["map"]
+        "Entries of a table of the kernel side.";
+    MAP_CAPACITY = Gauge "sluice_map_capacity" ["map"]
+        "Entries (of rings: bytes) for which a map of the kernel side has room.";
+    FAILED_INSERTIONS = Counter "sluice_failed_insertions_total" ["map"]
+        "Entries that the kernel could not make because the table was full.";
+    LOST = Counter "sluice_lost_events_total" ["ring"]
+        "Events or conversation records that the kernel could not report because the ring was full.";
+    INCIDENTS = Counter "sluice_incidents_total" ["incident"]
+        "Other rare things that the kernel counts, for example contended buckets and packets judged by the sketch.";
+    EVENTS = Counter "sluice_events_total" ["kind"]
+        "Events of the kernel that reached this process.";
+    SOURCES_EXCEEDING = Gauge "sluice_sources_exceeding" []
+        "Entries of the exact table that are over their limit now.";
+    BANS = Gauge "sluice_bans_active" ["origin"]
+        "Sources that are banned now, by who banned them: operator or kernel (for violations).";
+    LIMIT = Gauge "sluice_limit_per_second" ["service", "class", "scope", "dimension"]
+        "The rate of each limit as it holds now; scope is source, candidate (on trial) or aggregate.";
+    LIMIT_MODE = Gauge "sluice_limit_mode" ["service", "class", "scope"]
+        "How the limit acts: 0 off, 1 observe, 2 enforce.";
+    RULE_CHANGES = Counter "sluice_rule_changes_total" []
+        "Atomic changes of the rules since the kernel's maps were made.";
+    RELOAD_SUCCESSFUL = Gauge "sluice_config_last_reload_successful" []
+        "1 when the last load of the configuration was taken over, 0 when it was refused and changed nothing.";
+    RELOAD_TIME = Gauge "sluice_config_last_reload_success_timestamp_seconds" []
+        "When the configuration in force was loaded, in Unix time.";
+    RELOADS = Counter "sluice_config_reloads_total" ["result"]
+        "Loads of the configuration by result: success or failure.";
+    CHANGE_PENDING = Gauge "sluice_change_pending" []
+        "1 while a change waits for sluice confirm and will be taken back without it.";
+    FINDINGS_OPEN = Gauge "sluice_findings_open" ["detector", "severity"]
+        "Findings that are open now.";
+    FINDINGS = Counter "sluice_findings_total" ["detector", "severity"]
+        "Findings that were raised by this process.";
+    RECORDS = Counter "sluice_conversation_records_total" []
+        "Conversation records that reached the detectors of this process.";
+    PROBLEMS = Gauge "sluice_problems" []
+        "How many things are wrong right now; sluice status names them.";
+    BUILD = Gauge "sluice_build_info" ["version", "layout", "compiler"]
+        "Always 1; the labels say what runs. Layout is the version of the kernel's data layouts.";
+    STARTED = Gauge "sluice_start_timestamp_seconds" []
+        "When this process began to guard, in Unix time.";
+    SNAPSHOT_TIME = Gauge "sluice_snapshot_timestamp_seconds" []
+        "When the figures on this page were read from the kernel, in Unix time.";
+    READ_DURATION = Gauge "sluice_read_duration_seconds" []
+        "How long that read took.";
+    SCRAPE_DURATION = Gauge "sluice_scrape_duration_seconds" []
+        "How long it took to make this page.";
+    MEMORY = Gauge "sluice_process_resident_memory_bytes" []
+        "Memory of this process.";
+    CPU = Counter "sluice_process_cpu_seconds_total" []
+        "Processor time of this process. The kernel side's time is not in it.";
+    FILES = Gauge "sluice_process_open_fds" []
+        "Open file descriptors of this process.";
+}

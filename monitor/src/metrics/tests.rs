@@ -1,0 +1,158 @@
+//! The page as a golden file, the reference as a file of docs/, and both against the declarations.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use monitor_common::parse::Malformed;
+use monitor_common::record::Incident;
+use monitor_common::verdict::Reason;
+
+use super::declaration::ALL;
+use super::{page, reference::reference};
+use crate::snapshot::{
+    AttachMode, Ban, Build, Count, FindingCount, Findings, Flood, Interface, LimitInForce, LimitMode,
+    LimitScope, MapUse, Process, RateAndBurst, Reload, Rules, Service, Snapshot, Sources, Tally, Total,
+};
+
+fn total(interface: &str, service: &str, reason: Reason, packets: u64, would: u64) -> Total {
+    Total {
+        interface: interface.to_owned(),
+        service: service.to_owned(),
+        reason,
+        ended: Count { packets, bytes: packets * 100 },
+        would_drop: Count { packets: would, bytes: would * 100 },
+        ended_per_second: 0.0,
+        would_drop_per_second: 0.0,
+    }
+}
+
+fn interface(name: &str, slot: u32, mode: AttachMode, flood: Flood) -> Interface {
+    Interface {
+        name: name.to_owned(),
+        slot,
+        ifindex: slot + 1,
+        mode,
+        egress: slot == 1,
+        flood,
+        problem: None,
+    }
+}
+
+fn example() -> Snapshot {
+    let at: jiff::Timestamp = "2026-11-22T06:00:00Z".parse().unwrap();
+    let tally = |label: &str, count| Tally { label: label.to_owned(), count };
+    Snapshot {
+        at,
+        started: "2026-11-22T05:00:00Z".parse().unwrap(),
+        build: Build { version: "0.1.0".to_owned(), layout: 1, compiler: "rustc \"x\" 1.96".to_owned() },
+        interfaces: vec![
+            interface("eth0", 1, AttachMode::Native, Flood { active: true, since: Some(at), floods: 3 }),
+            interface("eth1", 2, AttachMode::Absent, Flood::default()),
+        ],
+        services: vec![Service { number: 0, name: "default".to_owned() }],
+        totals: vec![
+            total("eth0", "default", Reason::Accepted, 1000, 0),
+            total("eth0", "web", Reason::Accepted, 500, 0),
+            total("eth0", "web", Reason::PacketRate, 70, 30),
+            total("eth0", "web", Reason::ByteRate, 0, 5),
+        ],
+        maps: vec![
+            MapUse { name: "SOURCES".to_owned(), entries: Some(12), capacity: 131_072 },
+            MapUse { name: "EVENTS".to_owned(), entries: None, capacity: 262_144 },
+        ],
+        incidents: Incident::ALL.iter().zip(1..).map(|(kind, n)| tally(kind.label(), n)).collect(),
+        malformed: Malformed::ALL.iter().zip(0..).map(|(kind, n)| tally(kind.label(), n)).collect(),
+        events: vec![tally("exceed_started", 4)],
+        rules: Rules { generation: 1, flips: 7 },
+        sources: Sources { tracked: 12, exceeding: 2, ..Sources::default() },
+        bans: vec![Ban {
+            source: "192.0.2.7/32".parse().unwrap(),
+            since: at,
+            until: None,
+            dropped: Count::default(),
+            strikes: 1,
+            made_by: "kernel".to_owned(),
+            service: Some("web".to_owned()),
+            comment: None,
+        }],
+        limits: vec![LimitInForce {
+            service: "web".to_owned(),
+            class: "outside".to_owned(),
+            scope: LimitScope::Source,
+            mode: LimitMode::Enforce,
+            packets: Some(RateAndBurst { per_second: 2000, burst: 4000 }),
+            bytes: None,
+            connections: Some(RateAndBurst { per_second: 50, burst: 100 }),
+            fragments: None,
+            origin: "config".to_owned(),
+        }],
+        findings: Findings {
+            open: 1,
+            records: 99,
+            raised: vec![FindingCount {
+                detector: "port_scan".to_owned(),
+                severity: "warning".to_owned(),
+                open: 1,
+                raised: 2,
+            }],
+        },
+        reload: Reload { at, succeeded_at: Some(at), error: None, successes: 2, failures: 1, path: None },
+        pending: None,
+        process: Process { resident_bytes: 12_000_000, cpu_seconds: 1.5, open_files: 31 },
+        read_seconds: 0.004,
+        problems: vec!["eth1 is not there".to_owned()],
+    }
+}
+
+/// The page without the one value that is measured while it is made.
+fn example_page() -> String {
+    let page = page(Arc::new(example())).unwrap();
+    let steady = |line: &str| match line.strip_prefix("sluice_scrape_duration_seconds ") {
+        Some(_) => "sluice_scrape_duration_seconds 0.001\n".to_owned(),
+        None => format!("{line}\n"),
+    };
+    page.lines().map(steady).collect()
+}
+
+fn check_file(path: &str, text: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path);
+    if std::env::var_os("SLUICE_WRITE_DOCS").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let stands = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        stands == text,
+        "{} is not what the declarations say: run SLUICE_WRITE_DOCS=1 cargo test -p monitor --lib metrics",
+        path.display()
+    );
+}
+
+#[test]
+fn the_page_is_the_golden_page() {
+    check_file("src/metrics/tests/page.prom", &example_page());
+}
+
+#[test]
+fn the_reference_is_what_is_declared() {
+    check_file("../docs/metrics.md", &reference());
+}
+
+#[test]
+fn every_declared_metric_is_on_the_page_and_no_other() {
+    let page = example_page();
+    let shown: BTreeSet<_> =
+        page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let declared: BTreeSet<_> = ALL.iter().map(|family| family.name).collect();
+    assert_eq!(shown, declared);
+}
+
+#[test]
+fn names_follow_the_conventions_of_prometheus() {
+    for family in ALL {
+        let total = family.name.ends_with("_total");
+        assert_eq!(total, family.kind == super::declaration::Kind::Counter, "{}", family.name);
+        assert!(family.name.starts_with("sluice_") && family.help.ends_with('.'), "{}", family.name);
+        assert!(!family.labels.contains(&"address") && !family.labels.contains(&"source"), "{}", family.name);
+    }
+}
