@@ -1,7 +1,15 @@
 //! Who talks to whom: the conversation table's key and value, and the records that leave for the detectors.
 //!
 //! A conversation is keyed by its two ends in canonical order, so both directions meet in one entry. Times are in clock
-//! units (sixteenths of a nanosecond).
+//! units (sixteenths of a nanosecond). [`tracking`] decides what enters and what a packet changes, [`embedded`] to whom an
+//! ICMP error belongs, [`report`] what a record says.
+
+pub mod embedded;
+pub mod report;
+pub mod tracking;
+
+#[cfg(test)]
+mod tests;
 
 use crate::plain;
 
@@ -43,8 +51,18 @@ pub mod outcome {
     pub const ESTABLISHED: u32 = 1;
     /// RST as the first answer, or an ICMP error about it.
     pub const REFUSED: u32 = 2;
-    /// Its start was not seen (first packet neither SYN nor of a connectionless protocol).
+    /// Its start was not seen, or came from outside (first tracked packet neither SYN nor of a connectionless protocol).
     pub const MIDSTREAM: u32 = 3;
+    /// A router says that the first packet's time to live ran out on the way (what traceroute provokes).
+    pub const EXPIRED: u32 = 4;
+}
+
+/// Bits of [`Conversation::state`].
+pub mod state {
+    /// The higher end of the key is the initiator; otherwise the lower.
+    pub const INITIATOR_IS_HIGHER: u32 = 1 << 0;
+    /// It ended and was reported so. The entry stays for its last stray segments until it is swept.
+    pub const CLOSED: u32 = 1 << 1;
 }
 
 /// What an [`record_kind::OBSERVED`] packet was; 0 in every other record.
@@ -66,7 +84,8 @@ pub mod note {
     pub const ICMP_OTHER: u32 = 8;
     /// IPv6 neighbour solicitation; `responder` is the target.
     pub const SOLICITATION: u32 = 9;
-    /// ARP request; `initiator` holds the sender's MAC (last 6 bytes, `fe80::` before), `responder` the mapped target.
+    /// ARP request; `initiator` is the sender's mapped address (0.0.0.0 for a probe), `mac` its MAC, `responder` the
+    /// mapped target.
     pub const ARP_REQUEST: u32 = 10;
     /// A later fragment.
     pub const FRAGMENT: u32 = 11;
@@ -76,7 +95,7 @@ pub mod note {
     pub const DROPPED: u32 = 13;
 }
 
-/// Bursts within a conversation: a data packet from the initiator after a second of silence begins one.
+/// Bursts within a conversation: a data packet of either end after a second without data begins one.
 ///
 /// Segments with at most one byte of payload (keep-alives) are not data.
 #[repr(C)]
@@ -84,7 +103,7 @@ pub mod note {
 pub struct Bursts {
     /// When the present burst began; 0 before the first.
     pub began: u64,
-    /// Last data packet of the initiator.
+    /// Last data packet.
     pub last_data: u64,
     /// Sum of gaps between burst starts, in milliseconds, and of their squares.
     pub gap_sum_ms: u64,
@@ -135,14 +154,20 @@ pub struct Conversation {
     pub reported: u64,
     /// Cgroup of the local sender (egress only); 0 unknown.
     pub cgroup: u64,
+    /// Source MAC of the packet that made the entry, if the initiator sent it; 0 unknown.
+    pub mac: u64,
     /// TCP flags seen from the initiator, and from the responder, or-ed.
     pub forward_flags: u32,
     pub backward_flags: u32,
     /// An [`outcome`].
     pub outcome: u32,
-    /// 0: the lower end of the key is the initiator, 1: the higher.
-    pub initiator_is_higher: u32,
+    /// Bits of [`state`].
+    pub state: u32,
     pub interface: u32,
+    /// Outer VLAN identifier of the last packet; 0 none.
+    pub vlan: u32,
+    /// SYN packets of the initiator: retransmissions, or a flood on one pair of ports.
+    pub opens: u32,
     /// Records sent so far.
     pub records: u32,
 }
@@ -155,13 +180,16 @@ plain!(
         last_seen: u64,
         reported: u64,
         cgroup: u64,
+        mac: u64,
         forward_flags: u32,
         backward_flags: u32,
         outcome: u32,
-        initiator_is_higher: u32,
+        state: u32,
         interface: u32,
+        vlan: u32,
+        opens: u32,
         records: u32,
-    } = 168
+    } = 184
 );
 
 /// What leaves through the record ring: a conversation's state so far (counters are totals since its start), or one
@@ -179,6 +207,8 @@ pub struct Record {
     pub backward: Direction,
     pub bursts: Bursts,
     pub cgroup: u64,
+    /// The initiator's MAC in the lower 48 bits; 0 unknown.
+    pub mac: u64,
     /// A [`record_kind`].
     pub kind: u32,
     /// A [`note`].
@@ -196,8 +226,12 @@ pub struct Record {
     pub responder_port: u16,
     /// Outer VLAN identifier of the last packet; 0 none.
     pub vlan: u32,
+    /// SYN packets of the initiator.
+    pub opens: u32,
+    /// Which record of its conversation this is, 1 the first; 0 for observations.
+    pub number: u32,
 }
 
-const _: () = assert!(size_of::<Record>() == 32 + 24 + 64 + 48 + 8 + 32 + 8);
+const _: () = assert!(size_of::<Record>() == 32 + 24 + 64 + 48 + 16 + 32 + 16);
 // SAFETY: the sizes of the fields add up to the size of the type (asserted above); integers and byte arrays only.
 unsafe impl crate::plain::Plain for Record {}
