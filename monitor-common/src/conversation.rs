@@ -76,11 +76,11 @@ pub mod note {
     /// Another TCP segment without conversation (ACK, FIN, NULL, XMAS: see `forward_flags`).
     pub const STRAY: u32 = 4;
     pub const UDP: u32 = 5;
-    /// ICMP or ICMPv6 echo request.
+    /// ICMP or `ICMPv6` echo request.
     pub const ECHO: u32 = 6;
-    /// ICMP or ICMPv6 error; the embedded packet's ends are not the sender's traffic.
+    /// ICMP or `ICMPv6` error; the embedded packet's ends are not the sender's traffic.
     pub const ICMP_ERROR: u32 = 7;
-    /// Other ICMP or ICMPv6 (echo replies included).
+    /// Other ICMP or `ICMPv6` (echo replies included).
     pub const ICMP_OTHER: u32 = 8;
     /// IPv6 neighbour solicitation; `responder` is the target.
     pub const SOLICITATION: u32 = 9;

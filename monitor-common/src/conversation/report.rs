@@ -34,9 +34,9 @@ pub fn conversation(record: &mut Record, key: &ConversationKey, value: &Conversa
     record.interface = value.interface;
     record.protocol = key.protocol;
     record.initiator_port = initiator.1;
-    record.responder_port = if key.protocol == protocol::ICMP as u32 {
+    record.responder_port = if key.protocol == u32::from(protocol::ICMP) {
         8 << 8
-    } else if key.protocol == protocol::ICMPV6 as u32 {
+    } else if key.protocol == u32::from(protocol::ICMPV6) {
         128 << 8
     } else {
         responder.1

@@ -307,7 +307,7 @@ impl Conversation {
             bursts.gap_square_sum = bursts.gap_square_sum.wrapping_add(gap.wrapping_mul(gap));
             if bursts.count > 1 {
                 let last = u64::from(bursts.last_gap_ms);
-                let jitter = if gap > last { gap - last } else { last - gap };
+                let jitter = gap.abs_diff(last);
                 bursts.jitter_sum_ms = bursts.jitter_sum_ms.wrapping_add(jitter);
             }
             #[expect(clippy::cast_possible_truncation, reason = "bounded to u32 above")]
