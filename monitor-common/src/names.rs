@@ -11,6 +11,8 @@ pub mod program {
     pub const EGRESS: &str = "sluice_egress";
     /// XDP: writes the kernel's tick clock into the `CLOCK` map, for calibration.
     pub const CLOCK: &str = "sluice_clock";
+    /// XDP: writes what it parsed into the `PARSED` map, for tests.
+    pub const PARSE: &str = "sluice_parse";
 }
 
 /// Maps, as they are named in the object and pinned.
@@ -25,6 +27,7 @@ pub mod map {
     pub const AGGREGATES: &str = "AGGREGATES";
     pub const AGGREGATE_STATES: &str = "AGGREGATE_STATES";
     pub const SOURCES: &str = "SOURCES";
+    pub const FRESH: &str = "FRESH";
     pub const SKETCH: &str = "SKETCH";
     pub const BANS: &str = "BANS";
     pub const BAN_FILTER: &str = "BAN_FILTER";
@@ -39,6 +42,7 @@ pub mod map {
     pub const CONVERSATIONS: &str = "CONVERSATIONS";
     pub const HEARTBEAT: &str = "HEARTBEAT";
     pub const CLOCK: &str = "CLOCK";
+    pub const PARSED: &str = "PARSED";
 }
 
 /// Variables of the object that are set at load (`.rodata`).
@@ -74,7 +78,8 @@ pub mod capacity {
     pub const INTERFACE_INDEXES: u32 = 1024;
     /// How many places are probed for one interface.
     pub const INTERFACE_PROBES: u32 = 2;
-    /// Words of 64 bits of the ban filter: one bit per hash value (2^18 bits).
+    /// Words of 64 bits of the ban filter: one bit per hash value (2^18 bits). The map has one word more, at this
+    /// index: whoever writes a ban sets it to 1, whoever rebuilds the filter sets it to whether a ban is left.
     pub const BAN_FILTER_WORDS: u32 = 4096;
     pub const EVENT_RING_BYTES: u32 = 256 * 1024;
     pub const RECORD_RING_BYTES: u32 = 4 * 1024 * 1024;

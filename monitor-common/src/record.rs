@@ -1,7 +1,7 @@
 //! What the kernel writes and userspace reads: entries, totals, states and events. Times are in clock units
 //! (sixteenths of a nanosecond of the kernel's tick clock, see [`crate::bucket`]).
 
-use crate::{plain, rule::DIMENSIONS, verdict::REASONS};
+use crate::{parse::Parsed, plain, rule::DIMENSIONS, verdict::REASONS};
 
 /// Packets and bytes.
 #[repr(C)]
@@ -302,5 +302,105 @@ impl EventKind {
             5 => Some(Self::FloodEnded),
             _ => None,
         }
+    }
+}
+
+/// The kernel's clocks, side by side, and the word that stands in for them in replay and tests.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockReading {
+    /// Clock units; read by the programs when `CLOCK_SOURCE` is 1.
+    pub now: u64,
+    /// Written by the calibration program.
+    pub jiffies: u64,
+    /// CLOCK_MONOTONIC in nanoseconds; written by the calibration program.
+    pub ktime_ns: u64,
+    pub reserved: u64,
+}
+plain!(ClockReading { now: u64, jiffies: u64, ktime_ns: u64, reserved: u64 } = 32);
+
+/// What the kernel's parser made of a frame: the test program `sluice_parse` writes it, tests compare it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParsedRecord {
+    pub source: [u64; 2],
+    pub destination: [u64; 2],
+    /// 0 IP, 1 ARP, 2 another EtherType, 3 malformed.
+    pub kind: u32,
+    /// Offset of ARP, the EtherType, or the number of the malformation.
+    pub detail: u32,
+    pub is_v4: u32,
+    pub protocol: u32,
+    pub fragment: u32,
+    pub tcp_flags: u32,
+    pub source_port: u32,
+    pub destination_port: u32,
+    pub vlans: [u32; 2],
+    pub length: u32,
+    pub network_offset: u32,
+    pub transport_offset: u32,
+    pub payload: u32,
+}
+plain!(
+    ParsedRecord {
+        source: [u64; 2],
+        destination: [u64; 2],
+        kind: u32,
+        detail: u32,
+        is_v4: u32,
+        protocol: u32,
+        fragment: u32,
+        tcp_flags: u32,
+        source_port: u32,
+        destination_port: u32,
+        vlans: [u32; 2],
+        length: u32,
+        network_offset: u32,
+        transport_offset: u32,
+        payload: u32,
+    } = 88
+);
+
+impl From<&Parsed> for ParsedRecord {
+    #[inline(always)]
+    fn from(parsed: &Parsed) -> Self {
+        let mut record = Self {
+            source: [0; 2],
+            destination: [0; 2],
+            kind: 0,
+            detail: 0,
+            is_v4: 0,
+            protocol: 0,
+            fragment: 0,
+            tcp_flags: 0,
+            source_port: 0,
+            destination_port: 0,
+            vlans: [0; 2],
+            length: 0,
+            network_offset: 0,
+            transport_offset: 0,
+            payload: 0,
+        };
+        match parsed {
+            Parsed::Ip(frame) => {
+                record.source = frame.source;
+                record.destination = frame.destination;
+                record.is_v4 = u32::from(frame.is_v4);
+                record.protocol = u32::from(frame.protocol);
+                record.fragment = frame.fragment as u32;
+                record.tcp_flags = u32::from(frame.tcp_flags);
+                record.source_port = u32::from(frame.source_port);
+                record.destination_port = u32::from(frame.destination_port);
+                record.vlans = [u32::from(frame.vlans[0]), u32::from(frame.vlans[1])];
+                record.length = frame.length;
+                record.network_offset = frame.network_offset;
+                record.transport_offset = frame.transport_offset;
+                record.payload = frame.payload;
+            }
+            Parsed::Arp(offset) => (record.kind, record.detail) = (1, *offset),
+            Parsed::NonIp(ethertype) => (record.kind, record.detail) = (2, u32::from(*ethertype)),
+            Parsed::Malformed(kind) => (record.kind, record.detail) = (3, *kind as u32),
+        }
+        record
     }
 }

@@ -50,8 +50,6 @@ pub mod setting {
     pub const TRACK_ALL: u32 = 1 << 3;
     /// Judge and count, drop nothing whatever the limits say (watch-only).
     pub const WATCH_ONLY: u32 = 1 << 4;
-    /// At least one ban exists, so bans must be looked up.
-    pub const HAS_BANS: u32 = 1 << 5;
 }
 
 /// What holds for every packet, one per generation. All times are in clock units (sixteenths of a nanosecond).

@@ -67,7 +67,10 @@ reasons! {
 /// Room for reasons in the maps; more than there are, so that adding one changes no layout.
 pub const REASONS: usize = 24;
 
-const _: () = assert!(Reason::ALL.len() <= REASONS);
+/// Where `Totals::would_drop` counts what limits on trial would have dropped.
+pub const CANDIDATE: usize = REASONS - 1;
+
+const _: () = assert!(Reason::ALL.len() < REASONS);
 
 impl Reason {
     /// The reason with this number.

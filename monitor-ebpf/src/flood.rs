@@ -1,0 +1,111 @@
+//! Flood mode: whether a new source may have an entry of its own at once, or stands behind the sketch.
+//!
+//! Every interface has, on every CPU, a budget of new sources. Spending it begins flood mode on the interface, and every
+//! further new source over the budget prolongs it.
+
+use monitor_common::{
+    bucket::{admit, level},
+    names::capacity,
+    record::{Budget, EventKind, FloodState, Incident},
+    rule::Settings,
+};
+
+use crate::{
+    maps,
+    telemetry::{about, event, incident},
+    word,
+};
+
+/// When the present flood began on this interface; `None` in calm times.
+#[inline(always)]
+pub fn since(interface: u32, now: u64) -> Option<u64> {
+    let flood = maps::FLOODS.get(interface & (capacity::INTERFACES - 1))?;
+    if flood.since != 0 && level(flood.until, now) != 0 { Some(flood.since) } else { None }
+}
+
+/// Accounts for one new source; whether it may enter the exact table without being heavy.
+#[inline(always)]
+pub fn may_enter(settings: &Settings, interface: u32, now: u64) -> bool {
+    let slot = interface & (capacity::INTERFACES - 1);
+    let (Some(flood), Some(budget)) = (maps::FLOODS.get_ptr_mut(slot), maps::BUDGETS.get_ptr_mut(slot))
+    else {
+        return false;
+    };
+    // SAFETY: both pointers are to map values, valid for the whole run of the program; the budget is this CPU's own.
+    unsafe {
+        let rate = &settings.new_sources;
+        if let Some(next) = admit((*budget).new_sources, now, rate.cost(1), rate.capacity) {
+            (*budget).new_sources = next;
+            if (*flood).since == 0 {
+                return true;
+            }
+            if level((*flood).until, now) != 0 {
+                return false;
+            }
+            end(flood, interface, now);
+            return true;
+        }
+        prolong(flood, settings, interface, now);
+    }
+    false
+}
+
+/// Whether a heavy source may enter the exact table now, in flood mode.
+#[inline(always)]
+pub fn may_enter_heavy(settings: &Settings, interface: u32, now: u64) -> bool {
+    let Some(budget) = maps::BUDGETS.get_ptr_mut(interface & (capacity::INTERFACES - 1)) else {
+        return false;
+    };
+    let rate = &settings.heavy_sources;
+    // SAFETY: the pointer is to this CPU's map value.
+    unsafe { spend(&raw mut (*budget).heavy_sources, now, rate.cost(1), rate.capacity) }
+}
+
+#[inline(always)]
+unsafe fn spend(bucket: *mut u64, now: u64, cost: u64, capacity: u64) -> bool {
+    // SAFETY: the caller's pointer is to this CPU's map value.
+    match admit(unsafe { *bucket }, now, cost, capacity) {
+        Some(next) => {
+            // SAFETY: as above.
+            unsafe { *bucket = next };
+            true
+        }
+        None => {
+            incident(Incident::HeavySourceDeferred);
+            false
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn prolong(flood: *mut FloodState, settings: &Settings, interface: u32, now: u64) {
+    let until = now.wrapping_add(settings.flood_hold);
+    // SAFETY: the caller's pointer is to a map value.
+    unsafe {
+        // One write per tick is enough, and keeps the line shared between CPUs meanwhile.
+        if (*flood).until != until {
+            (*flood).until = until;
+        }
+        if (*flood).since == 0 && word::replace(&raw mut (*flood).since, 0, now) {
+            word::add(&raw mut (*flood).floods, 1);
+            event(&about(EventKind::FloodStarted, interface, now));
+        }
+    }
+}
+
+/// Leaves flood mode; the one that succeeds reports it.
+#[inline(always)]
+unsafe fn end(flood: *mut FloodState, interface: u32, now: u64) {
+    // SAFETY: the caller's pointer is to a map value.
+    unsafe {
+        let since = (*flood).since;
+        if since != 0 && word::replace(&raw mut (*flood).since, since, 0) {
+            let mut ended = about(EventKind::FloodEnded, interface, now);
+            ended.value = since;
+            event(&ended);
+        }
+    }
+}
+
+/// Kept here so that a budget never outgrows its map.
+const _: () = assert!(size_of::<Budget>() == 16 && capacity::INTERFACES.is_power_of_two());

@@ -1,0 +1,122 @@
+//! Every map: key -> value, who writes, who reads. Capacities that the configuration can change are set at load.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, PerCpuArray, RingBuf},
+};
+use monitor_common::{
+    flow::{BanKey, SourceKey},
+    names::capacity,
+    parse::Malformed,
+    record::{
+        AggregateState, Ban, Budget, ClockReading, FloodState, Incident, InterfaceIndex, ParsedRecord,
+        SourceEntry, Totals,
+    },
+    rule::{Active, Aggregate, BLOCKS, Denial, Limit, PortBlock, PrefixNode, ServiceRule, Settings},
+    sketch::ROWS,
+};
+
+const _: () = assert!(Malformed::ALL.len() <= capacity::MALFORMED_KINDS as usize);
+const _: () = assert!(Incident::ALL.len() <= capacity::INCIDENTS as usize);
+
+/// 0 -> which generation judges. Daemon writes, programs read.
+#[map]
+pub static ACTIVE: Array<Active> = Array::with_max_entries(1, 0);
+/// Generation -> what holds for every packet. Daemon writes the idle one, programs read the active one; so for all rules.
+#[map]
+pub static SETTINGS: Array<Settings> = Array::with_max_entries(2, 0);
+/// Generation * `PREFIX_NODES` + node -> sixteen children.
+#[map]
+pub static PREFIXES: Array<PrefixNode> = Array::with_max_entries(2 * capacity::PREFIX_NODES, 0);
+/// Generation * `BLOCKS` + block -> service rule by port.
+#[map]
+pub static PORTS: Array<PortBlock> = Array::with_max_entries(2 * BLOCKS, 0);
+/// Generation * `RULES` + rule -> how a service matches and what applies.
+#[map]
+pub static SERVICES: Array<ServiceRule> = Array::with_max_entries(2 * capacity::RULES, 0);
+/// Generation * `LIMITS` + limit -> rates and modes.
+#[map]
+pub static LIMITS: Array<Limit> = Array::with_max_entries(2 * capacity::LIMITS, 0);
+/// Generation * `SERVICES` + service -> the limit over all sources.
+#[map]
+pub static AGGREGATES: Array<Aggregate> = Array::with_max_entries(2 * capacity::SERVICES, 0);
+/// Denial -> its end (daemon) and its count (programs).
+#[map]
+pub static DENIALS: Array<Denial> = Array::with_max_entries(capacity::DENIALS, 0);
+
+/// Service -> buckets of its aggregate limit. Programs only.
+#[map]
+pub static AGGREGATE_STATES: Array<AggregateState> = Array::with_max_entries(capacity::SERVICES, 0);
+/// Source at a service -> its entry. Programs add and write; the daemon reads and sweeps.
+#[map]
+pub static SOURCES: HashMap<SourceKey, SourceEntry> = HashMap::with_max_entries(capacity::SOURCES, 0);
+/// 0 -> where this CPU prepares an entry before it goes into `SOURCES`.
+#[map]
+pub static FRESH: PerCpuArray<SourceEntry> = PerCpuArray::with_max_entries(1, 0);
+/// Row * cells + cell -> bucket. Programs only.
+#[map]
+pub static SKETCH: Array<u64> = Array::with_max_entries(ROWS * capacity::SKETCH_CELLS, 0);
+/// Source -> its ban. Daemon and programs add; the daemon sweeps.
+#[map]
+pub static BANS: HashMap<BanKey, Ban> = HashMap::with_max_entries(capacity::BANS, 0);
+/// Hash of the source -> a bit: a ban may exist. The last word: any ban may exist.
+#[map]
+pub static BAN_FILTER: Array<u64> = Array::with_max_entries(capacity::BAN_FILTER_WORDS + 1, 0);
+/// Interface index (open addressing) -> slot. Daemon writes.
+#[map]
+pub static INTERFACES: Array<InterfaceIndex> = Array::with_max_entries(capacity::INTERFACE_INDEXES, 0);
+/// Slot -> flood mode. Programs write, the daemon reads.
+#[map]
+pub static FLOODS: Array<FloodState> = Array::with_max_entries(capacity::INTERFACES, 0);
+/// Slot -> this CPU's budgets. Programs only.
+#[map]
+pub static BUDGETS: PerCpuArray<Budget> = PerCpuArray::with_max_entries(capacity::INTERFACES, 0);
+
+/// Slot * services + service -> this CPU's totals by reason. Programs write, the daemon reads; so for all below.
+#[map]
+pub static TOTALS: PerCpuArray<Totals> =
+    PerCpuArray::with_max_entries(capacity::INTERFACES * capacity::SERVICES, 0);
+/// `Malformed` -> frames.
+#[map]
+pub static MALFORMED: PerCpuArray<u64> = PerCpuArray::with_max_entries(capacity::MALFORMED_KINDS, 0);
+/// `Incident` -> times.
+#[map]
+pub static INCIDENTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(capacity::INCIDENTS, 0);
+/// Notable moments.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(capacity::EVENT_RING_BYTES, 0);
+
+/// 0 -> when the daemon last said that it lives, in clock units.
+#[map]
+pub static HEARTBEAT: Array<u64> = Array::with_max_entries(1, 0);
+/// 0 -> the clocks.
+#[map]
+pub static CLOCK: Array<ClockReading> = Array::with_max_entries(1, 0);
+/// 0 -> what `sluice_parse` made of a frame.
+#[map]
+pub static PARSED: Array<ParsedRecord> = Array::with_max_entries(1, 0);
+
+macro_rules! stride {
+    ($(#[$doc:meta])* $function:ident, $static:ident = $default:expr) => {
+        #[unsafe(no_mangle)]
+        static $static: u32 = $default;
+
+        $(#[$doc])*
+        #[inline(always)]
+        pub fn $function() -> u32 {
+            // SAFETY: a static of this object; volatile, because the loader writes it.
+            unsafe { core::ptr::read_volatile(&raw const $static) }
+        }
+    };
+}
+
+stride!(/// Nodes of the prefix tree per generation.
+    prefix_nodes, PREFIX_NODES = capacity::PREFIX_NODES);
+stride!(/// Service rules per generation.
+    rules, RULES = capacity::RULES);
+stride!(/// Limits per generation.
+    limits, LIMIT_COUNT = capacity::LIMITS);
+stride!(/// Services, the default one included.
+    services, SERVICE_COUNT = capacity::SERVICES);
+stride!(/// Cells per row of the sketch.
+    sketch_cells, SKETCH_CELLS = capacity::SKETCH_CELLS);

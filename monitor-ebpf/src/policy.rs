@@ -1,0 +1,255 @@
+//! What the rules say of a packet's source and destination: exempt, banned, denied, its class, its service and its limit.
+
+use core::ops::ControlFlow;
+
+use monitor_common::{
+    bucket::level,
+    flow::{BanKey, aggregate, protocol},
+    names::capacity,
+    parse::Frame,
+    rule::{
+        BLOCKS, FIRST_INNER_NODE, Limit, MAX_RULE_CHAIN, PORTS_PER_BLOCK, PROTOCOL_BLOCK, ROOT_NODES,
+        ServiceRule, Settings, leaf, setting,
+    },
+    sketch,
+    verdict::Reason,
+};
+
+use crate::{
+    maps,
+    telemetry::{self, Tally},
+    window::Window,
+    word,
+};
+
+/// The generation that judges this packet, read once.
+pub struct Rules {
+    pub generation: u32,
+    pub settings: &'static Settings,
+}
+
+/// What is known of the packet's source.
+pub struct Source {
+    /// Halves of the aggregated address.
+    pub high: u64,
+    pub low: u64,
+    pub class: u32,
+    pub exempt: bool,
+}
+
+/// What applies at the packet's destination.
+pub struct Service {
+    pub number: u32,
+    pub limit: &'static Limit,
+}
+
+impl Rules {
+    #[inline(always)]
+    pub fn active() -> Option<Self> {
+        let generation = maps::ACTIVE.get(0)?.generation & 1;
+        let settings = maps::SETTINGS.get(generation)?;
+        if settings.tick == 0 {
+            return None;
+        }
+        Some(Self { generation, settings })
+    }
+}
+
+/// The slot of the interface that the frame came in through; 0 when it is not listed.
+#[inline(always)]
+pub fn interface(window: &Window) -> u32 {
+    let ifindex = window.ifindex();
+    let mut probe = 0;
+    while probe < capacity::INTERFACE_PROBES {
+        if let Some(place) = maps::INTERFACES.get((ifindex + probe) & (capacity::INTERFACE_INDEXES - 1))
+            && place.ifindex == ifindex
+        {
+            return place.slot;
+        }
+        probe += 1;
+    }
+    0
+}
+
+/// Exempt, banned or denied; otherwise the source with its class.
+#[inline(always)]
+pub fn admit(rules: &Rules, frame: &Frame, now: u64) -> ControlFlow<Reason, Source> {
+    let settings = rules.settings;
+    let [high, low] = frame.source;
+    let leaf = if frame.is_v4 {
+        leaf_v4(rules.generation, low as u32)
+    } else {
+        leaf_v6(rules.generation, high, low)
+    };
+    let (high, low) = aggregate(high, low, frame.is_v4, settings.v4_bits, settings.v6_bits);
+    let exempt = leaf & leaf::EXEMPT != 0;
+    if !exempt {
+        if is_banned(settings, high, low, frame.length, now) && settings.flags & setting::WATCH_ONLY == 0 {
+            return ControlFlow::Break(Reason::Banned);
+        }
+        if leaf & leaf::DENIED != 0
+            && is_denied(leaf & leaf::DENIAL_MASK, frame.length, now)
+            && settings.flags & setting::WATCH_ONLY == 0
+        {
+            return ControlFlow::Break(Reason::Denied);
+        }
+    }
+    ControlFlow::Continue(Source { high, low, class: leaf::class(leaf, settings.default_class), exempt })
+}
+
+#[inline(always)]
+fn node(generation: u32, node: u32, nibble: u32) -> u32 {
+    match maps::PREFIXES.get(generation * maps::prefix_nodes() + node) {
+        Some(node) => node.children[(nibble & 15) as usize],
+        None => 0,
+    }
+}
+
+#[inline(always)]
+fn leaf_v4(generation: u32, address: u32) -> u32 {
+    let mut child = node(generation, address >> 20, address >> 16);
+    let mut shift = 16;
+    while child & leaf::NODE != 0 && shift != 0 {
+        shift -= 4;
+        child = node(generation, child & !leaf::NODE, address >> shift);
+    }
+    child
+}
+
+#[inline(always)]
+fn leaf_v6(generation: u32, high: u64, low: u64) -> u32 {
+    const _: () = assert!(FIRST_INNER_NODE == 2 * ROOT_NODES);
+    let child = node(generation, ROOT_NODES + (high >> 52) as u32, (high >> 48) as u32);
+    if child & leaf::NODE == 0 { child } else { leaf_v6_inner(generation, child, high, low) }
+}
+
+/// Not inlined: the walk is long and rare, and on its own it is verified with little state.
+#[inline(never)]
+fn leaf_v6_inner(generation: u32, mut child: u32, high: u64, low: u64) -> u32 {
+    let mut shift = 48;
+    while child & leaf::NODE != 0 && shift != 0 {
+        shift -= 4;
+        child = node(generation, child & !leaf::NODE, (high >> shift) as u32);
+    }
+    shift = 64;
+    while child & leaf::NODE != 0 && shift != 0 {
+        shift -= 4;
+        child = node(generation, child & !leaf::NODE, (low >> shift) as u32);
+    }
+    child
+}
+
+#[inline(always)]
+fn is_banned(settings: &Settings, high: u64, low: u64, bytes: u32, now: u64) -> bool {
+    let Some(any) = maps::BAN_FILTER.get(capacity::BAN_FILTER_WORDS) else {
+        return false;
+    };
+    if *any == 0 {
+        return false;
+    }
+    let hash = sketch::hash(settings.hash_key, high, low, 0) as u32;
+    let Some(word) = maps::BAN_FILTER.get((hash >> 6) & (capacity::BAN_FILTER_WORDS - 1)) else {
+        return false;
+    };
+    if *word & (1 << (hash & 63)) == 0 {
+        return false;
+    }
+    let Some(ban) = maps::BANS.get_ptr_mut(&BanKey { high, low }) else {
+        return false;
+    };
+    // SAFETY: the pointer is to a map value, which stays valid for the whole run of the program.
+    unsafe {
+        if level((*ban).until, now) == 0 && (*ban).until != u64::MAX {
+            return false;
+        }
+        word::add(&raw mut (*ban).packets, 1);
+        word::add(&raw mut (*ban).bytes, u64::from(bytes));
+    }
+    true
+}
+
+#[inline(always)]
+fn is_denied(denial: u32, bytes: u32, now: u64) -> bool {
+    let Some(denial) = maps::DENIALS.get_ptr_mut(denial) else {
+        return false;
+    };
+    // SAFETY: the pointer is to a map value, which stays valid for the whole run of the program.
+    unsafe {
+        if (*denial).until != u64::MAX && level((*denial).until, now) == 0 {
+            return false;
+        }
+        word::add(&raw mut (*denial).packets, 1);
+        word::add(&raw mut (*denial).bytes, u64::from(bytes));
+        (*denial).last_seen = now;
+    }
+    true
+}
+
+/// The service that the packet is for, and the limit that applies to its source there.
+#[inline(always)]
+pub fn service(rules: &Rules, frame: &Frame, class: u32, tally: &mut Tally) -> ControlFlow<Reason, Service> {
+    let Some(rule) = rule(rules, frame) else {
+        return ControlFlow::Break(Reason::NotReady);
+    };
+    tally.service = rule.service;
+    let number = rule.limits[(class & 15) as usize];
+    let Some(limit) = maps::LIMITS.get(rules.generation * maps::limits() + number) else {
+        return ControlFlow::Break(Reason::NotReady);
+    };
+    ControlFlow::Continue(Service { number: rule.service, limit })
+}
+
+#[inline(always)]
+fn rule(rules: &Rules, frame: &Frame) -> Option<&'static ServiceRule> {
+    let (block, place) = place(frame);
+    let pair = maps::PORTS.get(rules.generation * BLOCKS + block)?.rules[(place >> 1 & 127) as usize];
+    let mut number = if place & 1 == 0 { pair & 0xffff } else { pair >> 16 };
+    let base = rules.generation * maps::rules();
+    let mut rule = maps::SERVICES.get(base + number)?;
+    let mut tried = 0;
+    while number != 0 && !matches(rule, frame) {
+        tried += 1;
+        number = if tried < MAX_RULE_CHAIN { rule.next } else { 0 };
+        rule = maps::SERVICES.get(base + number)?;
+    }
+    Some(rule)
+}
+
+#[inline(always)]
+fn matches(rule: &ServiceRule, frame: &Frame) -> bool {
+    frame.destination[0] & rule.mask[0] == rule.destination[0]
+        && frame.destination[1] & rule.mask[1] == rule.destination[1]
+}
+
+/// Block and place in it: by port where there is one, else by protocol.
+#[inline(always)]
+fn place(frame: &Frame) -> (u32, u32) {
+    let table = match frame.protocol {
+        protocol::TCP => 0,
+        protocol::UDP => 1,
+        protocol::SCTP => 2,
+        _ => return (PROTOCOL_BLOCK, u32::from(frame.protocol)),
+    };
+    if matches!(frame.fragment, monitor_common::parse::Fragment::Later) {
+        return (PROTOCOL_BLOCK, u32::from(frame.protocol));
+    }
+    let port = u32::from(frame.destination_port);
+    (table * 256 + port / PORTS_PER_BLOCK, port % PORTS_PER_BLOCK)
+}
+
+/// Counts nothing, drops nothing: whether limits may act at all on this packet.
+#[inline(always)]
+pub fn may_enforce(rules: &Rules, source: &Source, now: u64) -> bool {
+    let flags = rules.settings.flags;
+    if source.exempt || flags & setting::WATCH_ONLY != 0 {
+        return false;
+    }
+    if flags & setting::OBSERVE_WHEN_STALE != 0 {
+        let beat = maps::HEARTBEAT.get(0).map_or(0, |beat| *beat);
+        if level(now, beat) > rules.settings.heartbeat_timeout {
+            telemetry::incident(monitor_common::record::Incident::StaleHeartbeat);
+            return false;
+        }
+    }
+    true
+}

@@ -1,0 +1,139 @@
+//! What follows when a source exceeds its limit: the edge is reported, violations add up, a ban may come of them.
+
+use aya_ebpf::programs::XdpContext;
+use aya_log_ebpf::debug;
+use monitor_common::{
+    bucket::level,
+    flow::BanKey,
+    names::capacity,
+    record::{Ban, Event, EventKind, Incident, SourceEntry, entry, origin},
+    sketch,
+    verdict::Reason,
+};
+
+use crate::{limiter::Case, maps, telemetry, word};
+
+/// How long a source has to stay within its limit before the end is reported: a second, in clock units.
+const QUIET: u64 = 16_000_000_000;
+/// Doublings (or more) of a ban's length that are worked out.
+const MOST_STRIKES: u32 = 16;
+
+/// Notes a packet over the limit.
+///
+/// # Safety
+/// `found` points to a map value that is valid for the whole run of the program.
+#[inline(always)]
+pub unsafe fn note(
+    ctx: &XdpContext,
+    case: &Case,
+    found: *mut SourceEntry,
+    reason: Reason,
+    dropped: bool,
+    interface: u32,
+) {
+    // SAFETY: by contract; plain stores, of which the last one may win.
+    unsafe {
+        (*found).exceeded_at = case.now;
+        if (*found).flags & entry::EXCEEDING == 0 {
+            (*found).flags |= entry::EXCEEDING;
+            report(EventKind::ExceedStarted, case, reason as u32, interface, 0);
+        }
+        let limit = case.service.limit;
+        if !dropped || limit.ban_after == 0 {
+            return;
+        }
+        if level(case.now, (*found).violation_start) > limit.ban_within || (*found).violations == 0 {
+            (*found).violation_start = case.now;
+            (*found).violations = 1;
+        } else {
+            (*found).violations += 1;
+        }
+        if (*found).violations >= limit.ban_after {
+            (*found).violations = 0;
+            ban(ctx, case, interface);
+        }
+    }
+}
+
+/// Reports the end of an excess once the source has been within its limit for a while.
+///
+/// # Safety
+/// As for [`note`].
+#[inline(always)]
+pub unsafe fn subside(case: &Case, found: *mut SourceEntry, interface: u32) {
+    // SAFETY: by contract.
+    unsafe {
+        if level(case.now, (*found).exceeded_at) < QUIET {
+            return;
+        }
+        (*found).flags &= !entry::EXCEEDING;
+        report(EventKind::ExceedEnded, case, 0, interface, (*found).dropped.packets);
+    }
+}
+
+/// Not inlined, like everything rare here: its variables would stand on the stack of the common way.
+#[inline(never)]
+fn report(kind: EventKind, case: &Case, reason: u32, interface: u32, value: u64) {
+    telemetry::event(&Event {
+        kind: kind as u32,
+        interface,
+        at: case.now,
+        high: case.source.high,
+        low: case.source.low,
+        service: case.service.number,
+        reason,
+        value,
+    });
+}
+
+#[inline(never)]
+fn ban(ctx: &XdpContext, case: &Case, interface: u32) {
+    let limit = case.service.limit;
+    let key = BanKey { high: case.source.high, low: case.source.low };
+    let mut strikes = 0;
+    let mut length = limit.ban_first;
+    // SAFETY: the map's value is copied at once.
+    if let Some(before) = unsafe { maps::BANS.get(&key) } {
+        strikes = before.strikes;
+        let mut strike = 0;
+        while strike < MOST_STRIKES && strike < strikes && length < limit.ban_longest {
+            length = length.wrapping_mul(u64::from(limit.ban_growth));
+            strike += 1;
+        }
+    }
+    if length > limit.ban_longest {
+        length = limit.ban_longest;
+    }
+    let until = case.now.wrapping_add(length);
+    let made = Ban {
+        until,
+        since: case.now,
+        packets: 0,
+        bytes: 0,
+        strikes: strikes + 1,
+        origin: origin::KERNEL,
+        service: case.service.number,
+        reserved: 0,
+    };
+    if maps::BANS.insert(&key, &made, 0).is_err() {
+        telemetry::incident(Incident::BanTableFull);
+        return;
+    }
+    let hash = sketch::hash(case.rules.settings.hash_key, key.high, key.low, 0) as u32;
+    if let Some(word) = maps::BAN_FILTER.get_ptr_mut((hash >> 6) & (capacity::BAN_FILTER_WORDS - 1)) {
+        // SAFETY: the pointer is to a map value.
+        unsafe { word::set_bits(word, 1 << (hash & 63)) };
+    }
+    if let Some(any) = maps::BAN_FILTER.get_ptr_mut(capacity::BAN_FILTER_WORDS) {
+        // SAFETY: as above.
+        unsafe { *any = 1 };
+    }
+    telemetry::incident(Incident::BanMade);
+    debug!(
+        ctx,
+        "a source was banned at service {} for {} packets over its limit",
+        case.service.number,
+        limit.ban_after
+    );
+    report(EventKind::Banned, case, 0, interface, until);
+}
