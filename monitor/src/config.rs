@@ -1,1 +1,84 @@
-//! The configuration: a file and flags become a valid `Config`, or an error that names the key and the line.
+//! File and flags to a valid [`Config`], or an error that names the key, the place and the next step.
+//!
+//! In: the text of a TOML file. Out: a [`Config`] in which every value was checked, alone and against the others.
+//! It never touches the system: whether an interface or a group exists is found out by who uses it.
+
+mod parse;
+mod schema;
+mod service;
+mod units;
+
+pub use parse::{ConfigError, Place};
+pub use schema::{
+    Access, AccessList, Bpf, BpfLog, Capacity, Class, Control, Conversations, Expected, Flood, Format,
+    Heartbeat, Interfaces, ListAction, Log, Malformed, MalformedAction, Metrics, NativeMode, Source, State,
+    Track, WhenStale,
+};
+pub use service::{
+    AggregateLimits, BanRule, ClassProtection, Limits, Match, Mode, Ports, Protection, Protocol, Service,
+};
+pub use units::{ByteRate, Bytes, Duration, PacketRate, Period};
+
+use serde::{Deserialize, Serialize};
+
+/// The name by which the default service (all that no `[[service]]` matches) is addressed everywhere.
+pub const DEFAULT_SERVICE: &str = "default";
+/// The class of sources that no prefix names.
+pub const OUTSIDE_CLASS: &str = "outside";
+/// The class of the prefixes in `access.inside`.
+pub const INSIDE_CLASS: &str = "inside";
+
+/// All that can be configured. Every field has a default; an empty file is valid, observes and drops nothing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    pub interfaces: Interfaces,
+    pub source: Source,
+    pub access: Access,
+    #[serde(rename = "class")]
+    pub classes: Vec<Class>,
+    /// What applies where no service matches.
+    pub default: Protection,
+    #[serde(rename = "service")]
+    pub services: Vec<Service>,
+    pub malformed: Malformed,
+    pub flood: Flood,
+    pub conversations: Conversations,
+    pub heartbeat: Heartbeat,
+    pub capacity: Capacity,
+    pub control: Control,
+    pub metrics: Metrics,
+    pub log: Log,
+    pub state: State,
+    pub bpf: Bpf,
+    pub detection: toml::Table,
+    pub tuning: toml::Table,
+    pub expected: Vec<Expected>,
+}
+
+impl Config {
+    /// The configuration in `text`; `origin` (a file name) is what errors call it.
+    ///
+    /// All problems of the whole file are reported at once.
+    pub fn parse(text: &str, origin: &str) -> Result<Self, ConfigError> {
+        parse::parse(text, origin)
+    }
+
+    /// The embedded default file, with comments: what `sluice config default` prints.
+    pub fn default_file() -> &'static str {
+        include_str!("config/default.toml")
+    }
+
+    /// The embedded default configuration: observes, drops nothing.
+    pub fn embedded() -> Self {
+        match Self::parse(Self::default_file(), "the embedded default") {
+            Ok(config) => config,
+            Err(error) => unreachable!("a test holds the embedded default to be valid: {error}"),
+        }
+    }
+
+    /// The configuration as a TOML file (without comments): what `sluice config show` prints.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string_pretty(self)
+    }
+}

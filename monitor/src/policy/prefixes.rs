@@ -1,0 +1,1 @@
+//! The prefix tree, as the kernel walks it.

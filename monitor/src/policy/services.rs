@@ -1,0 +1,1 @@
+//! The service table: ports to chains of rules.
