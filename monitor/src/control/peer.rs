@@ -1,0 +1,141 @@
+//! Who is on the other end of the socket: kernel-attested credentials in, a role out.
+//!
+//! Nothing the client says about itself counts; only what the kernel recorded when it connected
+//! (`SO_PEERCRED`, `SO_PEERGROUPS`, unix(7)).
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use tokio::net::UnixStream;
+
+use crate::engine::command::Role;
+
+/// Who connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    pub uid: u32,
+    pub gid: u32,
+    /// 0 when the kernel does not say (another pid namespace).
+    pub pid: i32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+impl Peer {
+    /// The credentials that the kernel recorded for the other end of `stream`.
+    pub fn of(stream: &UnixStream) -> io::Result<Self> {
+        let credentials = stream.peer_cred()?;
+        Ok(Self {
+            uid: credentials.uid(),
+            gid: credentials.gid(),
+            pid: credentials.pid().unwrap_or(0),
+            groups: supplementary_groups(stream)?,
+        })
+    }
+
+    fn is_in(&self, groups: &[u32]) -> bool {
+        groups.iter().any(|group| *group == self.gid || self.groups.contains(group))
+    }
+}
+
+/// Which peers have which role.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Roles {
+    /// Besides uid 0, the daemon's own user is an admin.
+    pub daemon_uid: u32,
+    pub operator_groups: Vec<u32>,
+    pub viewer_groups: Vec<u32>,
+}
+
+impl Roles {
+    /// The role of `peer`; `None` for everyone else.
+    pub fn role_of(&self, peer: &Peer) -> Option<Role> {
+        if peer.uid == 0 || peer.uid == self.daemon_uid {
+            Some(Role::Admin)
+        } else if peer.is_in(&self.operator_groups) {
+            Some(Role::Operator)
+        } else if peer.is_in(&self.viewer_groups) {
+            Some(Role::Viewer)
+        } else {
+            None
+        }
+    }
+}
+
+/// The number of a group that is given by name or number, from the text of `/etc/group` (group(5)).
+pub fn group_number(group_file: &str, group: &str) -> Option<u32> {
+    group.parse().ok().or_else(|| {
+        group_file.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            (fields.next() == Some(group)).then(|| fields.nth(1)?.parse().ok()).flatten()
+        })
+    })
+}
+
+fn supplementary_groups(stream: &UnixStream) -> io::Result<Vec<u32>> {
+    let socket = stream.as_fd();
+    let mut groups = vec![0_u32; 64];
+    loop {
+        let bytes = groups.len() * size_of::<u32>();
+        let mut length = libc::socklen_t::try_from(bytes).map_err(io::Error::other)?;
+        // SAFETY: `groups` is writable for `length` bytes, and the kernel writes at most that many.
+        let answer = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERGROUPS,
+                groups.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        let filled = usize::try_from(length).map_err(io::Error::other)? / size_of::<u32>();
+        if answer == 0 {
+            groups.truncate(filled);
+            return Ok(groups);
+        }
+        let error = io::Error::last_os_error();
+        // NGROUPS_MAX is 65536: the kernel says how much room it wants.
+        if error.raw_os_error() != Some(libc::ERANGE) || filled <= groups.len() || filled > 65_536 {
+            return Err(error);
+        }
+        groups.resize(filled, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Peer, Roles, group_number};
+    use crate::engine::command::Role;
+
+    fn peer(uid: u32, gid: u32, groups: &[u32]) -> Peer {
+        Peer { uid, gid, pid: 1, groups: groups.to_vec() }
+    }
+
+    #[test]
+    fn root_and_the_daemon_are_admins_groups_give_less_and_strangers_get_nothing() {
+        let roles = Roles { daemon_uid: 900, operator_groups: vec![50], viewer_groups: vec![60, 61] };
+        assert_eq!(roles.role_of(&peer(0, 0, &[])), Some(Role::Admin));
+        assert_eq!(roles.role_of(&peer(900, 900, &[])), Some(Role::Admin));
+        assert_eq!(roles.role_of(&peer(1000, 50, &[])), Some(Role::Operator));
+        assert_eq!(roles.role_of(&peer(1000, 1000, &[7, 50, 60])), Some(Role::Operator));
+        assert_eq!(roles.role_of(&peer(1000, 1000, &[61])), Some(Role::Viewer));
+        assert_eq!(roles.role_of(&peer(1000, 1000, &[7])), None);
+    }
+
+    #[test]
+    fn a_group_is_found_by_name_or_number() {
+        let file = "root:x:0:\nsluice:x:988:alice,bob\nbroken\n";
+        assert_eq!(group_number(file, "sluice"), Some(988));
+        assert_eq!(group_number(file, "988"), Some(988));
+        assert_eq!(group_number(file, "nobody"), None);
+        assert_eq!(group_number(file, "broken"), None);
+    }
+
+    #[tokio::test]
+    async fn the_kernel_names_the_other_end_of_a_socket_pair() {
+        let (one, _other) = tokio::net::UnixStream::pair().unwrap();
+        let peer = Peer::of(&one).unwrap();
+        assert_eq!(peer.uid, rustix::process::getuid().as_raw());
+        assert_eq!(peer.pid.cast_unsigned(), std::process::id());
+    }
+}

@@ -1,0 +1,9 @@
+//! The handlers, a file per noun: each takes its request apart, asks the engine once, and gives the answer back.
+
+pub mod access;
+pub mod config;
+pub mod history;
+pub mod life;
+pub mod limits;
+pub mod sources;
+pub mod status;

@@ -1,0 +1,253 @@
+//! For tests: a server over a real Unix socket in a directory of its own, with a scripted engine behind the channel.
+//!
+//! The engine's channel is the seam: everything in front of it is the real thing, nothing behind it is.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use super::client::Client;
+use super::peer::Roles;
+use super::server::Limits;
+use super::{listen, router, server};
+use crate::engine::Handle;
+use crate::engine::command::{
+    AccessList, Applied, Caller, Change, ChangeOptions, Command, ConfigText, Explanation, Request, SourceList,
+};
+use crate::engine::refusal::{Code, Refusal};
+use crate::snapshot::{
+    AttachMode, Ban, Build, Count, Findings, Flood, Interface, LimitInForce, LimitMode, LimitScope, MapUse,
+    RateAndBurst, Reload, Rules, Service, Snapshot, Source, Sources, Tally, Total,
+};
+
+/// What reached the engine: the command's debug text, who asked, and how.
+pub type Heard = Arc<Mutex<Vec<(String, Caller, ChangeOptions)>>>;
+
+/// A running server.
+#[derive(Debug)]
+pub struct Scripted {
+    pub client: Client,
+    pub socket: PathBuf,
+    pub heard: Heard,
+    /// Ends the server.
+    pub shutdown: Option<oneshot::Sender<()>>,
+    pub server: JoinHandle<()>,
+    _directory: tempfile::TempDir,
+    _snapshots: watch::Sender<Arc<Snapshot>>,
+}
+
+/// The daemon's user is the test's own, so the test is an admin.
+pub fn own_roles() -> Roles {
+    Roles { daemon_uid: rustix::process::getuid().as_raw(), ..Roles::default() }
+}
+
+pub fn start(roles: Roles, limits: Limits) -> Scripted {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("control.sock");
+    let listener = listen::bind(&socket, None).unwrap();
+    let (requests, inbox) = mpsc::channel(8);
+    let (snapshots, seen) = watch::channel(Arc::new(snapshot()));
+    let heard = Heard::default();
+    tokio::spawn(play(inbox, Arc::clone(&heard)));
+    let (shutdown, ended) = oneshot::channel::<()>();
+    let router = router::router(Handle::new(requests, seen));
+    let server = tokio::spawn(server::serve(listener, router, roles, limits, async {
+        let _ = ended.await;
+    }));
+    Scripted {
+        client: Client::new(&socket, Some("192.0.2.7".to_owned())),
+        socket,
+        heard,
+        shutdown: Some(shutdown),
+        server,
+        _directory: directory,
+        _snapshots: snapshots,
+    }
+}
+
+async fn play(mut inbox: mpsc::Receiver<Request>, heard: Heard) {
+    while let Some(Request { caller, options, command }) = inbox.recv().await {
+        heard.lock().unwrap().push((told(&command), caller, options));
+        answer(command);
+    }
+}
+
+/// The command without its reply channel.
+fn told(command: &Command) -> String {
+    let text = format!("{command:?}");
+    let end = text.find(", Sender").or_else(|| text.find("(Sender")).unwrap_or(text.len());
+    text[..end].to_owned()
+}
+
+fn answer(command: Command) {
+    let applied = || {
+        Ok(Applied { change: Some(7), summary: vec!["web: packets 1000/s".to_owned()], ..Applied::default() })
+    };
+    match command {
+        Command::Sources(_, reply) => {
+            let _ = reply.send(Ok(SourceList { at: noon(), matched: 1, sources: vec![source()] }));
+        }
+        Command::Explain(address, reply) => {
+            let _ = reply.send(Ok(Explanation {
+                address,
+                source: address.into(),
+                class: "outside".to_owned(),
+                verdict: "passes: within every limit that applies".to_owned(),
+                exempt: None,
+                denied: None,
+                ban: None,
+                services: Vec::new(),
+            }));
+        }
+        Command::LimitList(reply) => {
+            let _ = reply.send(Ok(vec![limit()]));
+        }
+        // A reply that is neither sent nor dropped: an engine that hangs.
+        Command::LimitSet(set, reply) if set.target.service == "silent" => std::mem::forget(reply),
+        Command::LimitSet(set, reply) => {
+            let _ = reply.send(match set.target.service.as_str() {
+                "nowhere" => Err(Refusal::new(Code::NotFound, "no service is called `nowhere`")
+                    .next("see `sluice limit list`")),
+                "cutting" => Err(Refusal::new(Code::NeedsConfirmation, "this would limit 192.0.2.7, you")
+                    .next("add --yes if it is meant")),
+                _ => applied(),
+            });
+        }
+        Command::LimitUnset(_, reply) => drop(reply.send(applied())),
+        Command::AccessAdd(_, reply) | Command::Contain(_, reply) => drop(reply.send(applied())),
+        Command::AccessRemove(_, reply) => drop(reply.send(applied())),
+        Command::AccessList(reply) => {
+            let _ = reply.send(Ok(AccessList { banned: vec![ban()], ..AccessList::default() }));
+        }
+        Command::Reload(reply) | Command::Confirm(_, reply) | Command::Revert(_, reply) => {
+            drop(reply.send(applied()));
+        }
+        Command::Stop(reply) | Command::Detach(reply) => drop(reply.send(Ok(()))),
+        Command::ConfigShow(reply) => {
+            let _ = reply.send(Ok(ConfigText { path: None, toml: "interfaces = [\"eth0\"]\n".to_owned() }));
+        }
+        Command::History(_, reply) => drop(reply.send(Ok(vec![change()]))),
+    }
+}
+
+pub fn noon() -> Timestamp {
+    "2026-11-22T12:00:00Z".parse().unwrap()
+}
+
+pub fn change() -> Change {
+    Change {
+        number: 7,
+        at: noon(),
+        made_by: "uid 1000".to_owned(),
+        what: "limit web".to_owned(),
+        before: "off".to_owned(),
+        after: "enforce 1000/s".to_owned(),
+        state: "applied".to_owned(),
+    }
+}
+
+pub fn ban() -> Ban {
+    Ban {
+        source: "198.51.100.9/32".parse().unwrap(),
+        since: noon(),
+        until: Some("2026-11-22T12:10:00Z".parse().unwrap()),
+        dropped: Count { packets: 5, bytes: 320 },
+        strikes: 1,
+        made_by: "kernel".to_owned(),
+        service: Some("web".to_owned()),
+        comment: None,
+    }
+}
+
+pub fn limit() -> LimitInForce {
+    LimitInForce {
+        service: "web".to_owned(),
+        class: "outside".to_owned(),
+        scope: LimitScope::Source,
+        mode: LimitMode::Enforce,
+        packets: Some(RateAndBurst { per_second: 2000, burst: 4000 }),
+        bytes: None,
+        connections: None,
+        fragments: None,
+        origin: "config".to_owned(),
+    }
+}
+
+pub fn source() -> Source {
+    Source {
+        source: "198.51.100.9/32".parse().unwrap(),
+        service: "web".to_owned(),
+        class: "outside".to_owned(),
+        interface: "eth0".to_owned(),
+        total: Count { packets: 1_250_000, bytes: 80_000_000 },
+        dropped: Count { packets: 1_200_000, bytes: 76_800_000 },
+        would_drop: Count::default(),
+        connections: 3,
+        packets_per_second: 50_000.0,
+        bytes_per_second: 3_200_000.0,
+        dropped_per_second: 48_000.0,
+        would_drop_per_second: 0.0,
+        first_seen: noon(),
+        last_seen: noon(),
+        exceeding: true,
+        workload: None,
+    }
+}
+
+pub fn snapshot() -> Snapshot {
+    use monitor_common::verdict::Reason;
+    let total = |reason, packets, rate| Total {
+        interface: "eth0".to_owned(),
+        service: "web".to_owned(),
+        reason,
+        ended: Count { packets, bytes: packets * 64 },
+        would_drop: Count::default(),
+        ended_per_second: rate,
+        would_drop_per_second: 0.0,
+    };
+    Snapshot {
+        at: noon(),
+        started: "2026-11-22T10:58:30Z".parse().unwrap(),
+        build: Build { version: "0.1.0".to_owned(), layout: 1, compiler: "none".to_owned() },
+        interfaces: vec![Interface {
+            name: "eth0".to_owned(),
+            slot: 1,
+            ifindex: 2,
+            mode: AttachMode::Native,
+            egress: false,
+            flood: Flood::default(),
+            problem: None,
+        }],
+        services: vec![
+            Service { number: 0, name: "default".to_owned() },
+            Service { number: 1, name: "web".to_owned() },
+        ],
+        totals: vec![
+            total(Reason::Accepted, 100_000, 2000.0),
+            total(Reason::PacketRate, 1_200_000, 48_000.0),
+        ],
+        maps: vec![MapUse { name: "SOURCES".to_owned(), entries: Some(1), capacity: 131_072 }],
+        incidents: vec![Tally { label: "source_table_full".to_owned(), count: 0 }],
+        malformed: Vec::new(),
+        events: Vec::new(),
+        rules: Rules { generation: 1, flips: 3 },
+        sources: Sources { tracked: 1, exceeding: 1, by_rate: vec![source()], ..Sources::default() },
+        bans: vec![ban()],
+        limits: vec![limit()],
+        findings: Findings::default(),
+        reload: Reload {
+            at: noon(),
+            succeeded_at: Some(noon()),
+            error: None,
+            successes: 1,
+            failures: 0,
+            path: None,
+        },
+        pending: None,
+        read_seconds: 0.002,
+        problems: Vec::new(),
+    }
+}

@@ -1,0 +1,183 @@
+use std::time::Duration;
+
+use proptest::prelude::{Strategy, any, proptest};
+use proptest::test_runner::Config;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::{Limits, stranger};
+use crate::control::client::{Client, Failure};
+use crate::control::peer::Peer;
+use crate::control::problem::Code;
+use crate::control::scripted::{Scripted, own_roles, start};
+
+/// What comes back for raw bytes until the server closes or is silent.
+async fn raw(scripted: &Scripted, bytes: &[u8]) -> String {
+    let mut stream = UnixStream::connect(&scripted.socket).await.unwrap();
+    let _ = stream.write_all(bytes).await;
+    let mut answer = Vec::new();
+    let _ = timeout(Duration::from_secs(4), stream.read_to_end(&mut answer)).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn short() -> Limits {
+    Limits {
+        header_time: Duration::from_millis(200),
+        request_time: Duration::from_millis(300),
+        drain_time: Duration::from_millis(500),
+        ..Limits::default()
+    }
+}
+
+#[tokio::test]
+async fn curl_style_requests_are_answered_as_http() {
+    let scripted = start(own_roles(), short());
+    let answer = raw(&scripted, b"GET /v1/status HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.contains("server: sluice/") && answer.contains("\"schema_version\":1"), "{answer}");
+}
+
+#[tokio::test]
+async fn headers_that_are_too_large_get_431() {
+    let scripted = start(own_roles(), short());
+    let mut request = b"GET /v1/status HTTP/1.1\r\nhost: x\r\n".to_vec();
+    request.extend(std::iter::repeat_n(b'a', 64 * 1024));
+    let answer = raw(&scripted, &request).await;
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_gets_413() {
+    let scripted = start(own_roles(), Limits::default());
+    let body = json!({"prefix": "10.0.0.0/8", "comment": "x".repeat(5 * 1024 * 1024)});
+    let answer = scripted.client.post::<Value>("/v1/access/deny", &body).await;
+    let Err(Failure::Problem(problem)) = answer else { panic!("{answer:?}") };
+    assert_eq!(problem.code, Code::TooLarge);
+}
+
+#[tokio::test]
+async fn an_engine_that_is_silent_gets_504() {
+    let scripted = start(own_roles(), short());
+    let answer = scripted.client.put::<Value>("/v1/limits/silent", &json!({})).await;
+    let Err(Failure::Problem(problem)) = answer else { panic!("{answer:?}") };
+    assert_eq!(problem.code, Code::TimedOut);
+}
+
+#[tokio::test]
+async fn a_request_that_never_ends_is_cut_off() {
+    let scripted = start(own_roles(), short());
+    let mut stream = UnixStream::connect(&scripted.socket).await.unwrap();
+    stream.write_all(b"GET /v1/sta").await.unwrap();
+    let mut answer = Vec::new();
+    timeout(Duration::from_secs(2), stream.read_to_end(&mut answer)).await.expect("closed in time").unwrap();
+}
+
+#[tokio::test]
+async fn idle_connections_are_cut_off_too() {
+    let scripted = start(own_roles(), short());
+    let mut stream = UnixStream::connect(&scripted.socket).await.unwrap();
+    let mut answer = Vec::new();
+    timeout(Duration::from_secs(2), stream.read_to_end(&mut answer)).await.expect("closed in time").unwrap();
+}
+
+#[tokio::test]
+async fn one_connection_too_many_gets_503_and_places_come_back() {
+    let limits = Limits { connections: 2, admin_connections: 1, ..Limits::default() };
+    let scripted = start(own_roles(), limits);
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let mut stream = UnixStream::connect(&scripted.socket).await.unwrap();
+        stream.write_all(b"GET /v1/status HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        stream.read_exact(&mut [0; 12]).await.unwrap();
+        held.push(stream);
+    }
+    let refused = scripted.client.get::<Value>("/v1/status").await;
+    let Err(Failure::Problem(problem)) = refused else { panic!("{refused:?}") };
+    assert_eq!(problem.code, Code::Unavailable);
+    drop(held);
+    for _ in 0..50 {
+        if scripted.client.get::<Value>("/v1/status").await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("no place came back");
+}
+
+#[test]
+fn a_stranger_is_told_who_it_is_and_what_to_do() {
+    let problem = stranger(&Peer { uid: 1000, gid: 1000, pid: 1, groups: Vec::new() });
+    assert_eq!(problem.code, Code::NotPermitted);
+    assert!(problem.message.contains("user 1000"), "{problem}");
+}
+
+#[tokio::test]
+async fn the_server_ends_within_its_deadline_with_a_request_in_flight() {
+    let mut scripted =
+        start(own_roles(), Limits { drain_time: Duration::from_millis(300), ..Limits::default() });
+    let client = scripted.client.clone();
+    let waiting = tokio::spawn(async move { client.put::<Value>("/v1/limits/silent", &json!({})).await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    scripted.shutdown.take().unwrap().send(()).unwrap();
+    timeout(Duration::from_secs(2), &mut scripted.server).await.expect("ended in time").unwrap();
+    assert!(waiting.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_client_without_a_daemon_says_how_to_start_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let client = Client::new(directory.path().join("none.sock"), None);
+    let error = client.get::<Value>("/v1/status").await.unwrap_err();
+    assert!(matches!(error, Failure::NotRunning(_)));
+    assert!(error.to_string().contains("sluice run"), "{error}");
+}
+
+#[tokio::test]
+async fn a_foreign_server_is_recognised() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("other.sock");
+    let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = stream.read(&mut [0; 1024]).await;
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
+    });
+    let error = Client::new(socket, None).get::<Value>("/v1/status").await.unwrap_err();
+    assert!(matches!(error, Failure::Broken(_)), "{error}");
+}
+
+/// Random bytes, and requests that are nearly right.
+fn noise() -> impl Strategy<Value = Vec<u8>> {
+    let start = proptest::sample::select(vec![
+        &b""[..],
+        b"GET /v1/status HTTP/1.1\r\n",
+        b"PUT /v1/limits/web HTTP/1.1\r\nhost: x\r\ncontent-length: 40\r\n\r\n{\"packets\":",
+        b"DELETE /v1/access/ban?prefix=",
+        b"POST /v1/access/deny HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n5\r\n",
+    ]);
+    (start, proptest::collection::vec(any::<u8>(), 0..200))
+        .prop_map(|(start, noise)| [start, &noise].concat())
+}
+
+#[test]
+fn no_bytes_make_the_server_panic_or_reach_the_engine_by_accident() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let limits =
+        Limits { header_time: Duration::from_millis(20), request_time: Duration::from_millis(20), ..short() };
+    let scripted = runtime.block_on(async { start(own_roles(), limits) });
+    proptest!(Config { cases: 400, ..Config::default() }, |(bytes in noise())| {
+        runtime.block_on(async {
+            let mut stream = UnixStream::connect(&scripted.socket).await.unwrap();
+            let _ = stream.write_all(&bytes).await;
+            let _ = stream.shutdown().await;
+            let mut answer = Vec::new();
+            let _ = timeout(Duration::from_millis(200), stream.read_to_end(&mut answer)).await;
+        });
+    });
+    runtime.block_on(async {
+        assert!(!scripted.server.is_finished());
+        scripted.client.get::<Value>("/v1/status").await.unwrap();
+    });
+}
