@@ -116,15 +116,16 @@ fn answer(command: Command) {
                 _ => applied(),
             });
         }
-        Command::LimitUnset(_, reply) => drop(reply.send(applied())),
-        Command::AccessAdd(_, reply) | Command::Contain(_, reply) => drop(reply.send(applied())),
-        Command::AccessRemove(_, reply) => drop(reply.send(applied())),
         Command::AccessList(reply) => {
             let _ = reply.send(Ok(AccessList { banned: vec![ban()], ..AccessList::default() }));
         }
-        Command::Reload(reply) | Command::Confirm(_, reply) | Command::Revert(_, reply) => {
-            drop(reply.send(applied()));
-        }
+        Command::LimitUnset(_, reply)
+        | Command::AccessAdd(_, reply)
+        | Command::AccessRemove(_, reply)
+        | Command::Contain(_, reply)
+        | Command::Reload(reply)
+        | Command::Confirm(_, reply)
+        | Command::Revert(_, reply) => drop(reply.send(applied())),
         Command::Stop(reply) | Command::Detach(reply) => drop(reply.send(Ok(()))),
         Command::ConfigShow(reply) => {
             let _ = reply.send(Ok(ConfigText { path: None, toml: "interfaces = [\"eth0\"]\n".to_owned() }));
@@ -247,6 +248,7 @@ pub fn snapshot() -> Snapshot {
             path: None,
         },
         pending: None,
+        process: crate::snapshot::Process::default(),
         read_seconds: 0.002,
         problems: Vec::new(),
     }
