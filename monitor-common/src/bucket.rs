@@ -27,8 +27,9 @@ plain!(Rate { unit_cost: u64, capacity: u64 } = 16);
 pub enum RateError {
     /// A rate of nothing is a denial, not a limit.
     ZeroRate,
-    /// The burst is smaller than what the rate admits during one clock tick, so the limit would never open.
-    /// Carries the smallest burst that works.
+    /// The burst is smaller than what the rate admits during two clock ticks and one more: one tick is taken off, and
+    /// what is left must last from tick to tick, or the limit would be slower than its rate. Carries the smallest burst
+    /// that works.
     BurstBelowTick(u64),
     /// The burst lasts longer than the clock can hold (2^60 units, about 2.2 years).
     TooSlow,
@@ -43,13 +44,13 @@ impl Rate {
             return Err(RateError::ZeroRate);
         }
         let second = u128::from(UNITS_PER_NS) * 1_000_000_000;
-        // Rounded up: the limit may be slower than asked by a part in 2^16, never faster.
+        // Rounded up, as all costs are.
         let unit_cost = (second << COST_SHIFT).div_ceil(u128::from(per_second));
         let tick = u128::from(tick_ns) * u128::from(UNITS_PER_NS);
         let owed = (u128::from(burst) * second) / u128::from(per_second);
         let one = unit_cost.div_ceil(1 << COST_SHIFT);
-        if owed < tick + one {
-            let smallest = ((tick + one) * u128::from(per_second)).div_ceil(second) + 1;
+        if owed < 2 * tick + one {
+            let smallest = ((2 * tick + one) * u128::from(per_second)).div_ceil(second);
             return Err(RateError::BurstBelowTick(u64::try_from(smallest).unwrap_or(u64::MAX)));
         }
         let capacity = owed - tick;
@@ -60,13 +61,13 @@ impl Rate {
         Ok(Self { unit_cost: unit_cost as u64, capacity: capacity as u64 })
     }
 
-    /// The time that `units` cost.
+    /// The time that `units` cost, rounded up: a limit may be slower than asked by a clock unit a packet, never faster.
     #[inline(always)]
     pub const fn cost(&self, units: u32) -> u64 {
         // unit_cost of a byte is small and of a packet may be large; the product is split so that it cannot overflow.
         let high = self.unit_cost >> COST_SHIFT;
         let low = self.unit_cost & ((1 << COST_SHIFT) - 1);
-        high.wrapping_mul(units as u64) + ((low * units as u64) >> COST_SHIFT)
+        high.wrapping_mul(units as u64) + ((low * units as u64 + ((1 << COST_SHIFT) - 1)) >> COST_SHIFT)
     }
 }
 
@@ -86,3 +87,6 @@ pub const fn admit(tat: u64, now: u64, cost: u64, capacity: u64) -> Option<u64> 
     let owed = level(tat, now) + cost;
     if owed <= capacity { Some(now.wrapping_add(owed)) } else { None }
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,3 +33,6 @@ pub const fn cell(hash: u64, row: u32, cells: u32) -> u32 {
     let index = if row == 0 { hash as u32 } else { (hash >> 32) as u32 };
     row * cells + (index & (cells - 1))
 }
+
+#[cfg(test)]
+mod tests;
