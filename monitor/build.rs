@@ -46,7 +46,7 @@ fn build() -> Result<(), String> {
     match Toolchain::find() {
         Ok(toolchain) => {
             let built = compile(&toolchain, &workspace, &out.join("bpf"))?;
-            println!("cargo::rustc-env=SLUICE_BPF_COMPILER={}", toolchain.describe());
+            println!("cargo::rustc-env=SLUICE_BPF_COMPILER={}", toolchain.compiler.describe());
             fs::copy(&built, &object)
                 .map_err(|error| format!("copy {} to OUT_DIR: {error}", built.display()))?;
             Ok(())
@@ -109,7 +109,7 @@ fn compile(toolchain: &Toolchain, workspace: &Path, target: &Path) -> Result<Pat
         .map_err(|error| format!("start {}: {error}", cargo.display()))?;
     let said = String::from_utf8_lossy(&run.stderr);
     if !run.status.success() {
-        return Err(format!("the kernel side does not build ({})\n{said}", toolchain.describe()));
+        return Err(format!("the kernel side does not build ({})\n{said}", toolchain.compiler.describe()));
     }
     forward_warnings(&said);
     Ok(target.join(TARGET).join("release/sluice-bpf"))

@@ -41,11 +41,6 @@ impl Toolchain {
         let linker = find_linker(compiler.llvm_major)?;
         Ok(Self { compiler, linker })
     }
-
-    /// One line for logs and build information.
-    pub fn describe(&self) -> String {
-        format!("rustc {}, LLVM {}", self.compiler.release, self.compiler.llvm_major)
-    }
 }
 
 impl Compiler {
@@ -54,6 +49,11 @@ impl Compiler {
         pinned_nightly().or_else(|nightly| {
             system().map_err(|system| format!("no compiler for the BPF target: {nightly}; {system}"))
         })
+    }
+
+    /// One line for logs and build information.
+    pub fn describe(&self) -> String {
+        format!("rustc {}, LLVM {}", self.release, self.llvm_major)
     }
 }
 
