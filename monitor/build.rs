@@ -38,11 +38,6 @@ fn build() -> Result<(), String> {
     if env::var_os(STUB).is_some_and(|value| value == "1") {
         return stub(&object);
     }
-    // Until the kernel side exists, there is nothing to build.
-    let program = fs::read_to_string(workspace.join("monitor-ebpf/src/main.rs")).unwrap_or_default();
-    if !program.contains("no_main") {
-        return stub(&object);
-    }
     match Toolchain::find() {
         Ok(toolchain) => {
             let built = compile(&toolchain, &workspace, &out.join("bpf"))?;

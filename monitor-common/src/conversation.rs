@@ -26,9 +26,10 @@ pub struct ConversationKey {
     pub protocol: u32,
 }
 
-const _: () = assert!(size_of::<ConversationKey>() == 40);
-// SAFETY: 4 * 8 + 2 * 2 + 4 bytes fill the 40 bytes; integers only.
-unsafe impl crate::plain::Plain for ConversationKey {}
+plain!(
+    ConversationKey { lower: [u64; 2], higher: [u64; 2], lower_port: u16, higher_port: u16, protocol: u32 } =
+        40
+);
 
 /// Why a [`Record`] was sent.
 pub mod record_kind {
@@ -231,7 +232,30 @@ pub struct Record {
     /// Which record of its conversation this is, 1 the first; 0 for observations.
     pub number: u32,
 }
-
-const _: () = assert!(size_of::<Record>() == 32 + 24 + 64 + 48 + 16 + 32 + 16);
-// SAFETY: the sizes of the fields add up to the size of the type (asserted above); integers and byte arrays only.
-unsafe impl crate::plain::Plain for Record {}
+plain!(
+    Record {
+        initiator: [u8; 16],
+        responder: [u8; 16],
+        at: u64,
+        first_seen: u64,
+        last_seen: u64,
+        forward: Direction,
+        backward: Direction,
+        bursts: Bursts,
+        cgroup: u64,
+        mac: u64,
+        kind: u32,
+        note: u32,
+        outcome: u32,
+        weight: u32,
+        forward_flags: u32,
+        backward_flags: u32,
+        interface: u32,
+        protocol: u32,
+        initiator_port: u16,
+        responder_port: u16,
+        vlan: u32,
+        opens: u32,
+        number: u32,
+    } = 232
+);

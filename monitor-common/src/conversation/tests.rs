@@ -1,3 +1,5 @@
+//! What conversations promise: canonical keys, outcomes, bursts, and failures told by ICMP.
+
 use super::{
     Conversation, Record,
     embedded::failure,
