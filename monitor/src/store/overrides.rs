@@ -1,0 +1,67 @@
+//! Overrides: what was set with `--save` and holds over the configuration file. Keys and values are the policy's; here
+//! they are only text.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context;
+use jiff::Timestamp;
+use rusqlite::params;
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{Store, stored};
+
+impl Store {
+    /// Every override by its key. One whose value no longer reads is an error that names the key.
+    pub fn overrides<T: DeserializeOwned>(&self) -> anyhow::Result<BTreeMap<String, T>> {
+        let mut statement = self.connection.prepare_cached("SELECT key, value FROM override")?;
+        let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+        rows.map(|row| {
+            let (key, value) = row?;
+            let value = serde_json::from_str(&value)
+                .with_context(|| format!("override {key:?} in {}", self.path.display()))?;
+            Ok((key, value))
+        })
+        .collect()
+    }
+
+    /// Makes `overrides` the whole set.
+    pub fn replace_overrides<T: Serialize>(
+        &mut self,
+        overrides: &BTreeMap<String, T>,
+        made_by: &str,
+        at: Timestamp,
+    ) -> anyhow::Result<()> {
+        let transaction = self.connection.transaction()?;
+        transaction.execute("DELETE FROM override", [])?;
+        for (key, value) in overrides {
+            let value = serde_json::to_string(value).with_context(|| format!("override {key:?}"))?;
+            transaction.execute(
+                "INSERT INTO override (key, value, made_by, at) VALUES (?1, ?2, ?3, ?4)",
+                params![key, value, made_by, stored(at)],
+            )?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Sets one override.
+    pub fn set_override<T: Serialize>(
+        &mut self,
+        key: &str,
+        value: &T,
+        made_by: &str,
+        at: Timestamp,
+    ) -> anyhow::Result<()> {
+        let value = serde_json::to_string(value).with_context(|| format!("override {key:?}"))?;
+        self.connection.execute(
+            "INSERT OR REPLACE INTO override (key, value, made_by, at) VALUES (?1, ?2, ?3, ?4)",
+            params![key, value, made_by, stored(at)],
+        )?;
+        Ok(())
+    }
+
+    /// Takes one override away; says whether it was there.
+    pub fn unset_override(&mut self, key: &str) -> anyhow::Result<bool> {
+        Ok(self.connection.execute("DELETE FROM override WHERE key = ?1", [key])? > 0)
+    }
+}

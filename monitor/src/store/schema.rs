@@ -1,0 +1,95 @@
+//! The tables, as a list of migrations: the n-th brings version n to version n + 1.
+//!
+//! A released migration is never edited; a change is a new one at the end.
+
+use rusqlite::Connection;
+
+/// Marks the file as ours (`PRAGMA application_id`): "slce".
+pub const APPLICATION: i64 = 0x736c_6365;
+
+const MIGRATIONS: &[&str] = &[
+    // 1: the first release.
+    "CREATE TABLE override (
+         key     TEXT PRIMARY KEY,
+         value   TEXT NOT NULL,
+         made_by TEXT NOT NULL,
+         at      INTEGER NOT NULL
+     ) STRICT;
+     CREATE TABLE access (
+         kind    TEXT NOT NULL,
+         prefix  TEXT NOT NULL,
+         since   INTEGER NOT NULL,
+         until   INTEGER,
+         strikes INTEGER NOT NULL,
+         comment TEXT,
+         made_by TEXT NOT NULL,
+         PRIMARY KEY (kind, prefix)
+     ) STRICT;
+     CREATE TABLE change (
+         number      INTEGER PRIMARY KEY AUTOINCREMENT,
+         at          INTEGER NOT NULL,
+         uid         INTEGER NOT NULL,
+         gid         INTEGER NOT NULL,
+         pid         INTEGER NOT NULL,
+         origin      TEXT NOT NULL,
+         what        TEXT NOT NULL,
+         before      TEXT NOT NULL,
+         after       TEXT NOT NULL,
+         evidence    TEXT,
+         state       TEXT NOT NULL,
+         reverted_by INTEGER
+     ) STRICT;
+     CREATE TABLE pending (
+         only          INTEGER PRIMARY KEY CHECK (only = 1),
+         change        INTEGER NOT NULL,
+         restore       TEXT NOT NULL,
+         deadline      INTEGER NOT NULL,
+         boot_id       TEXT NOT NULL,
+         boot_deadline INTEGER NOT NULL
+     ) STRICT;
+     CREATE TABLE learned (
+         area  TEXT NOT NULL,
+         key   TEXT NOT NULL,
+         value BLOB NOT NULL,
+         at    INTEGER NOT NULL,
+         PRIMARY KEY (area, key)
+     ) STRICT, WITHOUT ROWID;
+     CREATE TABLE finding (
+         id     TEXT PRIMARY KEY,
+         opened INTEGER NOT NULL,
+         updated INTEGER NOT NULL,
+         closed INTEGER,
+         body   TEXT NOT NULL
+     ) STRICT;
+     CREATE INDEX finding_by_time ON finding (updated);",
+];
+
+/// The version that this build writes.
+#[expect(clippy::cast_possible_wrap, reason = "a handful of migrations")]
+pub const VERSION: i64 = MIGRATIONS.len() as i64;
+
+/// Version of the file; 0 is an empty one.
+pub fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+/// Whether somebody else's database stands here.
+pub fn is_foreign(connection: &Connection) -> rusqlite::Result<bool> {
+    let application: i64 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    let objects: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    Ok(application != APPLICATION && objects > 0)
+}
+
+/// Brings the file to [`VERSION`], each step whole or not at all.
+pub fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    let mut at = version(connection)?;
+    while let Some(step) = usize::try_from(at).ok().and_then(|index| MIGRATIONS.get(index)) {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(step)?;
+        at += 1;
+        transaction.pragma_update(None, "application_id", APPLICATION)?;
+        transaction.pragma_update(None, "user_version", at)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
