@@ -2,7 +2,7 @@
 //! confirmation, learned state and findings.
 //!
 //! In: small typed writes of the engine, one transaction each. Out: what was written, after any restart or kill. One
-//! SQLite file in the state directory, one process at a time; it decides nothing and reads no clock.
+//! `SQLite` file in the state directory, one process at a time; it decides nothing and reads no clock.
 
 mod access;
 mod findings;

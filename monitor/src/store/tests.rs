@@ -168,7 +168,7 @@ fn a_kill_between_apply_and_rollback_is_taken_back_at_the_next_start() {
     {
         let mut store = open(directory.path());
         let pending = store
-            .begin(&change("limit web"), json!({"web": 100}), Duration::from_secs(60), &moment(1_000, "a"))
+            .begin(&change("limit web"), json!({"web": 100}), Duration::from_mins(1), &moment(1_000, "a"))
             .unwrap();
         assert_eq!((pending.change, pending.deadline), (1, at(1_060)));
         // What a kill leaves: the files as they are, journal and all, with nobody to close them.
@@ -193,13 +193,13 @@ fn a_kill_between_apply_and_rollback_is_taken_back_at_the_next_start() {
 fn a_change_is_due_by_the_boot_clock_whatever_the_wall_clock_does() {
     let mut store = Store::in_memory().unwrap();
     let begun = moment(1_000, "a");
-    let pending = store.begin(&change("x"), json!(null), Duration::from_secs(60), &begun).unwrap();
+    let pending = store.begin(&change("x"), json!(null), Duration::from_mins(1), &begun).unwrap();
     let mut now = begun;
     now.wall = at(999_999);
     assert_eq!(pending.due(&now), None);
-    assert_eq!(pending.left(&now), Duration::from_secs(60));
+    assert_eq!(pending.left(&now), Duration::from_mins(1));
     now.wall = at(0);
-    now.since_boot += Duration::from_secs(60);
+    now.since_boot += Duration::from_mins(1);
     assert_eq!(pending.due(&now), Some(Expiry::NotConfirmed));
 }
 
@@ -207,12 +207,12 @@ fn a_change_is_due_by_the_boot_clock_whatever_the_wall_clock_does() {
 fn only_one_change_waits_at_a_time() {
     let mut store = Store::in_memory().unwrap();
     let now = moment(1, "a");
-    store.begin(&change("one"), json!(1), Duration::from_secs(60), &now).unwrap();
-    let error = store.begin(&change("two"), json!(2), Duration::from_secs(60), &now).unwrap_err();
+    store.begin(&change("one"), json!(1), Duration::from_mins(1), &now).unwrap();
+    let error = store.begin(&change("two"), json!(2), Duration::from_mins(1), &now).unwrap_err();
     assert!(error.to_string().contains("change 1"), "{error}");
     assert_eq!(store.history(10).unwrap().len(), 1, "the refused one left no trace");
     store.settle(1, ChangeState::Confirmed).unwrap();
-    store.begin(&change("two"), json!(2), Duration::from_secs(60), &now).unwrap();
+    store.begin(&change("two"), json!(2), Duration::from_mins(1), &now).unwrap();
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn what_ended_is_pruned_and_what_waits_is_not() {
     store.set_access(&ban("192.0.2.2/32", Some(300))).unwrap();
     store.set_access(&ban("2001:db8::/64", None)).unwrap();
     assert_eq!(store.access(at(200)).unwrap().len(), 2);
-    store.begin(&change("x"), json!(1), Duration::from_secs(60), &moment(1, "a")).unwrap();
+    store.begin(&change("x"), json!(1), Duration::from_mins(1), &moment(1, "a")).unwrap();
     store.prune(at(200), at(0), 0).unwrap();
     assert_eq!(store.access(at(0)).unwrap().len(), 2);
     assert_eq!(store.history(10).unwrap().len(), 1);
