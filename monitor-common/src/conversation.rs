@@ -157,7 +157,7 @@ pub struct Conversation {
     pub cgroup: u64,
     /// Source MAC of the packet that made the entry, if the initiator sent it; 0 unknown.
     pub mac: u64,
-    /// TCP flags seen from the initiator, and from the responder, or-ed.
+    /// TCP flags seen from the initiator (with `tracking::HANDSHAKE_REPORTED`), and from the responder, or-ed.
     pub forward_flags: u32,
     pub backward_flags: u32,
     /// An [`outcome`].

@@ -99,7 +99,7 @@ fn a_connection_is_reported_at_its_start_its_answer_and_its_end() {
         seen.push(table.see(&packet, at * MILLISECOND));
     }
     let (started, active, ended) = (record_kind::STARTED, record_kind::ACTIVE, record_kind::ENDED);
-    assert_eq!(seen, [started, active, 0, 0, active, 0, ended, 0]);
+    assert_eq!(seen, [started, 0, active, 0, active, 0, ended, 0]);
     let value = table.value();
     assert_eq!(
         (value.outcome, value.forward.payload, value.backward.payload),
@@ -120,6 +120,15 @@ fn a_reset_as_the_first_answer_is_a_refusal() {
     table.see(&out(tcp::SYN | tcp::ECE | tcp::CWR, 0), 1);
     assert_eq!(table.see(&back(tcp::RST | tcp::ACK, 0), 2), record_kind::ENDED);
     assert_eq!(table.value().outcome, outcome::REFUSED);
+}
+
+#[test]
+fn an_answer_that_goes_another_way_shows_in_the_acknowledgement() {
+    let mut table = Follower(None);
+    table.see(&out(tcp::SYN, 0), 1);
+    assert_eq!(table.see(&out(tcp::SYN, 0), 2), 0, "a retransmission is no news");
+    assert_eq!(table.see(&out(tcp::ACK, 0), 3), record_kind::ACTIVE);
+    assert_eq!((table.value().outcome, table.value().opens), (outcome::ESTABLISHED, 2));
 }
 
 #[test]
@@ -175,7 +184,7 @@ fn bursts_are_counted_and_keep_alives_are_not() {
 fn a_clock_that_runs_backwards_changes_no_time() {
     let mut table = Follower(None);
     table.see(&out(tcp::SYN, 0), 100 * SECOND);
-    assert_eq!(table.see(&out(tcp::ACK, 10), 10 * SECOND), 0);
+    assert_eq!(table.see(&out(tcp::ACK, 10), 10 * SECOND), record_kind::ACTIVE);
     assert_eq!((table.value().last_seen, table.value().bursts.count), (100 * SECOND, 1));
 }
 

@@ -17,6 +17,9 @@ pub const BURST_GAP: u64 = SECOND;
 /// Payload from which a packet carries data; below it is a keep-alive.
 pub const DATA_BYTES: u32 = 2;
 
+/// In [`Conversation::forward_flags`], above the eight flags of TCP: the initiator acknowledged something.
+pub const HANDSHAKE_REPORTED: u32 = 1 << 8;
+
 const ECHO_V4: u16 = 8 << 8;
 const ECHO_V6: u16 = 128 << 8;
 const ECHO_REPLY_V4: u16 = 0;
@@ -207,19 +210,18 @@ impl Conversation {
         }
         let forward = sender_is_higher == (self.state & state::INITIATOR_IS_HIGHER != 0);
         self.count(frame, forward, now);
-        let before = self.outcome;
-        let ended = if frame.protocol == protocol::TCP {
+        let (ended, turned) = if frame.protocol == protocol::TCP {
             self.follow_tcp(frame, forward)
         } else {
-            if !forward && self.outcome != outcome::ESTABLISHED {
+            if !forward {
                 self.outcome = outcome::ESTABLISHED;
             }
-            false
+            (false, self.is_first_of(forward))
         };
         let due = if ended {
             self.state |= state::CLOSED;
             record_kind::ENDED
-        } else if self.outcome != before || since(now, self.reported) >= active_timeout {
+        } else if turned || since(now, self.reported) >= active_timeout {
             record_kind::ACTIVE
         } else {
             return 0;
@@ -320,24 +322,44 @@ impl Conversation {
         bursts.last_data = now;
     }
 
-    /// Moves the outcome on; true when the connection is over.
+    /// Whether the packet just counted was its direction's first.
     #[inline(always)]
-    fn follow_tcp(&mut self, frame: &Frame, forward: bool) -> bool {
+    const fn is_first_of(&self, forward: bool) -> bool {
+        let direction = if forward { &self.forward } else { &self.backward };
+        direction.packets == 1
+    }
+
+    /// Moves the outcome on; whether the connection is over, and whether there is news to report.
+    ///
+    /// The news of a handshake is its completion by the initiator, not the SYN-ACK: forged SYNs are answered too. The
+    /// initiator's acknowledgement alone tells of an answer that went another way.
+    #[inline(always)]
+    fn follow_tcp(&mut self, frame: &Frame, forward: bool) -> (bool, bool) {
         let flags = frame.tcp_flags;
-        let undecided = matches!(self.outcome, outcome::UNANSWERED | outcome::MIDSTREAM);
+        let midstream = self.outcome == outcome::MIDSTREAM;
         if flags & tcp::RST != 0 {
-            if !forward && undecided && self.backward.packets == 1 {
+            if !forward && self.outcome != outcome::ESTABLISHED && self.is_first_of(false) {
                 self.outcome = outcome::REFUSED;
             }
-            return true;
+            return (true, true);
         }
-        if !forward && self.outcome != outcome::ESTABLISHED && self.outcome != outcome::MIDSTREAM {
-            let accepts = flags & (tcp::SYN | tcp::ACK) == tcp::SYN | tcp::ACK;
-            if accepts || frame.payload != 0 {
-                self.outcome = outcome::ESTABLISHED;
-            }
+        let acknowledges = flags & (tcp::SYN | tcp::ACK) == tcp::ACK;
+        let news = if midstream {
+            self.is_first_of(forward)
+        } else if forward {
+            acknowledges && self.forward_flags & HANDSHAKE_REPORTED == 0
+        } else {
+            false
+        };
+        if forward && acknowledges {
+            self.forward_flags |= HANDSHAKE_REPORTED;
         }
-        self.forward_flags & self.backward_flags & u32::from(tcp::FIN) != 0
+        let accepts =
+            !forward && (flags & (tcp::SYN | tcp::ACK) == tcp::SYN | tcp::ACK || frame.payload != 0);
+        if !midstream && (accepts || (forward && acknowledges)) {
+            self.outcome = outcome::ESTABLISHED;
+        }
+        (self.forward_flags & self.backward_flags & u32::from(tcp::FIN) != 0, news)
     }
 }
 
