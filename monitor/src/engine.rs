@@ -4,6 +4,8 @@
 
 pub mod command;
 pub mod handle;
+pub mod links;
+pub mod operators;
 pub mod refusal;
 
 pub use handle::Handle;
