@@ -40,17 +40,22 @@ impl Rate {
     ///
     /// The tick is taken off the burst, so that no window ever admits more than `per_second * t + burst`.
     pub fn new(per_second: u64, burst: u64, tick_ns: u64) -> Result<Self, RateError> {
-        if per_second == 0 {
+        Self::per(per_second, 1_000_000_000, burst, tick_ns)
+    }
+
+    /// As [`Rate::new`], for rates that are not whole per second: `units` in every `period_ns`.
+    pub fn per(units: u64, period_ns: u64, burst: u64, tick_ns: u64) -> Result<Self, RateError> {
+        if units == 0 || period_ns == 0 {
             return Err(RateError::ZeroRate);
         }
-        let second = u128::from(UNITS_PER_NS) * 1_000_000_000;
+        let period = u128::from(UNITS_PER_NS) * u128::from(period_ns);
         // Rounded up, as all costs are.
-        let unit_cost = (second << COST_SHIFT).div_ceil(u128::from(per_second));
+        let unit_cost = (period << COST_SHIFT).div_ceil(u128::from(units));
         let tick = u128::from(tick_ns) * u128::from(UNITS_PER_NS);
-        let owed = (u128::from(burst) * second) / u128::from(per_second);
+        let owed = (u128::from(burst) * period) / u128::from(units);
         let one = unit_cost.div_ceil(1 << COST_SHIFT);
         if owed < 2 * tick + one {
-            let smallest = ((2 * tick + one) * u128::from(per_second)).div_ceil(second);
+            let smallest = ((2 * tick + one) * u128::from(units)).div_ceil(period);
             return Err(RateError::BurstBelowTick(u64::try_from(smallest).unwrap_or(u64::MAX)));
         }
         let capacity = owed - tick;
