@@ -18,6 +18,7 @@ pub struct Rate {
     /// Time that one packet, byte, connection or fragment costs, in clock units << [`COST_SHIFT`]. 0: no such limit.
     pub unit_cost: u64,
     /// Time that may be owed at once, in clock units: the burst, less one clock tick.
+    /// A dimension that is not limited has a `unit_cost` of 0, and costs nothing.
     pub capacity: u64,
 }
 plain!(Rate { unit_cost: u64, capacity: u64 } = 16);
@@ -83,7 +84,18 @@ impl Rate {
 #[inline(always)]
 pub const fn level(tat: u64, now: u64) -> u64 {
     let owed = tat.wrapping_sub(now);
-    if owed >> 63 == 0 { owed } else { 0 }
+    // Without a branch: the sign, spread over the word, clears what would be negative.
+    owed & !((owed.cast_signed() >> 63).cast_unsigned())
+}
+
+/// 1 when charging `cost` at `now` would exceed `capacity`, else 0. What costs nothing never does.
+///
+/// Arithmetic instead of comparison: the kernel's verifier follows every branch, and there are four of these per limit.
+#[inline(always)]
+pub const fn excess(tat: u64, now: u64, cost: u64, capacity: u64) -> u64 {
+    let over = capacity.wrapping_sub(level(tat, now).wrapping_add(cost)) >> 63;
+    let charged = (cost | cost.wrapping_neg()) >> 63;
+    over & charged
 }
 
 /// The next word if `cost` more fits within `capacity` at `now`; `None` when it would exceed.
