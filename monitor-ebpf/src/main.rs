@@ -4,8 +4,6 @@
 #[cfg(target_arch = "bpf")]
 mod aggregate;
 #[cfg(target_arch = "bpf")]
-mod case;
-#[cfg(target_arch = "bpf")]
 mod clock;
 #[cfg(target_arch = "bpf")]
 mod entry;
@@ -17,8 +15,6 @@ mod limiter;
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod policy;
-#[cfg(target_arch = "bpf")]
-mod stranger;
 #[cfg(target_arch = "bpf")]
 mod telemetry;
 #[cfg(target_arch = "bpf")]

@@ -7,60 +7,50 @@ use monitor_common::{
     flow::BanKey,
     names::capacity,
     record::{Ban, Event, EventKind, Incident, SourceEntry, entry, origin},
-    rule::{Limit, Settings},
     sketch,
-    verdict::Verdict,
+    verdict::Reason,
 };
 
-use crate::{case::Case, maps, telemetry, word};
+use crate::{limiter::Case, maps, telemetry, word};
 
 /// How long a source has to stay within its limit before the end is reported: a second, in clock units.
 const QUIET: u64 = 16_000_000_000;
-/// Growths of a ban's length that are worked out.
+/// Doublings (or more) of a ban's length that are worked out.
 const MOST_STRIKES: u32 = 16;
 
-/// Notes a packet over the limit, and reports the first one.
+/// Notes a packet over the limit.
 ///
 /// # Safety
 /// `found` points to a map value that is valid for the whole run of the program.
 #[inline(always)]
-pub unsafe fn note(case: &Case, found: *mut SourceEntry, verdict: Verdict) {
+pub unsafe fn note(
+    ctx: &XdpContext,
+    case: &Case,
+    found: *mut SourceEntry,
+    reason: Reason,
+    dropped: bool,
+    interface: u32,
+) {
     // SAFETY: by contract; plain stores, of which the last one may win.
     unsafe {
         (*found).exceeded_at = case.now;
         if (*found).flags & entry::EXCEEDING == 0 {
             (*found).flags |= entry::EXCEEDING;
-            report(EventKind::ExceedStarted, case, verdict.number(), 0);
+            report(EventKind::ExceedStarted, case, reason as u32, interface, 0);
         }
-    }
-}
-
-/// Counts a violation, and bans the source when there were enough of them within the limit's window.
-///
-/// # Safety
-/// As for [`note`].
-#[inline(always)]
-pub unsafe fn punish(
-    ctx: &XdpContext,
-    settings: &Settings,
-    limit: &Limit,
-    case: &Case,
-    found: *mut SourceEntry,
-) {
-    if limit.ban_after == 0 {
-        return;
-    }
-    // SAFETY: by contract; plain stores, of which the last one may win.
-    unsafe {
-        if level(case.now, (*found).violation_start) > limit.ban_within {
+        let limit = case.service.limit;
+        if !dropped || limit.ban_after == 0 {
+            return;
+        }
+        if level(case.now, (*found).violation_start) > limit.ban_within || (*found).violations == 0 {
             (*found).violation_start = case.now;
-            (*found).violations = 0;
+            (*found).violations = 1;
+        } else {
+            (*found).violations += 1;
         }
-        (*found).violations += 1;
         if (*found).violations >= limit.ban_after {
             (*found).violations = 0;
-            ban(settings, limit, case);
-            debug!(ctx, "a source was banned");
+            ban(ctx, case, interface);
         }
     }
 }
@@ -70,38 +60,39 @@ pub unsafe fn punish(
 /// # Safety
 /// As for [`note`].
 #[inline(always)]
-pub unsafe fn subside(case: &Case, found: *mut SourceEntry) {
+pub unsafe fn subside(case: &Case, found: *mut SourceEntry, interface: u32) {
     // SAFETY: by contract.
     unsafe {
         if level(case.now, (*found).exceeded_at) < QUIET {
             return;
         }
         (*found).flags &= !entry::EXCEEDING;
-        report(EventKind::ExceedEnded, case, 0, (*found).dropped.packets);
+        report(EventKind::ExceedEnded, case, 0, interface, (*found).dropped.packets);
     }
 }
 
 /// Not inlined, like everything rare here: its variables would stand on the stack of the common way.
 #[inline(never)]
-fn report(kind: EventKind, case: &Case, reason: u32, value: u64) {
+fn report(kind: EventKind, case: &Case, reason: u32, interface: u32, value: u64) {
     telemetry::event(&Event {
         kind: kind as u32,
-        interface: case.interface,
+        interface,
         at: case.now,
-        high: case.high,
-        low: case.low,
-        service: case.service,
+        high: case.source.high,
+        low: case.source.low,
+        service: case.service.number,
         reason,
         value,
     });
 }
 
 #[inline(never)]
-fn ban(settings: &Settings, limit: &Limit, case: &Case) {
-    let key = BanKey { high: case.high, low: case.low };
+fn ban(ctx: &XdpContext, case: &Case, interface: u32) {
+    let limit = case.service.limit;
+    let key = BanKey { high: case.source.high, low: case.source.low };
     let mut strikes = 0;
     let mut length = limit.ban_first;
-    // SAFETY: the map's value is read at once.
+    // SAFETY: the map's value is copied at once.
     if let Some(before) = unsafe { maps::BANS.get(&key) } {
         strikes = before.strikes;
         let mut strike = 0;
@@ -121,14 +112,14 @@ fn ban(settings: &Settings, limit: &Limit, case: &Case) {
         bytes: 0,
         strikes: strikes + 1,
         origin: origin::KERNEL,
-        service: case.service,
+        service: case.service.number,
         reserved: 0,
     };
     if maps::BANS.insert(&key, &made, 0).is_err() {
         telemetry::incident(Incident::BanTableFull);
         return;
     }
-    let hash = sketch::hash(settings.hash_key, key.high, key.low, 0) as u32;
+    let hash = sketch::hash(case.rules.settings.hash_key, key.high, key.low, 0) as u32;
     if let Some(word) = maps::BAN_FILTER.get_ptr_mut((hash >> 6) & (capacity::BAN_FILTER_WORDS - 1)) {
         // SAFETY: the pointer is to a map value.
         unsafe { word::set_bits(word, 1 << (hash & 63)) };
@@ -138,5 +129,11 @@ fn ban(settings: &Settings, limit: &Limit, case: &Case) {
         unsafe { *any = 1 };
     }
     telemetry::incident(Incident::BanMade);
-    report(EventKind::Banned, case, 0, until);
+    debug!(
+        ctx,
+        "a source was banned at service {} for {} packets over its limit",
+        case.service.number,
+        limit.ban_after
+    );
+    report(EventKind::Banned, case, 0, interface, until);
 }

@@ -1,5 +1,3 @@
-//! What peers may use up: connections, time and size, on a real socket.
-
 use std::time::Duration;
 
 use proptest::prelude::{Strategy, any, proptest};
