@@ -1,0 +1,191 @@
+//! The ban table and the filter before it.
+//!
+//! In: sources and ends. Out: bans. The kernel adds bans of its own to both; neither side waits for the other, so after
+//! every write the filter is checked against the table, until no bit is missing.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, bail};
+use monitor_common::flow::BanKey;
+use monitor_common::names::{capacity::BAN_FILTER_WORDS, map};
+use monitor_common::record::{Ban, origin};
+use monitor_common::sketch;
+
+use super::object::Loaded;
+use super::table::{Array, Hash};
+
+/// How often a filter that others write too is mended before we give up.
+const ATTEMPTS: usize = 8;
+
+/// The table of bans with its filter.
+#[derive(Debug)]
+pub struct Bans {
+    map: Hash<BanKey, Ban>,
+    filter: Array<u64>,
+}
+
+/// What a sweep of the bans did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SweptBans {
+    /// Bans that are over and whose strikes are forgotten.
+    pub forgotten: Vec<(BanKey, Ban)>,
+    /// Bans in the table, those that are over but remembered included.
+    pub left: usize,
+}
+
+impl Bans {
+    pub fn new(loaded: &Loaded) -> Result<Self> {
+        Ok(Self {
+            map: Hash::new(loaded.map(map::BANS)?)?,
+            filter: Array::new(loaded.map(map::BAN_FILTER)?)?,
+        })
+    }
+
+    pub fn capacity(&self) -> u32 {
+        self.map.capacity()
+    }
+
+    /// Every entry, those that are over but remembered included.
+    pub fn list(&self) -> Result<Vec<(BanKey, Ban)>> {
+        let mut bans = Vec::new();
+        self.map.read_all(|key, ban| bans.push((key, ban)))?;
+        Ok(bans)
+    }
+
+    pub fn get(&self, key: &BanKey) -> Result<Option<Ban>> {
+        self.map.get(key)
+    }
+
+    /// Bans a source until `until` (clock units, `u64::MAX` for ever) or changes the end of its ban.
+    /// [`super::TableFull`] when there is no room.
+    pub fn add(&self, key: BanKey, until: u64, now: u64, hash_key: [u64; 2]) -> Result<Ban> {
+        let before = self.map.get(&key)?;
+        let ban = Ban {
+            until,
+            since: now,
+            packets: before.map_or(0, |ban| ban.packets),
+            bytes: before.map_or(0, |ban| ban.bytes),
+            strikes: before.map_or(0, |ban| ban.strikes).max(1),
+            origin: origin::OPERATOR,
+            service: 0,
+            reserved: 0,
+        };
+        self.restore(&[(key, ban)], hash_key)?;
+        Ok(ban)
+    }
+
+    /// Writes bans as they stand: those of a store, after a restart.
+    pub fn restore(&self, bans: &[(BanKey, Ban)], hash_key: [u64; 2]) -> Result<()> {
+        let (keys, values): (Vec<BanKey>, Vec<Ban>) = bans.iter().copied().unzip();
+        self.map.set_all(&keys, &values)?;
+        self.mend(hash_key)
+    }
+
+    /// Lifts a ban and forgets its strikes. False when there was none.
+    pub fn remove(&self, key: &BanKey, hash_key: [u64; 2]) -> Result<bool> {
+        let removed = self.map.remove(key)?;
+        self.rebuild(hash_key)?;
+        Ok(removed)
+    }
+
+    /// Forgets bans that have been over for `remembered` clock units and tightens the filter.
+    pub fn sweep(&self, now: u64, remembered: u64, hash_key: [u64; 2]) -> Result<SweptBans> {
+        let mut swept = SweptBans::default();
+        for (key, ban) in self.list()? {
+            if is_forgotten(&ban, now, remembered) {
+                swept.forgotten.push((key, ban));
+            } else {
+                swept.left += 1;
+            }
+        }
+        if swept.forgotten.is_empty() {
+            self.mend(hash_key)?;
+        } else {
+            let keys: Vec<BanKey> = swept.forgotten.iter().map(|(key, _)| *key).collect();
+            self.map.remove_all(&keys)?;
+            self.rebuild(hash_key)?;
+        }
+        Ok(swept)
+    }
+
+    /// Makes the filter anew from the table, for example under a new key.
+    pub fn rebuild(&self, hash_key: [u64; 2]) -> Result<()> {
+        let there = self.filter.get_all(0, BAN_FILTER_WORDS + 1)?;
+        let wanted = self.wanted(hash_key)?;
+        for (index, old) in (0..).zip(there) {
+            let new = wanted.get(&index).copied().unwrap_or(0);
+            if old != new {
+                self.filter.set(index, &new)?;
+            }
+        }
+        self.mend(hash_key)
+    }
+
+    /// Sets every bit that a ban in the table needs.
+    fn mend(&self, hash_key: [u64; 2]) -> Result<()> {
+        for _ in 0..ATTEMPTS {
+            let wanted = self.wanted(hash_key)?;
+            let mut missing = false;
+            for (index, bits) in wanted {
+                let there = self.filter.get(index)?;
+                if there & bits != bits {
+                    self.filter.set(index, &(there | bits))?;
+                    missing = true;
+                }
+            }
+            if !missing {
+                return Ok(());
+            }
+        }
+        bail!("the ban filter changed under every attempt to mend it: try again")
+    }
+
+    /// The filter's words that are not zero, the last of which says whether there is any ban.
+    fn wanted(&self, hash_key: [u64; 2]) -> Result<BTreeMap<u32, u64>> {
+        let mut words = BTreeMap::new();
+        self.map.read_all(|key, _| {
+            let (index, bit) = place(hash_key, key);
+            *words.entry(index).or_default() |= bit;
+            words.insert(BAN_FILTER_WORDS, 1);
+        })?;
+        Ok(words)
+    }
+}
+
+/// The word and the bit of a source in the filter.
+#[expect(clippy::cast_possible_truncation, reason = "masked to the filter")]
+fn place(hash_key: [u64; 2], key: BanKey) -> (u32, u64) {
+    let hash = sketch::hash(hash_key, key.high, key.low, 0) as u32;
+    ((hash >> 6) & (BAN_FILTER_WORDS - 1), 1 << (hash & 63))
+}
+
+fn is_forgotten(ban: &Ban, now: u64, remembered: u64) -> bool {
+    let over = now.wrapping_sub(ban.until).cast_signed();
+    ban.until != u64::MAX && over > 0 && over.cast_unsigned() > remembered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_forgotten, place};
+    use monitor_common::flow::BanKey;
+    use monitor_common::names::capacity::BAN_FILTER_WORDS;
+    use monitor_common::plain::Plain as _;
+    use monitor_common::record::Ban;
+
+    #[test]
+    fn a_ban_is_forgotten_only_after_its_end_and_the_time_it_is_remembered() {
+        let ban = |until| Ban { until, ..Ban::zeroed() };
+        assert!(!is_forgotten(&ban(1000), 900, 0));
+        assert!(!is_forgotten(&ban(1000), 1100, 200));
+        assert!(is_forgotten(&ban(1000), 1300, 200));
+        assert!(!is_forgotten(&ban(u64::MAX), u64::MAX - 1, 0));
+    }
+
+    #[test]
+    fn a_place_lies_within_the_filter() {
+        for low in 0..1000 {
+            let (index, bit) = place([1, 2], BanKey { high: 0, low });
+            assert!(index < BAN_FILTER_WORDS && bit.count_ones() == 1);
+        }
+    }
+}

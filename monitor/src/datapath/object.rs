@@ -1,0 +1,472 @@
+//! The kernel side as embedded bytes, and its way into the kernel: sizes, variables, maps taken over from pins, programs.
+//!
+//! In: capacities and a pin directory (or none). Out: loaded programs and typed maps. It attaches nothing.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use aya::maps::{MapData, RingBuf};
+use aya::programs::Program;
+use aya::{Ebpf, EbpfLoader};
+use monitor_common::names::{capacity, global, map, program};
+use monitor_common::rule::BLOCKS;
+use monitor_common::sketch::ROWS;
+
+use super::events::{LogPump, log_pump};
+use super::pins::Pins;
+use super::syscall::{self, SyscallError};
+use super::table::{self, Map, Shape, copy_descriptor, kind};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sluice-bpf"));
+
+/// How much the maps hold. What the configuration does not say stays at the defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacities {
+    pub sources: u32,
+    /// Cells per row, a power of two.
+    pub sketch_cells: u32,
+    /// Per generation.
+    pub prefix_nodes: u32,
+    pub denials: u32,
+    pub bans: u32,
+    pub conversations: u32,
+    /// Per generation.
+    pub rules: u32,
+    /// Per generation.
+    pub limits: u32,
+    pub services: u32,
+    /// A power of two and whole pages; so for the next.
+    pub event_ring_bytes: u32,
+    pub record_ring_bytes: u32,
+}
+
+impl Default for Capacities {
+    fn default() -> Self {
+        Self {
+            sources: capacity::SOURCES,
+            sketch_cells: capacity::SKETCH_CELLS,
+            prefix_nodes: capacity::PREFIX_NODES,
+            denials: capacity::DENIALS,
+            bans: capacity::BANS,
+            conversations: capacity::CONVERSATIONS,
+            rules: capacity::RULES,
+            limits: capacity::LIMITS,
+            services: capacity::SERVICES,
+            event_ring_bytes: capacity::EVENT_RING_BYTES,
+            record_ring_bytes: capacity::RECORD_RING_BYTES,
+        }
+    }
+}
+
+impl Capacities {
+    fn check(&self) -> Result<()> {
+        ensure!(self.sketch_cells.is_power_of_two(), "the sketch's cells must be a power of two");
+        for (name, bytes) in [("event", self.event_ring_bytes), ("record", self.record_ring_bytes)] {
+            ensure!(
+                bytes.is_power_of_two() && bytes >= 4096,
+                "the {name} ring must be a power of two and at least 4096 bytes"
+            );
+        }
+        Ok(())
+    }
+
+    /// Entries of a map, where they differ from what the object says.
+    fn entries(&self, name: &str) -> Option<u32> {
+        Some(match name {
+            map::SOURCES => self.sources,
+            map::SKETCH => ROWS * self.sketch_cells,
+            map::PREFIXES => 2 * self.prefix_nodes,
+            map::DENIALS => self.denials,
+            map::PORTS => 2 * BLOCKS,
+            map::BANS => self.bans,
+            map::CONVERSATIONS => self.conversations,
+            map::SERVICES => 2 * self.rules,
+            map::LIMITS => 2 * self.limits,
+            map::AGGREGATES => 2 * self.services,
+            map::AGGREGATE_STATES => self.services,
+            map::TOTALS => capacity::INTERFACES * self.services,
+            map::EVENTS => self.event_ring_bytes,
+            map::RECORDS => self.record_ring_bytes,
+            _ => return None,
+        })
+    }
+}
+
+/// What the kernel side logs through aya-log. The verifier removes what lies below.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KernelLog {
+    #[default]
+    Off = 0,
+    Error = 1,
+    Warn = 2,
+    Info = 3,
+    Debug = 4,
+    Trace = 5,
+}
+
+/// What is to be loaded.
+#[derive(Debug)]
+pub struct Load<'a> {
+    pub capacities: Capacities,
+    pub kernel_log: KernelLog,
+    /// The clock is the word in the `CLOCK` map: replay and tests.
+    pub clock_from_map: bool,
+    /// Where to take maps over from and to pin them; `None` keeps all private.
+    pub pins: Option<&'a Pins>,
+}
+
+/// Loaded programs and maps.
+pub struct Loaded {
+    programs: BTreeMap<&'static str, LoadedProgram>,
+    maps: BTreeMap<&'static str, Map>,
+    rings: BTreeMap<&'static str, RingBuf<MapData>>,
+    /// Reads what the kernel side logs, if it logs.
+    pub logger: Option<LogPump>,
+    /// Maps that existed before, with all they know.
+    pub taken_over: Vec<&'static str>,
+    /// Maps whose capacity changed; their entries were copied where they still fit.
+    pub resized: Vec<&'static str>,
+    /// Gives the maps away; then it only holds what nobody asks for.
+    ebpf: Ebpf,
+}
+
+impl std::fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loaded").field("programs", &self.programs).finish_non_exhaustive()
+    }
+}
+
+/// One program in the kernel.
+#[derive(Debug)]
+pub struct LoadedProgram {
+    pub fd: OwnedFd,
+    pub id: u32,
+    pub verified_instructions: u32,
+}
+
+/// Every map that may outlive the process. The others (`.rodata`, logs, scratch) are made anew.
+const PINNED: [&str; 21] = [
+    map::ACTIVE,
+    map::SETTINGS,
+    map::PREFIXES,
+    map::DENIALS,
+    map::PORTS,
+    map::SERVICES,
+    map::LIMITS,
+    map::AGGREGATES,
+    map::AGGREGATE_STATES,
+    map::SOURCES,
+    map::SKETCH,
+    map::BANS,
+    map::BAN_FILTER,
+    map::INTERFACES,
+    map::FLOODS,
+    map::BUDGETS,
+    map::TOTALS,
+    map::MALFORMED,
+    map::INCIDENTS,
+    map::EVENTS,
+    map::HEARTBEAT,
+];
+/// The same, for maps that an object may lack.
+const PINNED_IF_THERE: [&str; 2] = [map::RECORDS, map::CONVERSATIONS];
+const PRIVATE: [&str; 3] = [map::FRESH, map::CLOCK, map::PARSED];
+const PROGRAMS: [&str; 4] = [program::INGRESS, program::EGRESS, program::CLOCK, program::PARSE];
+
+/// Maps that flip together.
+const GENERATIONAL: [&str; 7] =
+    [map::ACTIVE, map::SETTINGS, map::PREFIXES, map::PORTS, map::SERVICES, map::LIMITS, map::AGGREGATES];
+
+/// Whether this build has a kernel side at all.
+pub fn is_stub() -> bool {
+    OBJECT.is_empty()
+}
+
+/// Maps that are to be pinned and the object has.
+fn pinned_names() -> impl Iterator<Item = &'static str> {
+    PINNED.into_iter().chain(PINNED_IF_THERE)
+}
+
+/// Loads everything. Maps that are pinned with the right shape are taken over; nothing is attached yet.
+pub fn load(request: &Load<'_>) -> Result<Loaded> {
+    if is_stub() {
+        bail!("this build has no kernel program: run `cargo xtask setup`, then `cargo build`");
+    }
+    request.capacities.check()?;
+    let plan = Plan::new(request)?;
+    let mut ebpf = plan.load(request).map_err(explain).context("load the kernel program")?;
+    let logger = if request.kernel_log == KernelLog::Off { None } else { log_pump(&mut ebpf) };
+    let programs = load_programs(&mut ebpf)?;
+    let mut loaded = Loaded {
+        programs,
+        maps: BTreeMap::new(),
+        rings: BTreeMap::new(),
+        logger,
+        taken_over: plan.reuse.keys().copied().collect(),
+        resized: plan.resize.iter().map(|(name, _)| *name).collect(),
+        ebpf,
+    };
+    loaded.take_maps()?;
+    for (name, old) in &plan.resize {
+        super::resize::copy(old, loaded.map(name)?)
+            .with_context(|| format!("move map {name} to its new capacity"))?;
+    }
+    if let Some(pins) = request.pins {
+        loaded.pin(pins, &plan)?;
+    }
+    Ok(loaded)
+}
+
+/// What becomes of each map.
+struct Plan {
+    /// Shape by name, for every map of the object that we know.
+    shapes: BTreeMap<&'static str, Shape>,
+    reuse: BTreeMap<&'static str, (PathBuf, Map)>,
+    resize: Vec<(&'static str, Map)>,
+}
+
+impl Plan {
+    fn new(request: &Load<'_>) -> Result<Self> {
+        let object = aya_obj::Object::parse(OBJECT).context("read the embedded kernel program")?;
+        let mut plan = Self { shapes: BTreeMap::new(), reuse: BTreeMap::new(), resize: Vec::new() };
+        for name in pinned_names() {
+            let Some(map) = object.maps.get(name) else {
+                ensure!(!PINNED.contains(&name), "the embedded kernel program has no map {name}: build anew");
+                continue;
+            };
+            let shape = Shape {
+                kind: map.map_type(),
+                key_size: map.key_size(),
+                value_size: map.value_size(),
+                max_entries: request.capacities.entries(name).unwrap_or(map.max_entries()),
+                flags: map.map_flags(),
+            };
+            plan.shapes.insert(name, shape);
+            if let Some(pins) = request.pins {
+                plan.decide(name, shape, pins.map(name))?;
+            }
+        }
+        plan.keep_generations_together();
+        Ok(plan)
+    }
+
+    /// The program that still runs reads the old rules until its link is updated. If one of them moves, all do, so that
+    /// the flip of the new ones cannot reach it.
+    fn keep_generations_together(&mut self) {
+        if self.resize.iter().any(|(name, _)| GENERATIONAL.contains(name)) {
+            for name in GENERATIONAL {
+                if let Some((_, map)) = self.reuse.remove(name) {
+                    self.resize.push((name, map));
+                }
+            }
+        }
+    }
+
+    /// Takes a pinned map over if its shape is right. The capacity alone may differ: then its entries move.
+    fn decide(&mut self, name: &'static str, wanted: Shape, path: PathBuf) -> Result<()> {
+        let fd = match syscall::open_pin(&path) {
+            Err(error) if error.is(libc::ENOENT) => return Ok(()),
+            other => other.with_context(|| format!("open the pinned map {}", path.display()))?,
+        };
+        let there = Map::new(name, fd)?;
+        let same_but_capacity = Shape { max_entries: wanted.max_entries, ..there.shape } == wanted;
+        ensure!(
+            same_but_capacity,
+            "{} was pinned by another build of the same layout (kind {}, key {}, value {} bytes; wanted {}, {}, {}): run \
+             `sluice detach` once, then start again",
+            path.display(),
+            there.shape.kind,
+            there.shape.key_size,
+            there.shape.value_size,
+            wanted.kind,
+            wanted.key_size,
+            wanted.value_size
+        );
+        if there.shape.max_entries == wanted.max_entries {
+            self.reuse.insert(name, (path, there));
+        } else {
+            self.resize.push((name, there));
+        }
+        Ok(())
+    }
+
+    fn load(&self, request: &Load<'_>) -> Result<Ebpf, aya::EbpfError> {
+        let capacities = &request.capacities;
+        let clock_source = u32::from(request.clock_from_map);
+        let level = request.kernel_log as u8;
+        let mut loader = EbpfLoader::new();
+        loader
+            .override_global(global::CLOCK_SOURCE, &clock_source, true)
+            .override_global(global::SKETCH_CELLS, &capacities.sketch_cells, true)
+            .override_global(global::PREFIX_NODES, &capacities.prefix_nodes, true)
+            .override_global(global::RULES, &capacities.rules, true)
+            .override_global(global::LIMIT_COUNT, &capacities.limits, true)
+            .override_global(global::SERVICE_COUNT, &capacities.services, true)
+            .override_global(aya_log::LEVEL, &level, false);
+        for (name, shape) in &self.shapes {
+            loader.map_max_entries(name, shape.max_entries);
+        }
+        for (name, (path, _)) in &self.reuse {
+            loader.map_pin_path(name, path.as_path());
+        }
+        loader.load(OBJECT)
+    }
+}
+
+fn load_programs(ebpf: &mut Ebpf) -> Result<BTreeMap<&'static str, LoadedProgram>> {
+    let mut programs = BTreeMap::new();
+    for name in PROGRAMS {
+        let Some(program) = ebpf.program_mut(name) else { continue };
+        let result = match program {
+            Program::Xdp(xdp) => xdp.load(),
+            Program::SchedClassifier(classifier) => classifier.load(),
+            _ => bail!("program {name} of the embedded object is of a kind that is not loaded"),
+        };
+        result.map_err(explain).with_context(|| format!("have the kernel verify {name}"))?;
+        let info = program.info().with_context(|| format!("ask for {name}"))?;
+        let fd = program.fd().with_context(|| format!("hold {name}"))?;
+        programs.insert(
+            name,
+            LoadedProgram {
+                fd: copy_descriptor(fd.as_fd(), name)?,
+                id: info.id(),
+                verified_instructions: info.verified_instruction_count().unwrap_or_default(),
+            },
+        );
+    }
+    ensure!(
+        programs.contains_key(program::INGRESS),
+        "the embedded object has no program {}",
+        program::INGRESS
+    );
+    Ok(programs)
+}
+
+/// Says which privilege is missing when that is the reason.
+fn explain<E: std::error::Error + Send + Sync + 'static>(error: E) -> anyhow::Error {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    let mut denied = false;
+    while let Some(inner) = cause {
+        denied |= inner.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error)
+            == Some(libc::EPERM);
+        cause = inner.source();
+    }
+    let error = anyhow::Error::new(error);
+    if denied {
+        error.context("no permission: loading needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (or root)")
+    } else {
+        error
+    }
+}
+
+impl Loaded {
+    fn take_maps(&mut self) -> Result<()> {
+        for name in pinned_names().chain(PRIVATE) {
+            let Some(taken) = self.ebpf.take_map(name) else { continue };
+            let data = match taken {
+                aya::maps::Map::Array(data)
+                | aya::maps::Map::PerCpuArray(data)
+                | aya::maps::Map::HashMap(data) => data,
+                ring @ aya::maps::Map::RingBuf(_) => {
+                    let ring = RingBuf::try_from(ring).with_context(|| format!("map ring {name}"))?;
+                    self.maps.insert(name, Map::new(name, copy_descriptor(ring.as_fd(), name)?)?);
+                    self.rings.insert(name, ring);
+                    continue;
+                }
+                _ => bail!("map {name} of the embedded object is of a kind that is not read"),
+            };
+            self.maps.insert(name, Map::new(name, copy_descriptor(data.fd().as_fd(), name)?)?);
+        }
+        Ok(())
+    }
+
+    /// Pins what is new. From here on the maps outlive us.
+    fn pin(&self, pins: &Pins, plan: &Plan) -> Result<()> {
+        for (name, map) in &self.maps {
+            if plan.shapes.contains_key(name) && !plan.reuse.contains_key(name) {
+                super::pins::replace(map.as_fd(), &pins.map(name))?;
+            }
+        }
+        for (name, program) in &self.programs {
+            if [program::INGRESS, program::EGRESS].contains(name) {
+                super::pins::replace(program.fd.as_fd(), &pins.program(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A map that every object has.
+    pub fn map(&self, name: &str) -> Result<&Map> {
+        self.maps
+            .get(name)
+            .with_context(|| format!("the embedded kernel program has no map {name}: build anew"))
+    }
+
+    pub fn maps(&self) -> impl Iterator<Item = &Map> {
+        self.maps.values()
+    }
+
+    pub fn program(&self, name: &str) -> Option<&LoadedProgram> {
+        self.programs.get(name)
+    }
+
+    pub fn programs(&self) -> impl Iterator<Item = (&'static str, &LoadedProgram)> {
+        self.programs.iter().map(|(name, program)| (*name, program))
+    }
+
+    /// Gives a ring away, once.
+    pub fn take_ring(&mut self, name: &str) -> Option<RingBuf<MapData>> {
+        self.rings.remove(name)
+    }
+}
+
+/// A map and what it costs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapSize {
+    pub name: &'static str,
+    pub kind: u32,
+    pub capacity: u32,
+    pub key_bytes: u32,
+    pub value_bytes: u32,
+    /// What keys and values take by our own reckoning, all CPUs included, without the kernel's overhead.
+    pub payload_bytes: u64,
+    /// What the kernel says it takes (`memlock` of the descriptor).
+    pub memory_bytes: Option<u64>,
+}
+
+impl MapSize {
+    pub fn of(map: &Map) -> Result<Self> {
+        let Shape { kind: its_kind, key_size, value_size, max_entries, .. } = map.shape;
+        let entry = match its_kind {
+            kind::PERCPU_ARRAY => {
+                u64::from(value_size.next_multiple_of(8))
+                    * u64::try_from(table::possible_cpus()?).unwrap_or(u64::MAX)
+            }
+            kind::ARRAY => u64::from(value_size.next_multiple_of(8)),
+            kind::RINGBUF => 1,
+            _ => u64::from(key_size) + u64::from(value_size),
+        };
+        Ok(Self {
+            name: map.name,
+            kind: its_kind,
+            capacity: max_entries,
+            key_bytes: key_size,
+            value_bytes: value_size,
+            payload_bytes: entry * u64::from(max_entries),
+            memory_bytes: map.memory_bytes(),
+        })
+    }
+}
+
+/// The name of a program that somebody else loaded.
+pub fn describe_program(id: u32) -> Result<String, SyscallError> {
+    let fd = syscall::program_by_id(id)?;
+    // struct bpf_prog_info: type, id, tag[8], four sizes and pointers, load_time, uid, nr_map_ids, map_ids, name[16].
+    let mut info = [0_u8; 80];
+    syscall::object_info(fd.as_fd(), &mut info)?;
+    let name = info.get(64..80).unwrap_or_default();
+    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+    Ok(String::from_utf8_lossy(name).into_owned())
+}
