@@ -1,5 +1,5 @@
 //! `sluice`: the daemon and its command line.
 
-fn main() {
-    eprintln!("not wired yet");
+fn main() -> std::process::ExitCode {
+    monitor::cli::main()
 }

@@ -1,0 +1,170 @@
+//! `sluice access`: who is exempt, denied or banned.
+
+use clap::{Args, Subcommand};
+use ipnet::IpNet;
+use jiff::Timestamp;
+
+use super::change::{ChangeArgs, render as render_change};
+use super::sources::address;
+use super::table::Page;
+use super::{Context, Execute, Failure, figures};
+use crate::config::Duration;
+use crate::control::protocol::{AccessBody, Versioned, parse_prefix};
+use crate::engine::command::{AccessEntry, AccessKind, AccessList, Applied};
+use crate::snapshot::Ban;
+
+/// Exempts, denies and bans
+#[derive(Clone, Debug, Args)]
+pub struct Access {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Action {
+    /// Lists exemptions, denials and bans
+    List,
+    /// Never drops a prefix; it is still counted and judged
+    Exempt(Entry),
+    /// Drops a prefix whatever it sends
+    Deny(Entry),
+    /// Drops a source for a time
+    Ban(Entry),
+    /// Takes back an exemption
+    Unexempt(Removal),
+    /// Takes back a denial
+    Undeny(Removal),
+    /// Takes back a ban
+    Unban(Removal),
+}
+
+#[derive(Clone, Debug, Args)]
+struct Entry {
+    /// An address, or a prefix as in 10.0.0.0/8
+    #[arg(value_parser = parse_prefix, value_name = "ADDRESS")]
+    prefix: IpNet,
+    /// How long, as in 10m [default: for ever; bans: what the configuration says]
+    #[arg(long = "for", value_name = "TIME")]
+    duration: Option<Duration>,
+    /// Why, for those who read the list later
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+struct Removal {
+    /// An address, or a prefix as in 10.0.0.0/8
+    #[arg(value_parser = parse_prefix, value_name = "ADDRESS")]
+    prefix: IpNet,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+impl Execute for Access {
+    fn execute(self, context: &Context) -> Result<(), Failure> {
+        match self.action {
+            Action::List => {
+                let lists: Versioned<AccessList> = context.get("/v1/access")?;
+                context.show(&lists, |lists, page| render(&lists.answer, Timestamp::now(), page))
+            }
+            Action::Exempt(entry) => put_in(context, AccessKind::Exempt, entry),
+            Action::Deny(entry) => put_in(context, AccessKind::Deny, entry),
+            Action::Ban(entry) => put_in(context, AccessKind::Ban, entry),
+            Action::Unexempt(removal) => take_out(context, AccessKind::Exempt, &removal),
+            Action::Undeny(removal) => take_out(context, AccessKind::Deny, &removal),
+            Action::Unban(removal) => take_out(context, AccessKind::Ban, &removal),
+        }
+    }
+}
+
+fn put_in(context: &Context, kind: AccessKind, entry: Entry) -> Result<(), Failure> {
+    let path = entry.change.path(&list_path(kind), &[]);
+    // Less than a second is no time: it would be over before it began.
+    let for_seconds = entry.duration.map(|Duration(time)| time.as_secs().max(1));
+    let body = AccessBody { prefix: entry.prefix, for_seconds, comment: entry.reason };
+    let applied: Applied = context.post(&path, &body)?;
+    context.show(&applied, render_change)
+}
+
+fn take_out(context: &Context, kind: AccessKind, removal: &Removal) -> Result<(), Failure> {
+    let path = removal.change.path(&list_path(kind), &[("prefix", removal.prefix.to_string())]);
+    let applied: Applied = context.delete(&path)?;
+    context.show(&applied, render_change)
+}
+
+fn list_path(kind: AccessKind) -> String {
+    format!("/v1/access/{}", kind.label())
+}
+
+pub fn render(lists: &AccessList, now: Timestamp, page: &mut Page) {
+    let entries = |kind: AccessKind, entries: &[AccessEntry]| -> Vec<Vec<String>> {
+        entries.iter().map(|entry| entry_row(kind, entry, now)).collect()
+    };
+    let mut rows = entries(AccessKind::Exempt, &lists.exempt);
+    rows.extend(entries(AccessKind::Deny, &lists.denied));
+    rows.extend(lists.banned.iter().map(|ban| ban_row(ban, now)));
+    let headings = ["LIST", "ADDRESS", "ENDS", ">DROPPED", ">STRIKES", "FROM", "WHY"];
+    page.table(&headings, rows, "nobody is exempt, denied or banned");
+}
+
+fn entry_row(kind: AccessKind, entry: &AccessEntry, now: Timestamp) -> Vec<String> {
+    let dropped =
+        if kind == AccessKind::Exempt { "-".to_owned() } else { figures::count(entry.dropped.packets) };
+    vec![
+        kind.label().to_owned(),
+        address(&entry.prefix),
+        ends(entry.until, now),
+        dropped,
+        "-".to_owned(),
+        entry.origin.clone(),
+        entry.comment.clone().unwrap_or_default(),
+    ]
+}
+
+fn ban_row(ban: &Ban, now: Timestamp) -> Vec<String> {
+    let at_service = ban.service.as_ref().map(|service| format!("violations at {service}"));
+    vec![
+        AccessKind::Ban.label().to_owned(),
+        address(&ban.source),
+        ends(ban.until, now),
+        figures::count(ban.dropped.packets),
+        ban.strikes.to_string(),
+        ban.made_by.clone(),
+        ban.comment.clone().or(at_service).unwrap_or_default(),
+    ]
+}
+
+fn ends(until: Option<Timestamp>, now: Timestamp) -> String {
+    until.map_or_else(|| "never".to_owned(), |until| figures::until(until, now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::render;
+    use crate::cli::table::Page;
+    use crate::control::scripted::{ban, noon};
+    use crate::engine::command::{AccessEntry, AccessList};
+    use crate::snapshot::Count;
+
+    #[test]
+    fn the_lists_stand_in_one_table() {
+        let exempt = AccessEntry {
+            prefix: "10.0.0.0/8".parse().unwrap(),
+            until: None,
+            comment: Some("the office".to_owned()),
+            origin: "config".to_owned(),
+            dropped: Count::default(),
+        };
+        let lists = AccessList { exempt: vec![exempt], denied: Vec::new(), banned: vec![ban()] };
+        let mut page = Page::plain();
+        render(&lists, noon(), &mut page);
+        let wanted = "\
+LIST    ADDRESS       ENDS       DROPPED  STRIKES  FROM    WHY
+exempt  10.0.0.0/8    never            -        -  config  the office
+ban     198.51.100.9  in 10 min        5        1  kernel  violations at web
+";
+        assert_eq!(page.text(), wanted);
+    }
+}

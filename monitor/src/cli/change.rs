@@ -1,0 +1,93 @@
+//! How a change is asked for and what it did: the options that every changing command has.
+
+use clap::Args;
+
+use super::path::with_query;
+use super::table::Page;
+use crate::config::Duration;
+use crate::engine::command::Applied;
+
+/// Options of every change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
+pub struct ChangeArgs {
+    /// Keep it over restarts
+    #[arg(long)]
+    pub save: bool,
+    /// Take it back after this time unless `sluice confirm` says to keep it
+    #[arg(long, value_name = "TIME")]
+    pub confirm_within: Option<Duration>,
+    /// Do it although it touches the caller's own connection, another operator's or loopback
+    #[arg(long)]
+    pub yes: bool,
+}
+
+impl ChangeArgs {
+    /// `path` with the query that asks for a change this way, after `keys`.
+    pub fn path(&self, path: &str, keys: &[(&str, String)]) -> String {
+        let mut pairs = keys.to_vec();
+        if self.save {
+            pairs.push(("save", "true".to_owned()));
+        }
+        if self.yes {
+            pairs.push(("yes", "true".to_owned()));
+        }
+        if let Some(Duration(time)) = self.confirm_within {
+            // Less than a second would be no time to confirm in.
+            pairs.push(("confirm_within_seconds", time.as_secs().max(1).to_string()));
+        }
+        with_query(path, &pairs)
+    }
+}
+
+/// Shows what a change did.
+pub fn render(applied: &Applied, page: &mut Page) {
+    if applied.summary.is_empty() {
+        page.line("nothing changed");
+    }
+    for line in &applied.summary {
+        page.line(line);
+    }
+    for warning in &applied.warnings {
+        page.line(format!("warning: {warning}"));
+    }
+    let number = applied.change.map(|number| format!("change {number}")).unwrap_or_default();
+    if let Some(until) = applied.confirm_by {
+        page.line(format!("{number} is taken back at {until} unless you say `sluice confirm`"));
+    } else if !number.is_empty() {
+        let kept = if applied.saved { "kept over restarts" } else { "until the daemon restarts" };
+        page.line(format!("{number}, {kept}; undo it with `sluice revert {}`", applied.change.unwrap_or(0)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ChangeArgs, render};
+    use crate::cli::table::Page;
+    use crate::config::Duration;
+    use crate::engine::command::Applied;
+
+    #[test]
+    fn a_query_holds_what_was_asked_for_and_nothing_else() {
+        assert_eq!(ChangeArgs::default().path("/v1/reload", &[]), "/v1/reload");
+        let all = ChangeArgs { save: true, confirm_within: Some(Duration::from_secs(60)), yes: true };
+        let path = all.path("/v1/access/deny", &[("prefix", "10.0.0.0/8".to_owned())]);
+        let query = "prefix=10.0.0.0%2F8&save=true&yes=true&confirm_within_seconds=60";
+        assert_eq!(path, format!("/v1/access/deny?{query}"));
+    }
+
+    #[test]
+    fn a_change_that_waits_says_until_when_and_what_to_do() {
+        let confirm_by = "2026-11-22T12:01:00Z".parse().ok();
+        let applied = Applied {
+            change: Some(7),
+            summary: vec!["web: 1k/s".to_owned()],
+            confirm_by,
+            ..Applied::default()
+        };
+        let mut page = Page::plain();
+        render(&applied, &mut page);
+        let wanted =
+            "web: 1k/s\nchange 7 is taken back at 2026-11-22T12:01:00Z unless you say `sluice confirm`\n";
+        assert_eq!(page.text(), wanted);
+    }
+}

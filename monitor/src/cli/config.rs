@@ -1,0 +1,84 @@
+//! `sluice config`: what is in force, what a file would say, what the default is.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use super::context::print;
+use super::{Context, Execute, Exit, Failure};
+use crate::config;
+use crate::control::protocol::Versioned;
+use crate::engine::command::ConfigText;
+
+/// Where the configuration stands unless a path is given.
+pub const DEFAULT_FILE: &str = "/etc/sluice/sluice.toml";
+
+/// Checks and shows configurations
+#[derive(Clone, Debug, Args)]
+pub struct Config {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Action {
+    /// Says whether a file is valid, and if not, every problem with its line
+    Check {
+        /// The file
+        #[arg(default_value = DEFAULT_FILE)]
+        file: PathBuf,
+    },
+    /// Shows the configuration that the daemon has in force
+    Show,
+    /// Shows the embedded default, with comments: a file to begin with
+    Default,
+}
+
+impl Execute for Config {
+    fn execute(self, context: &Context) -> Result<(), Failure> {
+        match self.action {
+            Action::Check { file } => check(&file),
+            Action::Show => {
+                let text: Versioned<ConfigText> = context.get("/v1/config")?;
+                match context.output {
+                    super::context::Output::Json => context.show(&text, |_, _| {}),
+                    super::context::Output::Table => print(&text.answer.toml),
+                }
+            }
+            Action::Default => print(config::Config::default_file()),
+        }
+    }
+}
+
+fn check(file: &Path) -> Result<(), Failure> {
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        Failure::new(
+            if error.kind() == std::io::ErrorKind::PermissionDenied { Exit::NotPermitted } else { Exit::Invalid },
+            format!("read {}: {error}; name a file, or begin with `sluice config default`", file.display()),
+        )
+    })?;
+    let origin = file.display().to_string();
+    config::Config::parse(&text, &origin)
+        .map_err(|error| Failure::new(Exit::Invalid, error.to_string().replace('\n', "\nsluice: ")))?;
+    print(&format!("{origin} is valid\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check;
+    use crate::cli::Exit;
+
+    #[test]
+    fn a_file_is_valid_or_its_problem_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("sluice.toml");
+        std::fs::write(&file, "").unwrap();
+        check(&file).unwrap();
+        std::fs::write(&file, "nonsense = 1\n").unwrap();
+        let failure = check(&file).unwrap_err();
+        assert_eq!(failure.exit, Exit::Invalid);
+        assert!(failure.message.contains("nonsense"), "{}", failure.message);
+        let failure = check(&directory.path().join("missing.toml")).unwrap_err();
+        assert!(failure.message.contains("missing.toml"), "{}", failure.message);
+    }
+}

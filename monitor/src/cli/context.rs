@@ -1,0 +1,112 @@
+//! What every command has at hand: the daemon, and the way its answer is shown.
+//!
+//! Commands are plain functions; asking the daemon blocks until the answer is there.
+
+use std::future::Future;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::failure::{Exit, Failure};
+use super::session;
+use super::table::Page;
+use crate::control::client::{Client, DEFAULT_SOCKET};
+
+/// Arguments of every command.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Global {
+    /// The daemon's control socket [default: `SLUICE_SOCKET`, else /run/sluice/control.sock]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// How answers are shown
+    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: Output,
+}
+
+/// How answers are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs; stable.
+    Json,
+}
+
+/// The daemon and the output.
+#[derive(Debug)]
+pub struct Context {
+    client: Client,
+    pub output: Output,
+}
+
+impl Context {
+    pub fn new(global: Global) -> Self {
+        let socket = global
+            .socket
+            .or_else(|| std::env::var_os("SLUICE_SOCKET").map(PathBuf::from))
+            .unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET));
+        let caller = session::ssh_peer().map(|address| address.to_string());
+        Self { client: Client::new(socket, caller), output: global.output }
+    }
+
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        block_on(self.client.get(path))
+    }
+
+    pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
+        block_on(self.client.post(path, body))
+    }
+
+    pub fn put<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
+        block_on(self.client.put(path, body))
+    }
+
+    pub fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        block_on(self.client.delete(path))
+    }
+
+    /// Prints `answer` as JSON, or as the page that `render` makes of it.
+    pub fn show<T: Serialize>(&self, answer: &T, render: impl FnOnce(&T, &mut Page)) -> Result<(), Failure> {
+        let text = match self.output {
+            Output::Json => {
+                let mut text = serde_json::to_string_pretty(answer)
+                    .map_err(|error| Failure::new(Exit::Failed, format!("show the answer: {error}")))?;
+                text.push('\n');
+                text
+            }
+            Output::Table => {
+                let mut page = Page::for_stdout();
+                render(answer, &mut page);
+                page.text()
+            }
+        };
+        print(&text)
+    }
+}
+
+/// Prints text as it is.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    Ok(stdout.flush()?)
+}
+
+/// Whether people look at standard output.
+pub fn on_terminal() -> bool {
+    std::io::stdout().is_terminal()
+}
+
+fn block_on<T, E>(asking: impl Future<Output = Result<T, E>>) -> Result<T, Failure>
+where
+    Failure: From<E>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Failed, format!("start the client: {error}")))?;
+    Ok(runtime.block_on(asking)?)
+}

@@ -1,0 +1,170 @@
+//! How a command fails: one line on standard error, and an exit code that scripts can rely on (docs/cli.md).
+
+use std::io::Write;
+
+use crate::config::ConfigError;
+use crate::control::client;
+use crate::control::problem;
+use crate::engine::refusal::{self, Refusal};
+
+macro_rules! exits {
+    ($($name:ident = $code:literal, $meaning:literal;)+) => {
+        /// What the exit code says.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Exit {
+            $(#[doc = $meaning] $name = $code,)+
+        }
+
+        impl Exit {
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            pub const fn code(self) -> u8 {
+                self as u8
+            }
+
+            /// One line for docs/cli.md.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $meaning,)+ }
+            }
+        }
+    };
+}
+
+exits! {
+    Success = 0, "done";
+    Failed = 1, "it failed: the kernel, the store or the system refused";
+    Usage = 2, "the command line is wrong";
+    NotRunning = 3, "the daemon does not answer";
+    NotPermitted = 4, "the caller may not do this";
+    Invalid = 5, "the request or the configuration is wrong";
+    NeedsConfirmation = 6, "refused for safety: repeat it with `--yes` if it is meant";
+    NotFound = 7, "no such service, limit, entry or change";
+    Conflict = 8, "it contradicts what is there, such as a foreign XDP program or a change that waits for confirmation";
+    Full = 9, "a table is full";
+    Unavailable = 10, "the daemon is starting, stopping, too busy or too slow";
+    NotSupported = 11, "not part of this build, or switched off in the configuration";
+}
+
+/// Why a command ends without success.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub exit: Exit,
+    /// What; where; next step. Empty when all was said already.
+    pub message: String,
+}
+
+impl Failure {
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into() }
+    }
+
+    /// Tells it on standard error.
+    pub fn tell(&self) {
+        if !self.message.is_empty() {
+            // When standard error is closed there is nobody left to tell.
+            let _ = writeln!(std::io::stderr(), "sluice: {}", self.message);
+        }
+    }
+
+    /// A failure of the daemon or of a local step, by what its causes say.
+    pub fn of(error: &anyhow::Error) -> Self {
+        Self::new(exit_of(error), format!("{error:#}"))
+    }
+}
+
+fn exit_of(error: &anyhow::Error) -> Exit {
+    for cause in error.chain() {
+        if let Some(refusal) = cause.downcast_ref::<Refusal>() {
+            return refusal.code.into();
+        }
+        if cause.downcast_ref::<ConfigError>().is_some() {
+            return Exit::Invalid;
+        }
+        if let Some(error) = cause.downcast_ref::<std::io::Error>()
+            && error.kind() == std::io::ErrorKind::PermissionDenied
+        {
+            return Exit::NotPermitted;
+        }
+    }
+    Exit::Failed
+}
+
+impl From<refusal::Code> for Exit {
+    fn from(code: refusal::Code) -> Self {
+        match code {
+            refusal::Code::Failed => Self::Failed,
+            refusal::Code::NotPermitted => Self::NotPermitted,
+            refusal::Code::Invalid => Self::Invalid,
+            refusal::Code::NeedsConfirmation => Self::NeedsConfirmation,
+            refusal::Code::NotFound => Self::NotFound,
+            refusal::Code::Conflict => Self::Conflict,
+            refusal::Code::Full => Self::Full,
+            refusal::Code::Unavailable => Self::Unavailable,
+            refusal::Code::NotSupported => Self::NotSupported,
+        }
+    }
+}
+
+impl From<problem::Code> for Exit {
+    fn from(code: problem::Code) -> Self {
+        use problem::Code;
+        match code {
+            Code::Invalid | Code::TooLarge => Self::Invalid,
+            Code::NotPermitted => Self::NotPermitted,
+            Code::NotFound => Self::NotFound,
+            Code::Conflict => Self::Conflict,
+            Code::NeedsConfirmation => Self::NeedsConfirmation,
+            Code::Unavailable | Code::TimedOut | Code::TooSlow => Self::Unavailable,
+            Code::NotSupported | Code::MethodNotAllowed => Self::NotSupported,
+            Code::Full => Self::Full,
+            Code::Failed => Self::Failed,
+        }
+    }
+}
+
+impl From<client::Failure> for Failure {
+    fn from(failure: client::Failure) -> Self {
+        let exit = match &failure {
+            client::Failure::NotRunning(_) => Exit::NotRunning,
+            client::Failure::NoPermission(_) => Exit::NotPermitted,
+            client::Failure::Problem(problem) => problem.code.into(),
+            client::Failure::Broken(_) => Exit::Failed,
+        };
+        Self::new(exit, failure.to_string())
+    }
+}
+
+/// A reader that goes away (`sluice sources | head`) ends the command without a word.
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::BrokenPipe => Self::new(Exit::Success, ""),
+            std::io::ErrorKind::PermissionDenied => Self::new(Exit::NotPermitted, error.to_string()),
+            _ => Self::new(Exit::Failed, format!("write to standard output: {error}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::{Exit, Failure};
+    use crate::engine::refusal::{Code, Refusal};
+
+    #[test]
+    fn exit_codes_agree_with_the_engines() {
+        for code in Code::ALL {
+            assert_eq!(Exit::from(code).code(), code.exit_code(), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn the_cause_of_an_error_chooses_its_exit_code() {
+        let refusal = Refusal::new(Code::Conflict, "eth0 has a foreign program");
+        let error = Err::<(), _>(refusal).context("attach to eth0").unwrap_err();
+        let failure = Failure::of(&error);
+        assert_eq!(failure.exit, Exit::Conflict);
+        assert_eq!(failure.message, "attach to eth0: eth0 has a foreign program");
+    }
+}

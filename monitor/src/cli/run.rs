@@ -1,0 +1,30 @@
+//! `sluice run`: the daemon in the foreground.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Context, Execute, Exit, Failure};
+
+/// Runs the daemon in the foreground
+#[derive(Clone, Debug, Default, Args)]
+pub struct Run {
+    /// The configuration [default: /etc/sluice/sluice.toml if it exists, else the embedded default, which drops nothing]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// An interface to guard instead of those of the configuration; may be repeated
+    #[arg(long = "interface", value_name = "NAME")]
+    pub interfaces: Vec<String>,
+    /// Where programs and maps are pinned, on a BPF file system
+    #[arg(long, value_name = "DIRECTORY")]
+    pub pin_directory: Option<PathBuf>,
+    /// Judge and count, drop nothing whatever the limits say
+    #[arg(long)]
+    pub watch_only: bool,
+}
+
+impl Execute for Run {
+    fn execute(self, _context: &Context) -> Result<(), Failure> {
+        Err(Failure::new(Exit::NotSupported, "run: the daemon is not wired yet"))
+    }
+}

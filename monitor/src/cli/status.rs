@@ -1,0 +1,185 @@
+//! `sluice status`: is it guarding, how well, and what is wrong.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use monitor_common::verdict::Action;
+
+use super::table::Page;
+use super::{Context, Execute, Failure, figures};
+use crate::control::protocol;
+use crate::snapshot::{Snapshot, Total};
+
+/// Shows what is guarded, what is dropped and what is wrong
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Status;
+
+impl Execute for Status {
+    fn execute(self, context: &Context) -> Result<(), Failure> {
+        let status: protocol::Status = context.get("/v1/status")?;
+        context.show(&status, |status, page| render(&status.answer, page))
+    }
+}
+
+/// The whole page.
+pub fn render(snapshot: &Snapshot, page: &mut Page) {
+    let Snapshot { at, started, build, rules, sources, reload, .. } = snapshot;
+    let up = figures::span(at.as_second().saturating_sub(started.as_second()));
+    page.field("sluice", format!("{}, up {up}", build.version));
+    let file = reload.path.as_deref().unwrap_or("embedded default");
+    let loaded = reload.succeeded_at.map(|then| figures::ago(then, *at));
+    page.field("configuration", format!("{file}, loaded {}", loaded.as_deref().unwrap_or("never")));
+    if let Some(error) = &reload.error {
+        page.field("", format!("last reload failed {}: {error}", figures::ago(reload.at, *at)));
+    }
+    page.field("rules", format!("generation {}, changed {} times", rules.generation, rules.flips));
+    page.field("sources", format!("{} tracked, {} over a limit", sources.tracked, sources.exceeding));
+    page.field("bans", snapshot.bans.len().to_string());
+    page.field("findings", format!("{} open", snapshot.findings.open));
+    if let Some(pending) = &snapshot.pending {
+        let left = figures::until(pending.until, *at);
+        page.field("waiting", format!("change {} ({}) is taken back {left}", pending.change, pending.summary));
+    }
+    for problem in &snapshot.problems {
+        page.field("problem", problem);
+    }
+    page.blank();
+    interfaces(snapshot, page);
+    page.blank();
+    services(&snapshot.totals, page);
+    fills(snapshot, page);
+}
+
+fn interfaces(snapshot: &Snapshot, page: &mut Page) {
+    let rows = snapshot.interfaces.iter().map(|interface| {
+        let of_it = |total: &&Total| total.interface == interface.name;
+        let flows = Flows::of(snapshot.totals.iter().filter(of_it));
+        let flood = match interface.flood.since {
+            Some(since) if interface.flood.active => format!("since {}", figures::ago(since, snapshot.at)),
+            _ => "calm".to_owned(),
+        };
+        let egress = if interface.egress { "followed" } else { "-" };
+        let problem = interface.problem.clone().unwrap_or_default();
+        let mut row = vec![interface.name.clone(), interface.mode.label().to_owned(), egress.to_owned(), flood];
+        row.extend(flows.cells());
+        row.push(problem);
+        row
+    });
+    let headings =
+        ["INTERFACE", "MODE", "EGRESS", "FLOOD", ">PASSED/S", ">DROPPED/S", ">WOULD DROP/S", ">DROPPED", ""];
+    page.table(&headings, rows.collect(), "no interface is guarded; name some under [interfaces]");
+}
+
+fn services(totals: &[Total], page: &mut Page) {
+    let mut by_service: BTreeMap<&str, Vec<&Total>> = BTreeMap::new();
+    for total in totals {
+        by_service.entry(&total.service).or_default().push(total);
+    }
+    let rows = by_service.into_iter().map(|(service, totals)| {
+        let mut row = vec![service.to_owned()];
+        row.extend(Flows::of(totals.iter().copied()).cells());
+        row.push(reasons(&totals));
+        row
+    });
+    let headings = ["SERVICE", ">PASSED/S", ">DROPPED/S", ">WOULD DROP/S", ">DROPPED", "DROPPED FOR"];
+    page.table(&headings, rows.collect(), "no packet was seen yet");
+}
+
+/// Why packets of these totals were dropped, most frequent first.
+fn reasons(totals: &[&Total]) -> String {
+    let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
+    for total in totals.iter().filter(|total| total.reason.action() == Action::Drop) {
+        *reasons.entry(total.reason.label()).or_default() += total.ended.packets;
+    }
+    let mut reasons: Vec<_> = reasons.into_iter().filter(|(_, packets)| *packets > 0).collect();
+    reasons.sort_by_key(|(_, packets)| std::cmp::Reverse(*packets));
+    reasons.into_iter().map(|(label, _)| label).collect::<Vec<_>>().join(", ")
+}
+
+/// Tables that fill up say so before they refuse.
+fn fills(snapshot: &Snapshot, page: &mut Page) {
+    for map in &snapshot.maps {
+        let Some(entries) = map.entries else { continue };
+        if map.capacity > 0 && entries.saturating_mul(10) >= map.capacity.saturating_mul(9) {
+            page.blank();
+            page.line(format!("map {} is {entries} of {} full", map.name, map.capacity));
+        }
+    }
+}
+
+/// Sums over totals.
+#[derive(Default)]
+struct Flows {
+    passed_per_second: f64,
+    dropped_per_second: f64,
+    would_drop_per_second: f64,
+    dropped: u64,
+}
+
+impl Flows {
+    fn of<'a>(totals: impl Iterator<Item = &'a Total>) -> Self {
+        let mut flows = Self::default();
+        for total in totals {
+            match total.reason.action() {
+                Action::Pass => flows.passed_per_second += total.ended_per_second,
+                Action::Drop => {
+                    flows.dropped_per_second += total.ended_per_second;
+                    flows.dropped += total.ended.packets;
+                }
+            }
+            flows.would_drop_per_second += total.would_drop_per_second;
+        }
+        flows
+    }
+
+    fn cells(&self) -> [String; 4] {
+        [
+            figures::rate(self.passed_per_second),
+            figures::rate(self.dropped_per_second),
+            figures::rate(self.would_drop_per_second),
+            figures::count(self.dropped),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::render;
+    use crate::cli::table::Page;
+    use crate::control::scripted::snapshot;
+
+    #[test]
+    fn a_page_says_what_is_guarded_and_what_is_dropped() {
+        let mut page = Page::plain();
+        render(&snapshot(), &mut page);
+        let wanted = "\
+sluice        0.1.0, up 1 h 1 min
+configuration embedded default, loaded just now
+rules         generation 1, changed 3 times
+sources       1 tracked, 1 over a limit
+bans          1
+findings      0 open
+
+INTERFACE  MODE    EGRESS  FLOOD  PASSED/S  DROPPED/S  WOULD DROP/S  DROPPED
+eth0       native  -       calm     2.00 k     48.0 k             0   1.20 M
+
+SERVICE  PASSED/S  DROPPED/S  WOULD DROP/S  DROPPED  DROPPED FOR
+web        2.00 k     48.0 k             0   1.20 M  packet_rate
+";
+        assert_eq!(page.text(), wanted);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let mut snapshot = snapshot();
+        snapshot.problems.push("eth1 is absent".to_owned());
+        snapshot.reload.error = Some("sluice.toml:3: unknown key".to_owned());
+        snapshot.maps[0].entries = Some(131_000);
+        let mut page = Page::plain();
+        render(&snapshot, &mut page);
+        let text = page.text();
+        for wanted in ["eth1 is absent", "last reload failed", "map SOURCES is 131000 of 131072 full"] {
+            assert!(text.contains(wanted), "{text}");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+use clap::Parser;
+
+use super::{Arguments, grammar};
+
+#[test]
+fn the_grammar_is_sound() {
+    grammar().debug_assert();
+}
+
+#[test]
+fn what_people_type_is_understood() {
+    for line in [
+        "status",
+        "status -o json",
+        "-o json status",
+        "--socket /tmp/x.sock status",
+        "top --by drops -n 5 --every 2s --pages 3",
+        "sources --by bytes --prefix 10.0.0.0/8 --service web -n 5",
+        "sources --prefix 2001:db8::1",
+        "explain 2001:db8::1",
+        "limit list",
+        "limit set web --packets 2k/s --save --confirm-within 60s",
+        "limit unset web --class inside --yes",
+        "access list",
+        "access exempt 10.0.0.0/8 --reason office",
+        "access deny 203.0.113.0/24 --for 2h",
+        "access ban 198.51.100.9 --for 10m --yes",
+        "access unban 198.51.100.9",
+        "access undeny 203.0.113.0/24",
+        "access unexempt 10.0.0.0/8",
+        "confirm",
+        "confirm 7",
+        "history -n 3",
+        "revert 7",
+        "reload --confirm-within 2m",
+        "config check ./sluice.toml",
+        "config show",
+        "config default",
+        "stop",
+        "detach",
+        "completions bash",
+    ] {
+        let words = std::iter::once("sluice").chain(line.split(' '));
+        if let Err(error) = Arguments::try_parse_from(words) {
+            panic!("{line}: {error}");
+        }
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_with_exit_code_2() {
+    for line in [
+        "",
+        "fly",
+        "sources --by colour",
+        "sources --prefix 10.0.0.0/33",
+        "explain example.org",
+        "access ban",
+        "access ban 10.0.0.0/8 --for soon",
+        "limit set web --confirm-within 60",
+        "confirm seven",
+        "-o yaml status",
+    ] {
+        let words = std::iter::once("sluice").chain(line.split(' ').filter(|word| !word.is_empty()));
+        let error = Arguments::try_parse_from(words).expect_err(line);
+        assert_eq!(error.exit_code(), 2, "{line}");
+    }
+}
+
+#[test]
+fn every_command_says_what_it_does() {
+    fn check(command: &clap::Command, path: &str) {
+        let path = format!("{path} {}", command.get_name());
+        assert!(command.get_about().is_some(), "{path} has no description");
+        for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
+            let is_generated = ["shell"].contains(&argument.get_id().as_str());
+            assert!(argument.get_help().is_some() || is_generated, "{path}: {}", argument.get_id());
+        }
+        command
+            .get_subcommands()
+            .filter(|command| command.get_name() != "help")
+            .for_each(|sub| check(sub, &path));
+    }
+    check(&grammar(), "");
+}
