@@ -18,6 +18,7 @@ pub struct Rate {
     /// Time that one packet, byte, connection or fragment costs, in clock units << [`COST_SHIFT`]. 0: no such limit.
     pub unit_cost: u64,
     /// Time that may be owed at once, in clock units: the burst, less one clock tick.
+    /// A dimension that is not limited has a `unit_cost` of 0, and costs nothing.
     pub capacity: u64,
 }
 plain!(Rate { unit_cost: u64, capacity: u64 } = 16);
@@ -40,17 +41,22 @@ impl Rate {
     ///
     /// The tick is taken off the burst, so that no window ever admits more than `per_second * t + burst`.
     pub fn new(per_second: u64, burst: u64, tick_ns: u64) -> Result<Self, RateError> {
-        if per_second == 0 {
+        Self::per(per_second, 1_000_000_000, burst, tick_ns)
+    }
+
+    /// As [`Rate::new`], for rates that are not whole per second: `units` in every `period_ns`.
+    pub fn per(units: u64, period_ns: u64, burst: u64, tick_ns: u64) -> Result<Self, RateError> {
+        if units == 0 || period_ns == 0 {
             return Err(RateError::ZeroRate);
         }
-        let second = u128::from(UNITS_PER_NS) * 1_000_000_000;
+        let period = u128::from(UNITS_PER_NS) * u128::from(period_ns);
         // Rounded up, as all costs are.
-        let unit_cost = (second << COST_SHIFT).div_ceil(u128::from(per_second));
+        let unit_cost = (period << COST_SHIFT).div_ceil(u128::from(units));
         let tick = u128::from(tick_ns) * u128::from(UNITS_PER_NS);
-        let owed = (u128::from(burst) * second) / u128::from(per_second);
+        let owed = (u128::from(burst) * period) / u128::from(units);
         let one = unit_cost.div_ceil(1 << COST_SHIFT);
         if owed < 2 * tick + one {
-            let smallest = ((2 * tick + one) * u128::from(per_second)).div_ceil(second);
+            let smallest = ((2 * tick + one) * u128::from(units)).div_ceil(period);
             return Err(RateError::BurstBelowTick(u64::try_from(smallest).unwrap_or(u64::MAX)));
         }
         let capacity = owed - tick;
@@ -78,7 +84,18 @@ impl Rate {
 #[inline(always)]
 pub const fn level(tat: u64, now: u64) -> u64 {
     let owed = tat.wrapping_sub(now);
-    if owed >> 63 == 0 { owed } else { 0 }
+    // Without a branch: the sign, spread over the word, clears what would be negative.
+    owed & !((owed.cast_signed() >> 63).cast_unsigned())
+}
+
+/// 1 when charging `cost` at `now` would exceed `capacity`, else 0. What costs nothing never does.
+///
+/// Arithmetic instead of comparison: the kernel's verifier follows every branch, and there are four of these per limit.
+#[inline(always)]
+pub const fn excess(tat: u64, now: u64, cost: u64, capacity: u64) -> u64 {
+    let over = capacity.wrapping_sub(level(tat, now).wrapping_add(cost)) >> 63;
+    let charged = (cost | cost.wrapping_neg()) >> 63;
+    over & charged
 }
 
 /// The next word if `cost` more fits within `capacity` at `now`; `None` when it would exceed.

@@ -27,6 +27,7 @@ pub mod map {
     pub const AGGREGATES: &str = "AGGREGATES";
     pub const AGGREGATE_STATES: &str = "AGGREGATE_STATES";
     pub const SOURCES: &str = "SOURCES";
+    pub const CASE: &str = "CASE";
     pub const FRESH: &str = "FRESH";
     pub const SKETCH: &str = "SKETCH";
     pub const BANS: &str = "BANS";

@@ -139,78 +139,93 @@ impl Malformed {
     }
 }
 
-type Step<T> = ControlFlow<Parsed, T>;
+/// How the walk over a frame ended. Two plain numbers, so that no field is ever left undefined in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// A constant of [`end`].
+    pub kind: u32,
+    /// Offset of ARP, the EtherType, or the number of the [`Malformed`].
+    pub detail: u32,
+}
+
+/// [`End::kind`].
+pub mod end {
+    pub const IP: u32 = 0;
+    pub const ARP: u32 = 1;
+    pub const NON_IP: u32 = 2;
+    pub const MALFORMED: u32 = 3;
+}
+
+type Step<T> = ControlFlow<End, T>;
 
 #[inline(always)]
 fn or_malformed<T>(value: Option<T>, kind: Malformed) -> Step<T> {
     match value {
         Some(value) => ControlFlow::Continue(value),
-        None => ControlFlow::Break(Parsed::Malformed(kind)),
+        None => malformed(kind),
     }
 }
 
 #[inline(always)]
 fn malformed<T>(kind: Malformed) -> Step<T> {
-    ControlFlow::Break(Parsed::Malformed(kind))
+    ControlFlow::Break(End { kind: end::MALFORMED, detail: kind as u32 })
 }
 
 /// Parses the frame in `packet`.
-#[inline(always)]
 pub fn parse<P: Packet + ?Sized>(packet: &P) -> Parsed {
-    match walk(packet) {
-        ControlFlow::Continue(frame) => Parsed::Ip(frame),
+    let mut frame = Frame::EMPTY;
+    let end = parse_into(packet, &mut frame);
+    match end.kind {
+        end::IP => Parsed::Ip(frame),
+        end::ARP => Parsed::Arp(end.detail),
+        end::MALFORMED => Parsed::Malformed(Malformed::ALL[end.detail as usize % Malformed::ALL.len()]),
+        _ => Parsed::NonIp(end.detail as u16),
+    }
+}
+
+/// Parses the frame in `packet` into `frame`, which is complete when the end is [`end::IP`].
+#[inline(always)]
+pub fn parse_into<P: Packet + ?Sized>(packet: &P, frame: &mut Frame) -> End {
+    match walk(packet, frame) {
+        ControlFlow::Continue(()) => End { kind: end::IP, detail: 0 },
         ControlFlow::Break(end) => end,
     }
 }
 
 #[inline(always)]
-fn walk<P: Packet + ?Sized>(packet: &P) -> Step<Frame> {
-    let (ethertype, network_offset, vlans) = link(packet)?;
-    let mut frame = Frame {
-        source: [0; 2],
-        destination: [0; 2],
-        is_v4: false,
-        protocol: 0,
-        fragment: Fragment::Whole,
-        tcp_flags: 0,
-        source_port: 0,
-        destination_port: 0,
-        vlans,
-        length: packet.length(),
-        network_offset,
-        transport_offset: 0,
-        payload: 0,
-    };
+fn walk<P: Packet + ?Sized>(packet: &P, frame: &mut Frame) -> Step<()> {
+    frame.length = packet.length();
+    let ethertype = link(packet, frame)?;
     // Bytes behind the IP header and its extensions, by the IP header's own account.
     let rest = match ethertype {
-        ETHERTYPE_IPV4 => ipv4(packet, &mut frame)?,
-        ETHERTYPE_IPV6 => ipv6(packet, &mut frame)?,
-        ETHERTYPE_ARP => return ControlFlow::Break(Parsed::Arp(network_offset)),
-        other => return ControlFlow::Break(Parsed::NonIp(other)),
+        ETHERTYPE_IPV4 => ipv4(packet, frame)?,
+        ETHERTYPE_IPV6 => ipv6(packet, frame)?,
+        ETHERTYPE_ARP => return ControlFlow::Break(End { kind: end::ARP, detail: frame.network_offset }),
+        other => return ControlFlow::Break(End { kind: end::NON_IP, detail: u32::from(other) }),
     };
     frame.payload = rest;
     if !matches!(frame.fragment, Fragment::Later) {
-        transport(packet, &mut frame, rest)?;
+        transport(packet, frame, rest)?;
     }
-    ControlFlow::Continue(frame)
+    ControlFlow::Continue(())
 }
 
-/// EtherType, where its payload begins, and the VLAN identifiers on the way.
+/// The EtherType; where its payload begins and the VLAN identifiers on the way go into `frame`.
 #[inline(always)]
-fn link<P: Packet + ?Sized>(packet: &P) -> Step<(u16, u32, [u16; MAX_TAGS])> {
+fn link<P: Packet + ?Sized>(packet: &P, frame: &mut Frame) -> Step<u16> {
     let ethernet = or_malformed(packet.read::<14>(0), Malformed::EthernetTruncated)?;
     let mut ethertype = u16::from_be_bytes([ethernet[12], ethernet[13]]);
     let mut offset = ETHERNET_BYTES;
-    let mut vlans = [0; MAX_TAGS];
     if is_tag(ethertype) {
-        (vlans[0], ethertype) = tag(packet, offset)?;
+        (frame.vlans[0], ethertype) = tag(packet, offset)?;
         offset += 4;
         if is_tag(ethertype) {
-            (vlans[1], ethertype) = tag(packet, offset)?;
+            (frame.vlans[1], ethertype) = tag(packet, offset)?;
             offset += 4;
         }
     }
-    ControlFlow::Continue((ethertype, offset, vlans))
+    frame.network_offset = offset;
+    ControlFlow::Continue(ethertype)
 }
 
 #[inline(always)]
@@ -291,7 +306,10 @@ fn ipv6<P: Packet + ?Sized>(packet: &P, frame: &mut Frame) -> Step<u32> {
     let mut offset = frame.network_offset + 40;
     let end = offset + payload;
     let mut walked = 0;
-    while is_extension(next) {
+    // Offset and more-fragments bits of the fragment header, if there was one.
+    let mut fragment = 0;
+    // The common packet has no extension; asking first keeps the loop's states away from it in the kernel's verifier.
+    while EXTENSIONS[next as usize] != 0 {
         if walked == MAX_EXTENSIONS {
             return malformed(Malformed::TooManyExtensions);
         }
@@ -300,24 +318,21 @@ fn ipv6<P: Packet + ?Sized>(packet: &P, frame: &mut Frame) -> Step<u32> {
             return malformed(Malformed::ExtensionTruncated);
         }
         let extension = or_malformed(packet.read::<4>(offset), Malformed::ExtensionTruncated)?;
-        let bytes = match next {
-            protocol::FRAGMENT => {
-                let fragment = u16::from_be_bytes([extension[2], extension[3]]);
-                frame.fragment = fragment_of(fragment & 0xfff8 != 0, fragment & 1 != 0);
-                8
-            }
-            protocol::AUTHENTICATION => (u32::from(extension[1]) + 2) * 4,
-            _ => (u32::from(extension[1]) + 1) * 8,
-        };
+        let shape = u32::from(EXTENSIONS[next as usize]);
+        let is_fragment = shape >> 7;
+        let counted = u32::from(extension[1]) * (1 - is_fragment);
+        let bytes = (counted + ((shape >> 4) & 3)) << (shape & 7);
         if bytes > end - offset {
             return malformed(Malformed::ExtensionTruncated);
         }
+        fragment |= u32::from(u16::from_be_bytes([extension[2], extension[3]])) * is_fragment;
         offset += bytes;
         next = extension[0];
-        if matches!(frame.fragment, Fragment::Later) {
+        if fragment & 0xfff8 != 0 {
             break;
         }
     }
+    frame.fragment = fragment_of(fragment & 0xfff8 != 0, fragment & 1 != 0);
     frame.protocol = next;
     frame.transport_offset = offset;
     ControlFlow::Continue(end - offset)
@@ -337,18 +352,21 @@ const fn half(header: &[u8; 40], at: usize) -> u64 {
     ])
 }
 
-#[inline(always)]
-const fn is_extension(next: u8) -> bool {
-    matches!(
-        next,
-        protocol::HOP_BY_HOP
-            | protocol::ROUTING
-            | protocol::FRAGMENT
-            | protocol::AUTHENTICATION
-            | protocol::DESTINATION_OPTIONS
-            | protocol::MOBILITY
-    )
-}
+/// How the length of each extension header is counted, by protocol number: 0 is none; bits 0..3 the shift of a unit,
+/// bits 4..6 the units that are not counted, bit 7 the fragment header, whose length is fixed (RFC 8200, 4; RFC 4302).
+///
+/// A table and arithmetic instead of a `match`: each branch in the loop would multiply what the verifier has to follow.
+static EXTENSIONS: [u8; 256] = {
+    const OCTETS_OF_8: u8 = 0x10 | 3;
+    let mut table = [0; 256];
+    table[protocol::HOP_BY_HOP as usize] = OCTETS_OF_8;
+    table[protocol::ROUTING as usize] = OCTETS_OF_8;
+    table[protocol::DESTINATION_OPTIONS as usize] = OCTETS_OF_8;
+    table[protocol::MOBILITY as usize] = OCTETS_OF_8;
+    table[protocol::AUTHENTICATION as usize] = 0x20 | 2;
+    table[protocol::FRAGMENT as usize] = 0x80 | OCTETS_OF_8;
+    table
+};
 
 /// Ports, flags or type of the upper header, which has `rest` bytes.
 #[inline(always)]
@@ -409,6 +427,23 @@ fn transport<P: Packet + ?Sized>(packet: &P, frame: &mut Frame, rest: u32) -> St
 }
 
 impl Frame {
+    /// A frame of which nothing is known.
+    pub const EMPTY: Self = Self {
+        source: [0; 2],
+        destination: [0; 2],
+        is_v4: false,
+        protocol: 0,
+        fragment: Fragment::Whole,
+        tcp_flags: 0,
+        source_port: 0,
+        destination_port: 0,
+        vlans: [0; MAX_TAGS],
+        length: 0,
+        network_offset: 0,
+        transport_offset: 0,
+        payload: 0,
+    };
+
     /// Whether the packet opens a TCP connection: SYN without ACK, whatever else is set.
     #[inline(always)]
     pub const fn opens_connection(&self) -> bool {

@@ -1,7 +1,12 @@
 //! What the kernel writes and userspace reads: entries, totals, states and events. Times are in clock units
 //! (sixteenths of a nanosecond of the kernel's tick clock, see [`crate::bucket`]).
 
-use crate::{parse::Parsed, plain, rule::DIMENSIONS, verdict::REASONS};
+use crate::{
+    parse::{End, Frame, Parsed, end},
+    plain,
+    rule::DIMENSIONS,
+    verdict::REASONS,
+};
 
 /// Packets and bytes.
 #[repr(C)]
@@ -362,45 +367,41 @@ plain!(
 );
 
 impl From<&Parsed> for ParsedRecord {
-    #[inline(always)]
     fn from(parsed: &Parsed) -> Self {
-        let mut record = Self {
-            source: [0; 2],
-            destination: [0; 2],
-            kind: 0,
-            detail: 0,
-            is_v4: 0,
-            protocol: 0,
-            fragment: 0,
-            tcp_flags: 0,
-            source_port: 0,
-            destination_port: 0,
-            vlans: [0; 2],
-            length: 0,
-            network_offset: 0,
-            transport_offset: 0,
-            payload: 0,
-        };
         match parsed {
-            Parsed::Ip(frame) => {
-                record.source = frame.source;
-                record.destination = frame.destination;
-                record.is_v4 = u32::from(frame.is_v4);
-                record.protocol = u32::from(frame.protocol);
-                record.fragment = frame.fragment as u32;
-                record.tcp_flags = u32::from(frame.tcp_flags);
-                record.source_port = u32::from(frame.source_port);
-                record.destination_port = u32::from(frame.destination_port);
-                record.vlans = [u32::from(frame.vlans[0]), u32::from(frame.vlans[1])];
-                record.length = frame.length;
-                record.network_offset = frame.network_offset;
-                record.transport_offset = frame.transport_offset;
-                record.payload = frame.payload;
+            Parsed::Ip(frame) => Self::new(End { kind: end::IP, detail: 0 }, frame),
+            Parsed::Arp(offset) => Self::new(End { kind: end::ARP, detail: *offset }, &Frame::EMPTY),
+            Parsed::NonIp(ethertype) => {
+                Self::new(End { kind: end::NON_IP, detail: u32::from(*ethertype) }, &Frame::EMPTY)
             }
-            Parsed::Arp(offset) => (record.kind, record.detail) = (1, *offset),
-            Parsed::NonIp(ethertype) => (record.kind, record.detail) = (2, u32::from(*ethertype)),
-            Parsed::Malformed(kind) => (record.kind, record.detail) = (3, *kind as u32),
+            Parsed::Malformed(kind) => {
+                Self::new(End { kind: end::MALFORMED, detail: *kind as u32 }, &Frame::EMPTY)
+            }
         }
-        record
+    }
+}
+
+impl ParsedRecord {
+    /// The record of a parse; what is not IP has no frame.
+    #[inline(always)]
+    pub fn new(end: End, frame: &Frame) -> Self {
+        let frame = if end.kind == end::IP { frame } else { &Frame::EMPTY };
+        Self {
+            source: frame.source,
+            destination: frame.destination,
+            kind: end.kind,
+            detail: end.detail,
+            is_v4: u32::from(frame.is_v4),
+            protocol: u32::from(frame.protocol),
+            fragment: frame.fragment as u32,
+            tcp_flags: u32::from(frame.tcp_flags),
+            source_port: u32::from(frame.source_port),
+            destination_port: u32::from(frame.destination_port),
+            vlans: [u32::from(frame.vlans[0]), u32::from(frame.vlans[1])],
+            length: frame.length,
+            network_offset: frame.network_offset,
+            transport_offset: frame.transport_offset,
+            payload: frame.payload,
+        }
     }
 }

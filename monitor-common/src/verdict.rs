@@ -64,6 +64,54 @@ reasons! {
     Contained = 20, Drop, "contained", "an inside source or workload exceeds its containment on egress";
 }
 
+/// A [`Reason`] by its number: what stages break with in the kernel, where a number is cheaper to verify than an enum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict(u32);
+
+impl From<Reason> for Verdict {
+    #[inline(always)]
+    fn from(reason: Reason) -> Self {
+        Self(reason as u32)
+    }
+}
+
+impl Verdict {
+    /// One bit for each reason whose action is to drop.
+    const DROPS: u32 = {
+        let mut drops = 0;
+        let mut number = 0;
+        while number < Reason::ALL.len() {
+            if matches!(Reason::ALL[number].action(), Action::Drop) {
+                drops |= 1 << number;
+            }
+            number += 1;
+        }
+        drops
+    };
+
+    /// Exceeded dimension `dimension` (0..4) of a source's limit.
+    #[inline(always)]
+    pub const fn of_source(dimension: u32) -> Self {
+        Self(Reason::PacketRate as u32 + dimension)
+    }
+
+    /// Exceeded dimension `dimension` (0..4) of a service's aggregate limit.
+    #[inline(always)]
+    pub const fn of_aggregate(dimension: u32) -> Self {
+        Self(Reason::AggregatePacketRate as u32 + dimension)
+    }
+
+    #[inline(always)]
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+
+    #[inline(always)]
+    pub const fn drops(self) -> bool {
+        (Self::DROPS >> (self.0 & 31)) & 1 != 0
+    }
+}
+
 /// Room for reasons in the maps; more than there are, so that adding one changes no layout.
 pub const REASONS: usize = 24;
 
@@ -77,38 +125,32 @@ impl Reason {
     pub fn from_number(number: u32) -> Option<Self> {
         Self::ALL.get(number as usize).copied()
     }
-
-    /// The reason for exceeding dimension `dimension` of a source's limit.
-    #[inline(always)]
-    pub const fn of_source(dimension: usize) -> Self {
-        match dimension {
-            0 => Self::PacketRate,
-            1 => Self::ByteRate,
-            2 => Self::ConnectionRate,
-            _ => Self::FragmentRate,
-        }
-    }
-
-    /// The reason for exceeding dimension `dimension` of a service's aggregate limit.
-    #[inline(always)]
-    pub const fn of_aggregate(dimension: usize) -> Self {
-        match dimension {
-            0 => Self::AggregatePacketRate,
-            1 => Self::AggregateByteRate,
-            2 => Self::AggregateConnectionRate,
-            _ => Self::AggregateFragmentRate,
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Reason;
+    use super::{Action, Reason, Verdict};
 
     #[test]
-    fn numbers_are_positions() {
+    fn a_dimension_names_its_reason() {
+        let source = [Reason::PacketRate, Reason::ByteRate, Reason::ConnectionRate, Reason::FragmentRate];
+        let aggregate = [
+            Reason::AggregatePacketRate,
+            Reason::AggregateByteRate,
+            Reason::AggregateConnectionRate,
+            Reason::AggregateFragmentRate,
+        ];
+        for dimension in 0..4 {
+            assert_eq!(Verdict::of_source(dimension), source[dimension as usize].into());
+            assert_eq!(Verdict::of_aggregate(dimension), aggregate[dimension as usize].into());
+        }
+    }
+
+    #[test]
+    fn numbers_are_positions_and_verdicts_agree_with_reasons() {
         for (position, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, position);
+            assert_eq!(Verdict::from(*reason).drops(), reason.action() == Action::Drop);
         }
     }
 }

@@ -2,20 +2,21 @@
 
 use core::ops::ControlFlow;
 
-use monitor_common::{rule::mode, verdict::Reason};
+use monitor_common::{rule::mode, verdict::Verdict};
 
 use crate::{
-    limiter::{Case, Judgement, charge_rates},
+    case::{Case, fresh},
     maps,
-    telemetry::Tally,
+    policy::Rules,
+    word::{self, Judgement},
 };
 
 /// Judges the packet against the service's aggregate. A stranger needs room in the strangers' share and in the total, a
 /// known source only in the total; so strangers never take what is reserved.
 #[inline(always)]
-pub fn judge(case: &Case, known: bool, tally: &mut Tally) -> ControlFlow<Reason> {
-    let number = case.service.number;
-    let Some(limit) = maps::AGGREGATES.get(case.rules.generation * maps::services() + number) else {
+pub fn judge(rules: &Rules, case: &mut Case, known: bool) -> ControlFlow<Verdict> {
+    let number = case.service;
+    let Some(limit) = maps::AGGREGATES.get(rules.generation * maps::services() + number) else {
         return ControlFlow::Continue(());
     };
     if limit.mode == mode::OFF {
@@ -24,34 +25,23 @@ pub fn judge(case: &Case, known: bool, tally: &mut Tally) -> ControlFlow<Reason>
     let Some(state) = maps::AGGREGATE_STATES.get_ptr_mut(number) else {
         return ControlFlow::Continue(());
     };
+    let mut judgement = Judgement::WITHIN;
     // SAFETY: the pointer is to a map value, valid for the whole run; its words are changed by atomic instructions.
-    let judgement = unsafe {
-        let strangers = if known {
-            Judgement::Within
-        } else {
-            charge_rates(
-                &raw mut (*state).strangers,
-                limit.dimensions,
-                &limit.strangers,
-                &case.units,
-                case.now,
-            )
-        };
-        match strangers {
-            Judgement::Within => {
-                charge_rates(&raw mut (*state).total, limit.dimensions, &limit.total, &case.units, case.now)
-            }
-            exceeded => exceeded,
+    unsafe {
+        if !known {
+            judgement = word::charge(&raw mut (*state).strangers, &limit.strangers, &case.units, case.now);
         }
-    };
-    let reason = match judgement {
-        Judgement::Within => return ControlFlow::Continue(()),
-        Judgement::Exceeded(dimension) => Reason::of_aggregate(dimension),
-        Judgement::Contended => Reason::Contended,
-    };
-    if case.enforce && limit.mode == mode::ENFORCE {
-        return ControlFlow::Break(reason);
+        if judgement == Judgement::WITHIN {
+            judgement = word::charge(&raw mut (*state).total, &limit.total, &case.units, case.now);
+        }
     }
-    tally.would_drop = Some(reason);
+    if judgement == Judgement::WITHIN {
+        return ControlFlow::Continue(());
+    }
+    let verdict = judgement.verdict(Verdict::of_aggregate);
+    if fresh(&case.enforce) != 0 && limit.mode == mode::ENFORCE {
+        return ControlFlow::Break(verdict);
+    }
+    case.note_would_drop(verdict);
     ControlFlow::Continue(())
 }

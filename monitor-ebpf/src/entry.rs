@@ -9,60 +9,57 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use monitor_common::{
-    parse::{Frame, Parsed},
+    parse::{End, end},
     record::{ClockReading, ParsedRecord},
     rule::setting,
-    verdict::{Action, Reason},
+    verdict::{Reason, Verdict},
 };
 
 use crate::{
+    case::Case,
     clock, limiter, maps,
     policy::{self, Rules},
-    telemetry::{self, Tally},
-    window::Window,
+    telemetry, window,
 };
 
 /// Judges one packet.
 #[xdp(frags)]
 pub fn sluice_ingress(ctx: XdpContext) -> u32 {
-    let window = Window::new(&ctx);
-    let mut tally = Tally::new(policy::interface(&window));
-    let reason = match stages(&ctx, &window, &mut tally) {
-        ControlFlow::Break(reason) => reason,
-        ControlFlow::Continue(()) => Reason::Accepted,
+    let Some(case) = Case::open(policy::interface(window::ifindex(&ctx))) else {
+        return XDP_PASS;
     };
-    telemetry::count(&tally, reason, window.length());
-    match reason.action() {
-        Action::Pass => XDP_PASS,
-        Action::Drop => XDP_DROP,
-    }
+    let verdict = match stages(&ctx, case) {
+        ControlFlow::Break(verdict) => verdict,
+        ControlFlow::Continue(()) => Reason::Accepted.into(),
+    };
+    telemetry::count(case, verdict);
+    if verdict.drops() { XDP_DROP } else { XDP_PASS }
 }
 
 #[inline(always)]
-fn stages(ctx: &XdpContext, window: &Window, tally: &mut Tally) -> ControlFlow<Reason> {
+fn stages(ctx: &XdpContext, case: &mut Case) -> ControlFlow<Verdict> {
+    let parsed = window::parse(ctx, case);
     let Some(rules) = Rules::active() else {
-        return ControlFlow::Break(Reason::NotReady);
+        return ControlFlow::Break(Reason::NotReady.into());
     };
-    let frame = ip(window, &rules)?;
-    let now = clock::now(rules.settings.tick);
-    let source = policy::admit(&rules, &frame, now)?;
-    let service = policy::service(&rules, &frame, source.class, tally)?;
-    limiter::judge(ctx, &rules, &frame, &source, &service, now, tally)
+    if parsed != end::IP {
+        return ControlFlow::Break(not_ip(parsed, case, &rules));
+    }
+    case.now = clock::now(rules.settings.tick);
+    policy::admit(&rules, case)?;
+    let limit = policy::service(&rules, case)?;
+    limiter::judge(ctx, &rules, limit, case)
 }
 
 #[inline(always)]
-fn ip(window: &Window, rules: &Rules) -> ControlFlow<Reason, Frame> {
-    match window.parse() {
-        Parsed::Ip(frame) => ControlFlow::Continue(frame),
-        Parsed::Arp(_) => ControlFlow::Break(Reason::Arp),
-        Parsed::NonIp(_) => ControlFlow::Break(Reason::NonIp),
-        Parsed::Malformed(kind) => {
-            telemetry::malformed(kind);
-            ControlFlow::Break(if rules.settings.flags & setting::DROP_MALFORMED == 0 {
-                Reason::MalformedPassed
-            } else {
-                Reason::MalformedDropped
-            })
+fn not_ip(parsed: u32, case: &Case, rules: &Rules) -> Verdict {
+    match parsed {
+        end::ARP => Reason::Arp.into(),
+        end::NON_IP => Reason::NonIp.into(),
+        _ => {
+            telemetry::malformed(case.frame.network_offset);
+            let drop = rules.settings.flags & setting::DROP_MALFORMED != 0;
+            if drop { Reason::MalformedDropped.into() } else { Reason::MalformedPassed.into() }
         }
     }
 }
@@ -84,10 +81,11 @@ pub fn sluice_clock(_ctx: XdpContext) -> u32 {
 /// Writes what the parser makes of a frame, for the tests of agreement.
 #[xdp(frags)]
 pub fn sluice_parse(ctx: XdpContext) -> u32 {
-    let parsed = Window::new(&ctx).parse();
-    if let Some(record) = maps::PARSED.get_ptr_mut(0) {
+    if let (Some(case), Some(record)) = (Case::open(0), maps::PARSED.get_ptr_mut(0)) {
+        let kind = window::parse(&ctx, case);
+        let end = End { kind, detail: if kind == end::IP { 0 } else { case.frame.network_offset } };
         // SAFETY: the pointer is to the map's only value, and tests run one frame at a time.
-        unsafe { *record = ParsedRecord::from(&parsed) };
+        unsafe { *record = ParsedRecord::new(end, &case.frame) };
     }
     XDP_PASS
 }

@@ -5,8 +5,7 @@
 
 use monitor_common::{
     bucket::{admit, level},
-    names::capacity,
-    record::{Budget, EventKind, FloodState, Incident},
+    record::{EventKind, FloodState, Incident},
     rule::Settings,
 };
 
@@ -16,18 +15,20 @@ use crate::{
     word,
 };
 
-/// When the present flood began on this interface; `None` in calm times.
+/// When the present flood began on this interface; 0 in calm times.
 #[inline(always)]
-pub fn since(interface: u32, now: u64) -> Option<u64> {
-    let flood = maps::FLOODS.get(interface & (capacity::INTERFACES - 1))?;
-    if flood.since != 0 && level(flood.until, now) != 0 { Some(flood.since) } else { None }
+pub fn since(interface: u32, now: u64) -> u64 {
+    match maps::FLOODS.get(interface) {
+        Some(flood) if level(flood.until, now) != 0 => flood.since,
+        _ => 0,
+    }
 }
 
 /// Accounts for one new source; whether it may enter the exact table without being heavy.
 #[inline(always)]
 pub fn may_enter(settings: &Settings, interface: u32, now: u64) -> bool {
-    let slot = interface & (capacity::INTERFACES - 1);
-    let (Some(flood), Some(budget)) = (maps::FLOODS.get_ptr_mut(slot), maps::BUDGETS.get_ptr_mut(slot))
+    let (Some(flood), Some(budget)) =
+        (maps::FLOODS.get_ptr_mut(interface), maps::BUDGETS.get_ptr_mut(interface))
     else {
         return false;
     };
@@ -53,7 +54,7 @@ pub fn may_enter(settings: &Settings, interface: u32, now: u64) -> bool {
 /// Whether a heavy source may enter the exact table now, in flood mode.
 #[inline(always)]
 pub fn may_enter_heavy(settings: &Settings, interface: u32, now: u64) -> bool {
-    let Some(budget) = maps::BUDGETS.get_ptr_mut(interface & (capacity::INTERFACES - 1)) else {
+    let Some(budget) = maps::BUDGETS.get_ptr_mut(interface) else {
         return false;
     };
     let rate = &settings.heavy_sources;
@@ -106,6 +107,3 @@ unsafe fn end(flood: *mut FloodState, interface: u32, now: u64) {
         }
     }
 }
-
-/// Kept here so that a budget never outgrows its map.
-const _: () = assert!(size_of::<Budget>() == 16 && capacity::INTERFACES.is_power_of_two());

@@ -4,6 +4,8 @@
 #[cfg(target_arch = "bpf")]
 mod aggregate;
 #[cfg(target_arch = "bpf")]
+mod case;
+#[cfg(target_arch = "bpf")]
 mod clock;
 #[cfg(target_arch = "bpf")]
 mod entry;
@@ -15,6 +17,8 @@ mod limiter;
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod policy;
+#[cfg(target_arch = "bpf")]
+mod stranger;
 #[cfg(target_arch = "bpf")]
 mod telemetry;
 #[cfg(target_arch = "bpf")]

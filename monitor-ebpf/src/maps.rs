@@ -16,6 +16,8 @@ use monitor_common::{
     sketch::ROWS,
 };
 
+use crate::case::Case;
+
 const _: () = assert!(Malformed::ALL.len() <= capacity::MALFORMED_KINDS as usize);
 const _: () = assert!(Incident::ALL.len() <= capacity::INCIDENTS as usize);
 
@@ -50,6 +52,9 @@ pub static AGGREGATE_STATES: Array<AggregateState> = Array::with_max_entries(cap
 /// Source at a service -> its entry. Programs add and write; the daemon reads and sweeps.
 #[map]
 pub static SOURCES: HashMap<SourceKey, SourceEntry> = HashMap::with_max_entries(capacity::SOURCES, 0);
+/// 0 -> the packet under judgement on this CPU.
+#[map]
+pub static CASE: PerCpuArray<Case> = PerCpuArray::with_max_entries(1, 0);
 /// 0 -> where this CPU prepares an entry before it goes into `SOURCES`.
 #[map]
 pub static FRESH: PerCpuArray<SourceEntry> = PerCpuArray::with_max_entries(1, 0);

@@ -6,41 +6,25 @@ use monitor_common::{
     bucket::level,
     flow::{BanKey, aggregate, protocol},
     names::capacity,
-    parse::Frame,
+    parse::{Fragment, Frame},
+    record::Incident,
     rule::{
         BLOCKS, FIRST_INNER_NODE, Limit, MAX_RULE_CHAIN, PORTS_PER_BLOCK, PROTOCOL_BLOCK, ROOT_NODES,
         ServiceRule, Settings, leaf, setting,
     },
     sketch,
-    verdict::Reason,
+    verdict::{Reason, Verdict},
 };
 
 use crate::{
-    maps,
-    telemetry::{self, Tally},
-    window::Window,
-    word,
+    case::{Case, fresh},
+    maps, telemetry, word,
 };
 
 /// The generation that judges this packet, read once.
 pub struct Rules {
     pub generation: u32,
     pub settings: &'static Settings,
-}
-
-/// What is known of the packet's source.
-pub struct Source {
-    /// Halves of the aggregated address.
-    pub high: u64,
-    pub low: u64,
-    pub class: u32,
-    pub exempt: bool,
-}
-
-/// What applies at the packet's destination.
-pub struct Service {
-    pub number: u32,
-    pub limit: &'static Limit,
 }
 
 impl Rules {
@@ -57,44 +41,41 @@ impl Rules {
 
 /// The slot of the interface that the frame came in through; 0 when it is not listed.
 #[inline(always)]
-pub fn interface(window: &Window) -> u32 {
-    let ifindex = window.ifindex();
+pub fn interface(ifindex: u32) -> u32 {
     let mut probe = 0;
     while probe < capacity::INTERFACE_PROBES {
         if let Some(place) = maps::INTERFACES.get((ifindex + probe) & (capacity::INTERFACE_INDEXES - 1))
             && place.ifindex == ifindex
         {
-            return place.slot;
+            return place.slot & (capacity::INTERFACES - 1);
         }
         probe += 1;
     }
     0
 }
 
-/// Exempt, banned or denied; otherwise the source with its class.
+/// Banned or denied; otherwise the source, its class and whether it is exempt go into the case.
 #[inline(always)]
-pub fn admit(rules: &Rules, frame: &Frame, now: u64) -> ControlFlow<Reason, Source> {
+pub fn admit(rules: &Rules, case: &mut Case) -> ControlFlow<Verdict> {
     let settings = rules.settings;
-    let [high, low] = frame.source;
-    let leaf = if frame.is_v4 {
-        leaf_v4(rules.generation, low as u32)
-    } else {
-        leaf_v6(rules.generation, high, low)
-    };
-    let (high, low) = aggregate(high, low, frame.is_v4, settings.v4_bits, settings.v6_bits);
-    let exempt = leaf & leaf::EXEMPT != 0;
-    if !exempt {
-        if is_banned(settings, high, low, frame.length, now) && settings.flags & setting::WATCH_ONLY == 0 {
-            return ControlFlow::Break(Reason::Banned);
+    let [high, low] = case.frame.source;
+    let is_v4 = case.frame.is_v4;
+    let leaf =
+        if is_v4 { leaf_v4(rules.generation, low as u32) } else { leaf_v6(rules.generation, high, low) };
+    (case.high, case.low) = aggregate(high, low, is_v4, settings.v4_bits, settings.v6_bits);
+    case.class = leaf::class(leaf, settings.default_class);
+    case.exempt = (leaf & leaf::EXEMPT) / leaf::EXEMPT;
+    let watch_only = settings.flags & setting::WATCH_ONLY != 0;
+    if leaf & leaf::EXEMPT == 0 {
+        if is_banned(settings, case) && !watch_only {
+            return ControlFlow::Break(Reason::Banned.into());
         }
-        if leaf & leaf::DENIED != 0
-            && is_denied(leaf & leaf::DENIAL_MASK, frame.length, now)
-            && settings.flags & setting::WATCH_ONLY == 0
-        {
-            return ControlFlow::Break(Reason::Denied);
+        if leaf & leaf::DENIED != 0 && is_denied(leaf & leaf::DENIAL_MASK, case) && !watch_only {
+            return ControlFlow::Break(Reason::Denied.into());
         }
     }
-    ControlFlow::Continue(Source { high, low, class: leaf::class(leaf, settings.default_class), exempt })
+    case.enforce = u32::from(leaf & leaf::EXEMPT == 0 && !watch_only && !is_stale(rules, case.now));
+    ControlFlow::Continue(())
 }
 
 #[inline(always)]
@@ -140,7 +121,8 @@ fn leaf_v6_inner(generation: u32, mut child: u32, high: u64, low: u64) -> u32 {
 }
 
 #[inline(always)]
-fn is_banned(settings: &Settings, high: u64, low: u64, bytes: u32, now: u64) -> bool {
+fn is_banned(settings: &Settings, case: &Case) -> bool {
+    let Case { high, low, now, .. } = *case;
     let Some(any) = maps::BAN_FILTER.get(capacity::BAN_FILTER_WORDS) else {
         return false;
     };
@@ -163,13 +145,14 @@ fn is_banned(settings: &Settings, high: u64, low: u64, bytes: u32, now: u64) -> 
             return false;
         }
         word::add(&raw mut (*ban).packets, 1);
-        word::add(&raw mut (*ban).bytes, u64::from(bytes));
+        word::add(&raw mut (*ban).bytes, u64::from(case.frame.length));
     }
     true
 }
 
 #[inline(always)]
-fn is_denied(denial: u32, bytes: u32, now: u64) -> bool {
+fn is_denied(denial: u32, case: &Case) -> bool {
+    let now = case.now;
     let Some(denial) = maps::DENIALS.get_ptr_mut(denial) else {
         return false;
     };
@@ -179,24 +162,24 @@ fn is_denied(denial: u32, bytes: u32, now: u64) -> bool {
             return false;
         }
         word::add(&raw mut (*denial).packets, 1);
-        word::add(&raw mut (*denial).bytes, u64::from(bytes));
+        word::add(&raw mut (*denial).bytes, u64::from(case.frame.length));
         (*denial).last_seen = now;
     }
     true
 }
 
-/// The service that the packet is for, and the limit that applies to its source there.
+/// The limit that applies to the source at the service that the packet is for.
 #[inline(always)]
-pub fn service(rules: &Rules, frame: &Frame, class: u32, tally: &mut Tally) -> ControlFlow<Reason, Service> {
-    let Some(rule) = rule(rules, frame) else {
-        return ControlFlow::Break(Reason::NotReady);
+pub fn service(rules: &Rules, case: &mut Case) -> ControlFlow<Verdict, &'static Limit> {
+    let Some(rule) = rule(rules, &case.frame) else {
+        return ControlFlow::Break(Reason::NotReady.into());
     };
-    tally.service = rule.service;
-    let number = rule.limits[(class & 15) as usize];
-    let Some(limit) = maps::LIMITS.get(rules.generation * maps::limits() + number) else {
-        return ControlFlow::Break(Reason::NotReady);
-    };
-    ControlFlow::Continue(Service { number: rule.service, limit })
+    case.service = rule.service;
+    let number = rule.limits[(fresh(&case.class) & 15) as usize];
+    match maps::LIMITS.get(rules.generation * maps::limits() + number) {
+        Some(limit) => ControlFlow::Continue(limit),
+        None => ControlFlow::Break(Reason::NotReady.into()),
+    }
 }
 
 #[inline(always)]
@@ -230,26 +213,23 @@ fn place(frame: &Frame) -> (u32, u32) {
         protocol::SCTP => 2,
         _ => return (PROTOCOL_BLOCK, u32::from(frame.protocol)),
     };
-    if matches!(frame.fragment, monitor_common::parse::Fragment::Later) {
+    if matches!(frame.fragment, Fragment::Later) {
         return (PROTOCOL_BLOCK, u32::from(frame.protocol));
     }
     let port = u32::from(frame.destination_port);
     (table * 256 + port / PORTS_PER_BLOCK, port % PORTS_PER_BLOCK)
 }
 
-/// Counts nothing, drops nothing: whether limits may act at all on this packet.
+/// Whether the daemon has been silent for so long that limits only observe, as configured.
 #[inline(always)]
-pub fn may_enforce(rules: &Rules, source: &Source, now: u64) -> bool {
-    let flags = rules.settings.flags;
-    if source.exempt || flags & setting::WATCH_ONLY != 0 {
+fn is_stale(rules: &Rules, now: u64) -> bool {
+    if rules.settings.flags & setting::OBSERVE_WHEN_STALE == 0 {
         return false;
     }
-    if flags & setting::OBSERVE_WHEN_STALE != 0 {
-        let beat = maps::HEARTBEAT.get(0).map_or(0, |beat| *beat);
-        if level(now, beat) > rules.settings.heartbeat_timeout {
-            telemetry::incident(monitor_common::record::Incident::StaleHeartbeat);
-            return false;
-        }
+    let beat = maps::HEARTBEAT.get(0).map_or(0, |beat| *beat);
+    let stale = level(now, beat) > rules.settings.heartbeat_timeout;
+    if stale {
+        telemetry::incident(Incident::StaleHeartbeat);
     }
-    true
+    stale
 }

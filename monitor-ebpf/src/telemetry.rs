@@ -1,65 +1,51 @@
 //! Totals by reason, incidents and events: what leaves a trace of every packet.
 
 use monitor_common::{
-    names::capacity,
-    parse::Malformed,
-    record::{Event, EventKind, Incident, Totals},
-    verdict::{CANDIDATE, REASONS, Reason},
+    record::{Count, Event, EventKind, Incident},
+    verdict::{CANDIDATE, REASONS, Verdict},
 };
 
-use crate::maps;
-
-/// What is to be counted for one packet, filled in along its way.
-pub struct Tally {
-    pub interface: u32,
-    pub service: u32,
-    /// The reason an observing limit would have given.
-    pub would_drop: Option<Reason>,
-    /// The limit on trial would have dropped.
-    pub candidate: bool,
-}
-
-impl Tally {
-    #[inline(always)]
-    pub fn new(interface: u32) -> Self {
-        Self { interface, service: 0, would_drop: None, candidate: false }
-    }
-}
+use crate::{
+    case::{Case, fresh},
+    maps,
+};
 
 /// The one exit: counts the packet by interface, service and reason.
 #[inline(always)]
-pub fn count(tally: &Tally, reason: Reason, bytes: u32) {
-    let index = (tally.interface & (capacity::INTERFACES - 1)) * maps::services() + tally.service;
-    let Some(totals) = maps::TOTALS.get_ptr_mut(index) else {
+pub fn count(case: &Case, verdict: Verdict) {
+    let Some(totals) = maps::TOTALS.get_ptr_mut(case.interface * maps::services() + case.service) else {
         return;
     };
-    add(totals, reason as usize, false, bytes);
-    if let Some(reason) = tally.would_drop {
-        add(totals, reason as usize, true, bytes);
-    }
-    if tally.candidate {
-        add(totals, CANDIDATE, true, bytes);
-    }
-}
-
-#[inline(always)]
-fn add(totals: *mut Totals, place: usize, would_drop: bool, bytes: u32) {
-    if place >= REASONS {
-        return;
-    }
-    // SAFETY: the pointer is to this CPU's map value, and `place` was just bounded.
+    let bytes = case.frame.length;
+    // SAFETY: the pointer is to this CPU's map value, and every place is bounded by `add`.
     unsafe {
-        let count =
-            if would_drop { &raw mut (*totals).would_drop[place] } else { &raw mut (*totals).ended[place] };
-        (*count).packets += 1;
-        (*count).bytes += u64::from(bytes);
+        add(&raw mut (*totals).ended, verdict.number(), bytes);
+        if let Some(reason) = case.would_drop() {
+            add(&raw mut (*totals).would_drop, reason, bytes);
+        }
+        if fresh(&case.candidate) != 0 {
+            add(&raw mut (*totals).would_drop, CANDIDATE as u32, bytes);
+        }
     }
 }
 
-/// Counts a malformed frame by kind.
 #[inline(always)]
-pub fn malformed(kind: Malformed) {
-    bump(maps::MALFORMED.get_ptr_mut(kind as u32));
+unsafe fn add(counts: *mut [Count; REASONS], place: u32, bytes: u32) {
+    let place = place as usize;
+    if place < REASONS {
+        // SAFETY: the caller's pointer is to this CPU's map value, and `place` was just bounded.
+        unsafe {
+            let count = &raw mut (*counts)[place];
+            (*count).packets += 1;
+            (*count).bytes += u64::from(bytes);
+        }
+    }
+}
+
+/// Counts a malformed frame by the number of its kind.
+#[inline(always)]
+pub fn malformed(kind: u32) {
+    bump(maps::MALFORMED.get_ptr_mut(kind));
 }
 
 /// Counts something rare.

@@ -7,50 +7,60 @@ use monitor_common::{
     flow::BanKey,
     names::capacity,
     record::{Ban, Event, EventKind, Incident, SourceEntry, entry, origin},
+    rule::{Limit, Settings},
     sketch,
-    verdict::Reason,
+    verdict::Verdict,
 };
 
-use crate::{limiter::Case, maps, telemetry, word};
+use crate::{case::Case, maps, telemetry, word};
 
 /// How long a source has to stay within its limit before the end is reported: a second, in clock units.
 const QUIET: u64 = 16_000_000_000;
-/// Doublings (or more) of a ban's length that are worked out.
+/// Growths of a ban's length that are worked out.
 const MOST_STRIKES: u32 = 16;
 
-/// Notes a packet over the limit.
+/// Notes a packet over the limit, and reports the first one.
 ///
 /// # Safety
 /// `found` points to a map value that is valid for the whole run of the program.
 #[inline(always)]
-pub unsafe fn note(
-    ctx: &XdpContext,
-    case: &Case,
-    found: *mut SourceEntry,
-    reason: Reason,
-    dropped: bool,
-    interface: u32,
-) {
+pub unsafe fn note(case: &Case, found: *mut SourceEntry, verdict: Verdict) {
     // SAFETY: by contract; plain stores, of which the last one may win.
     unsafe {
         (*found).exceeded_at = case.now;
         if (*found).flags & entry::EXCEEDING == 0 {
             (*found).flags |= entry::EXCEEDING;
-            report(EventKind::ExceedStarted, case, reason as u32, interface, 0);
+            report(EventKind::ExceedStarted, case, verdict.number(), 0);
         }
-        let limit = case.service.limit;
-        if !dropped || limit.ban_after == 0 {
-            return;
-        }
-        if level(case.now, (*found).violation_start) > limit.ban_within || (*found).violations == 0 {
+    }
+}
+
+/// Counts a violation, and bans the source when there were enough of them within the limit's window.
+///
+/// # Safety
+/// As for [`note`].
+#[inline(always)]
+pub unsafe fn punish(
+    ctx: &XdpContext,
+    settings: &Settings,
+    limit: &Limit,
+    case: &Case,
+    found: *mut SourceEntry,
+) {
+    if limit.ban_after == 0 {
+        return;
+    }
+    // SAFETY: by contract; plain stores, of which the last one may win.
+    unsafe {
+        if level(case.now, (*found).violation_start) > limit.ban_within {
             (*found).violation_start = case.now;
-            (*found).violations = 1;
-        } else {
-            (*found).violations += 1;
+            (*found).violations = 0;
         }
+        (*found).violations += 1;
         if (*found).violations >= limit.ban_after {
             (*found).violations = 0;
-            ban(ctx, case, interface);
+            ban(settings, limit, case);
+            debug!(ctx, "a source was banned");
         }
     }
 }
@@ -60,39 +70,38 @@ pub unsafe fn note(
 /// # Safety
 /// As for [`note`].
 #[inline(always)]
-pub unsafe fn subside(case: &Case, found: *mut SourceEntry, interface: u32) {
+pub unsafe fn subside(case: &Case, found: *mut SourceEntry) {
     // SAFETY: by contract.
     unsafe {
         if level(case.now, (*found).exceeded_at) < QUIET {
             return;
         }
         (*found).flags &= !entry::EXCEEDING;
-        report(EventKind::ExceedEnded, case, 0, interface, (*found).dropped.packets);
+        report(EventKind::ExceedEnded, case, 0, (*found).dropped.packets);
     }
 }
 
 /// Not inlined, like everything rare here: its variables would stand on the stack of the common way.
 #[inline(never)]
-fn report(kind: EventKind, case: &Case, reason: u32, interface: u32, value: u64) {
+fn report(kind: EventKind, case: &Case, reason: u32, value: u64) {
     telemetry::event(&Event {
         kind: kind as u32,
-        interface,
+        interface: case.interface,
         at: case.now,
-        high: case.source.high,
-        low: case.source.low,
-        service: case.service.number,
+        high: case.high,
+        low: case.low,
+        service: case.service,
         reason,
         value,
     });
 }
 
 #[inline(never)]
-fn ban(ctx: &XdpContext, case: &Case, interface: u32) {
-    let limit = case.service.limit;
-    let key = BanKey { high: case.source.high, low: case.source.low };
+fn ban(settings: &Settings, limit: &Limit, case: &Case) {
+    let key = BanKey { high: case.high, low: case.low };
     let mut strikes = 0;
     let mut length = limit.ban_first;
-    // SAFETY: the map's value is copied at once.
+    // SAFETY: the map's value is read at once.
     if let Some(before) = unsafe { maps::BANS.get(&key) } {
         strikes = before.strikes;
         let mut strike = 0;
@@ -112,14 +121,14 @@ fn ban(ctx: &XdpContext, case: &Case, interface: u32) {
         bytes: 0,
         strikes: strikes + 1,
         origin: origin::KERNEL,
-        service: case.service.number,
+        service: case.service,
         reserved: 0,
     };
     if maps::BANS.insert(&key, &made, 0).is_err() {
         telemetry::incident(Incident::BanTableFull);
         return;
     }
-    let hash = sketch::hash(case.rules.settings.hash_key, key.high, key.low, 0) as u32;
+    let hash = sketch::hash(settings.hash_key, key.high, key.low, 0) as u32;
     if let Some(word) = maps::BAN_FILTER.get_ptr_mut((hash >> 6) & (capacity::BAN_FILTER_WORDS - 1)) {
         // SAFETY: the pointer is to a map value.
         unsafe { word::set_bits(word, 1 << (hash & 63)) };
@@ -129,11 +138,5 @@ fn ban(ctx: &XdpContext, case: &Case, interface: u32) {
         unsafe { *any = 1 };
     }
     telemetry::incident(Incident::BanMade);
-    debug!(
-        ctx,
-        "a source was banned at service {} for {} packets over its limit",
-        case.service.number,
-        limit.ban_after
-    );
-    report(EventKind::Banned, case, 0, interface, until);
+    report(EventKind::Banned, case, 0, until);
 }

@@ -1,7 +1,7 @@
 //! The only place that touches packet memory: bounded reads of the frame, multi-buffer frames included.
 //!
 //! Nearly every header stands in the first buffer and is read directly. A frame whose headers reach into its fragments is
-//! parsed once more through the kernel's copying helper, out of line, so that the common way stays short.
+//! parsed once more through the kernel's copying helper.
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -11,65 +11,74 @@ use aya_ebpf::{
 };
 use monitor_common::{
     packet::Packet,
-    parse::{self, Parsed},
+    parse::{self, Frame, end},
 };
+
+use crate::case::Case;
 
 /// Furthest offset that is read directly; the verifier's own limit for a packet pointer is twice that.
 const DIRECT: u32 = 0x7fff;
 
-/// The frame that a program was called with.
-pub struct Window {
-    ctx: *mut xdp_md,
+/// Answer of [`parse_direct`]: the headers may reach beyond the first buffer.
+const FAR: u32 = u32::MAX;
+
+/// Parses the frame into the case; an [`end`] kind, with its detail in `network_offset` for what is not IP.
+#[inline(always)]
+pub fn parse(ctx: &XdpContext, case: &mut Case) -> u32 {
+    let ctx = ctx.as_ptr().cast();
+    let kind = parse_direct(ctx, case);
+    if kind == FAR { parse_far(ctx, case) } else { kind }
+}
+
+/// Not inlined: the parser's variables have a stack of their own, and the caller reads plain numbers back from the case.
+#[inline(never)]
+fn parse_direct(ctx: *mut xdp_md, case: &mut Case) -> u32 {
+    let context = XdpContext::new(ctx);
+    let direct = Direct { data: context.data(), end: context.data_end(), length: length(ctx) };
+    let kind = fill(&direct, case);
+    if kind == end::MALFORMED && direct.length as usize > direct.end - direct.data { FAR } else { kind }
+}
+
+#[inline(never)]
+fn parse_far(ctx: *mut xdp_md, case: &mut Case) -> u32 {
+    fill(&Far { ctx, length: length(ctx) }, case)
+}
+
+#[inline(always)]
+fn fill<P: Packet>(packet: &P, case: &mut Case) -> u32 {
+    case.frame = Frame::EMPTY;
+    let ended = parse::parse_into(packet, &mut case.frame);
+    case.measure();
+    if ended.kind != end::IP {
+        case.frame.network_offset = ended.detail;
+    }
+    ended.kind
+}
+
+#[inline(always)]
+fn length(ctx: *mut xdp_md) -> u32 {
+    // SAFETY: the kernel calls an XDP program with a valid context; the helper takes just that.
+    unsafe { bpf_xdp_get_buff_len(ctx) as u32 }
+}
+
+/// Index of the interface that the frame came in through.
+#[inline(always)]
+pub fn ifindex(ctx: &XdpContext) -> u32 {
+    // SAFETY: the context is valid for the whole run of the program.
+    unsafe { (*ctx.as_ptr().cast::<xdp_md>()).ingress_ifindex }
+}
+
+/// Reads from the first buffer.
+struct Direct {
     data: usize,
     end: usize,
     length: u32,
 }
 
-impl Window {
-    #[inline(always)]
-    pub fn new(ctx: &XdpContext) -> Self {
-        let md = ctx.as_ptr().cast::<xdp_md>();
-        // SAFETY: the kernel calls an XDP program with a valid context; the helper takes just that.
-        let length = unsafe { bpf_xdp_get_buff_len(md) } as u32;
-        Self { ctx: md, data: ctx.data(), end: ctx.data_end(), length }
-    }
-
-    /// Index of the interface that the frame came in through.
-    #[inline(always)]
-    pub fn ifindex(&self) -> u32 {
-        // SAFETY: the context is valid for the whole run of the program.
-        unsafe { (*self.ctx).ingress_ifindex }
-    }
-
-    /// Bytes of the whole frame.
-    #[inline(always)]
-    pub fn length(&self) -> u32 {
-        self.length
-    }
-
-    /// Parses the frame.
-    #[inline(always)]
-    pub fn parse(&self) -> Parsed {
-        let mut parsed = parse::parse(&Direct(self));
-        if matches!(parsed, Parsed::Malformed(_)) && self.length as usize > self.end - self.data {
-            parse_far(self.ctx, self.length, &mut parsed);
-        }
-        parsed
-    }
-}
-
-#[inline(never)]
-fn parse_far(ctx: *mut xdp_md, length: u32, parsed: &mut Parsed) {
-    *parsed = parse::parse(&Far { ctx, length });
-}
-
-/// Reads from the first buffer.
-struct Direct<'a>(&'a Window);
-
-impl Packet for Direct<'_> {
+impl Packet for Direct {
     #[inline(always)]
     fn length(&self) -> u32 {
-        self.0.length
+        self.length
     }
 
     #[inline(always)]
@@ -77,8 +86,8 @@ impl Packet for Direct<'_> {
         if offset > DIRECT {
             return None;
         }
-        let start = self.0.data + offset as usize;
-        if start + N > self.0.end {
+        let start = self.data + offset as usize;
+        if start + N > self.end {
             return None;
         }
         // SAFETY: the comparison above, which the verifier checks again, keeps all N bytes within the buffer.

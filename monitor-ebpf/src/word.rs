@@ -3,18 +3,17 @@
 
 use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_or, atomic_xadd};
 
-use monitor_common::bucket::{Rate, admit};
+use monitor_common::{
+    bucket::{Rate, admit, excess, level},
+    record::Incident,
+    rule::DIMENSIONS,
+    verdict::{Reason, Verdict},
+};
+
+use crate::{case::Units, telemetry::incident};
 
 /// Attempts to charge a word before the verdict is the careful one.
 const ATTEMPTS: u32 = 8;
-
-/// What became of a charge.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Charge {
-    Paid,
-    Exceeded,
-    Contended,
-}
 
 /// Reads a word once.
 ///
@@ -56,34 +55,100 @@ pub unsafe fn replace(word: *mut u64, old: u64, new: u64) -> bool {
     unsafe { atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(word, old, new).1 }
 }
 
-/// Whether the bucket has room for `cost`, without charging it.
-///
-/// # Safety
-/// As for [`load`].
-#[inline(always)]
-pub unsafe fn has_room(word: *const u64, now: u64, cost: u64, rate: &Rate) -> bool {
-    // SAFETY: by contract.
-    admit(unsafe { load(word) }, now, cost, rate.capacity).is_some()
+/// The verdict of a set of buckets: 0 within, 1 + dimension exceeded, or [`Judgement::CONTENDED`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Judgement(u32);
+
+impl Judgement {
+    pub const WITHIN: Self = Self(0);
+    const CONTENDED: Self = Self(1 + DIMENSIONS as u32);
+
+    /// The reason to drop, from the verdict for a dimension.
+    #[inline(always)]
+    pub fn verdict(self, of_dimension: fn(u32) -> Verdict) -> Verdict {
+        if self == Self::CONTENDED {
+            incident(Incident::Contended);
+            return Reason::Contended.into();
+        }
+        of_dimension(self.0.wrapping_sub(1))
+    }
 }
 
-/// Charges the bucket in `word`.
+/// Charges the buckets of all dimensions that apply, or none: first all are asked, then all are charged. Only when
+/// another CPU takes the room in between can a dimension be charged in vain.
+///
+/// Not inlined: it is wanted four times, and on its own it is verified with little state.
 ///
 /// # Safety
-/// As for [`load`].
+/// `buckets` points into a map value that is valid for the whole run of the program.
+#[inline(never)]
+pub unsafe fn charge(
+    buckets: *mut [u64; DIMENSIONS],
+    rates: &[Rate; DIMENSIONS],
+    units: &Units,
+    now: u64,
+) -> Judgement {
+    let mut over = 0;
+    let mut dimension = 0;
+    while dimension < DIMENSIONS {
+        let rate = &rates[dimension];
+        // SAFETY: by contract; the dimension is in range.
+        let tat = unsafe { load(&raw const (*buckets)[dimension]) };
+        over |= excess(tat, now, rate.cost(units[dimension]), rate.capacity) << dimension;
+        dimension += 1;
+    }
+    if over != 0 {
+        return Judgement(1 + lowest(over as u32));
+    }
+    dimension = 0;
+    while dimension < DIMENSIONS {
+        let rate = &rates[dimension];
+        let cost = rate.cost(units[dimension]);
+        if cost != 0 {
+            // SAFETY: by contract; the dimension is in range.
+            let word = unsafe { &raw mut (*buckets)[dimension] };
+            // SAFETY: by contract.
+            let tat = unsafe { load(word) };
+            let next = now.wrapping_add(level(tat, now)).wrapping_add(cost);
+            // SAFETY: by contract.
+            if !unsafe { replace(word, tat, next) } {
+                let judgement = insist(word, now, cost, rate.capacity);
+                if judgement != 0 {
+                    return if judgement == 1 {
+                        Judgement(1 + dimension as u32)
+                    } else {
+                        Judgement::CONTENDED
+                    };
+                }
+            }
+        }
+        dimension += 1;
+    }
+    Judgement::WITHIN
+}
+
+/// The lowest of four bits, one of which is set; arithmetic, for the verifier's sake.
 #[inline(always)]
-pub unsafe fn charge(word: *mut u64, now: u64, cost: u64, rate: &Rate) -> Charge {
+fn lowest(bits: u32) -> u32 {
+    let absent = |bit: u32| 1 - ((bits >> bit) & 1);
+    absent(0) * (1 + absent(1) * (1 + absent(2)))
+}
+
+/// Charges a word that another CPU has just changed: 0 paid, 1 exceeded, 2 given up.
+#[inline(never)]
+fn insist(word: *mut u64, now: u64, cost: u64, capacity: u64) -> u32 {
     let mut attempt = 0;
     while attempt < ATTEMPTS {
-        // SAFETY: by contract.
+        // SAFETY: the only caller passes a word of a map value.
         let tat = unsafe { load(word) };
-        let Some(next) = admit(tat, now, cost, rate.capacity) else {
-            return Charge::Exceeded;
+        let Some(next) = admit(tat, now, cost, capacity) else {
+            return 1;
         };
-        // SAFETY: by contract.
+        // SAFETY: as above.
         if unsafe { replace(word, tat, next) } {
-            return Charge::Paid;
+            return 0;
         }
         attempt += 1;
     }
-    Charge::Contended
+    2
 }

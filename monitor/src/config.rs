@@ -3,12 +3,20 @@
 //! In: the text of a TOML file. Out: a [`Config`] in which every value was checked, alone and against the others.
 //! It never touches the system: whether an interface or a group exists is found out by who uses it.
 
+mod burst;
+mod check;
+mod nearest;
 mod parse;
+mod place;
+mod prefix;
 mod schema;
 mod service;
 mod units;
 
-pub use parse::{ConfigError, Place};
+pub use burst::{ASSUMED_TICK_NS, LARGEST_FRAME, Quantity, quantities};
+pub use nearest::nearest;
+pub use parse::{ConfigError, Place, Problem};
+pub use prefix::parse_prefix;
 pub use schema::{
     Access, AccessList, Bpf, BpfLog, Capacity, Class, Control, Conversations, Expected, Flood, Format,
     Heartbeat, Interfaces, ListAction, Log, Malformed, MalformedAction, Metrics, NativeMode, Source, State,
@@ -52,7 +60,7 @@ pub struct Config {
     pub state: State,
     pub bpf: Bpf,
     pub detection: toml::Table,
-    pub tuning: toml::Table,
+    pub tuning: crate::tuning::Parameters,
     pub expected: Vec<Expected>,
 }
 

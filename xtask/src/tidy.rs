@@ -1,9 +1,11 @@
 //! `cargo xtask tidy`: the house rules, executable.
 //!
 //! In: every file of the workspace that a person wrote. Out: one line for each place that breaks a rule, with the
-//! reason. A rule is a function of one file; `imports`, `places` and `words` hold them with samples that break each.
+//! reason. A rule is a function of one file; `imports`, `places` and `words` hold them with samples that break each, and
+//! `metrics` holds the one that knows two files.
 
 mod imports;
+mod metrics;
 mod places;
 mod source;
 mod words;
@@ -40,6 +42,7 @@ pub fn main() -> Result<()> {
     walk(&root, &mut files)?;
     files.sort();
     let mut broken = 0;
+    let declared = metrics::declared(&root)?;
     for file in &files {
         let path = file.strip_prefix(&root).unwrap_or(file).to_string_lossy().into_owned();
         let text = fs::read_to_string(file).with_context(|| format!("read {path}"))?;
@@ -50,11 +53,15 @@ pub fn main() -> Result<()> {
                 broken += 1;
             }
         }
+        for Finding { line, text } in metrics::undeclared(&declared, &source) {
+            eprintln!("{}:{line}: {text} (a metric that is named exists)", source.path);
+            broken += 1;
+        }
     }
     if broken > 0 {
         bail!("{broken} places break a house rule");
     }
-    eprintln!("tidy: {} files keep {} rules", files.len(), RULES.into_iter().flatten().count());
+    eprintln!("tidy: {} files keep {} rules", files.len(), RULES.into_iter().flatten().count() + 1);
     Ok(())
 }
 

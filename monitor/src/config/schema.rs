@@ -62,10 +62,13 @@ impl Default for Source {
 #[serde(deny_unknown_fields, default)]
 pub struct Access {
     /// The trust boundary: sources in here are of class `inside`, and their conversations are followed.
+    #[serde(with = "super::prefix")]
     pub inside: Vec<IpNet>,
     /// Never dropped; still counted and judged.
+    #[serde(with = "super::prefix")]
     pub exempt: Vec<IpNet>,
     /// Always dropped, unless exempt.
+    #[serde(with = "super::prefix")]
     pub denied: Vec<IpNet>,
     /// Refuse changes that would cut the operator's own connection.
     pub operator_safe: bool,
@@ -152,6 +155,7 @@ pub enum ListAction {
 #[serde(deny_unknown_fields)]
 pub struct Class {
     pub name: String,
+    #[serde(with = "super::prefix")]
     pub prefixes: Vec<IpNet>,
 }
 

@@ -30,7 +30,7 @@ pub struct Limits {
     /// Bytes of whole frames.
     pub bytes: Option<ByteRate>,
     pub bytes_burst: Option<Bytes>,
-    /// New connections: TCP SYN without ACK, SCTP INIT.
+    /// New connections: TCP SYN without ACK.
     pub connections: Option<PacketRate>,
     pub connections_burst: Option<u64>,
     pub fragments: Option<PacketRate>,
@@ -175,9 +175,9 @@ pub struct Service {
 struct ServiceTable {
     name: String,
     protocol: matching::Protocols,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "matching::some_ports", skip_serializing_if = "Vec::is_empty")]
     ports: Vec<Ports>,
-    #[serde(default)]
+    #[serde(default, with = "super::prefix")]
     destination: Vec<IpNet>,
     #[serde(default)]
     mode: Mode,

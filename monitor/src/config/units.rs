@@ -77,7 +77,7 @@ impl fmt::Display for PacketRate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SCALES: [(u64, &str); 3] = [(1_000_000_000, "G"), (1_000_000, "M"), (1000, "k")];
         let unit = self.period.unit();
-        match SCALES.iter().find(|(scale, _)| self.count > 0 && self.count % scale == 0) {
+        match SCALES.iter().find(|(scale, _)| self.count > 0 && self.count.is_multiple_of(*scale)) {
             Some((scale, prefix)) => write!(f, "{}{prefix}/{unit}", self.count / scale),
             None => write!(f, "{}/{unit}", self.count),
         }
@@ -117,7 +117,8 @@ impl fmt::Display for ByteRate {
         const SCALES: [(u64, &str); 3] = [(1_000_000_000, "G"), (1_000_000, "M"), (1000, "k")];
         // Bits where they are round (what networks are sold by), else bytes.
         if let Some(bits) = self.0.checked_mul(8)
-            && let Some((scale, prefix)) = SCALES.iter().find(|(scale, _)| bits > 0 && bits % scale == 0)
+            && let Some((scale, prefix)) =
+                SCALES.iter().find(|(scale, _)| bits > 0 && bits.is_multiple_of(*scale))
         {
             return write!(f, "{} {prefix}bit/s", bits / scale);
         }
@@ -147,7 +148,7 @@ impl FromStr for ByteRate {
         if !bits {
             return Ok(Self(value));
         }
-        if value % 8 != 0 {
+        if !value.is_multiple_of(8) {
             return Err(format!("`{text}` is not a whole number of bytes per second"));
         }
         Ok(Self(value / 8))
@@ -164,7 +165,7 @@ impl fmt::Display for Bytes {
             (1 << 10, "KiB"),
             (1000, "kB"),
         ];
-        match SCALES.iter().find(|(scale, _)| self.0 > 0 && self.0 % scale == 0) {
+        match SCALES.iter().find(|(scale, _)| self.0 > 0 && self.0.is_multiple_of(*scale)) {
             Some((scale, unit)) => write!(f, "{} {unit}", self.0 / scale),
             None => write!(f, "{} B", self.0),
         }
@@ -285,7 +286,7 @@ fn scaled(number: &str, scale: u64, text: &str) -> Result<u64, String> {
         }
         let ten = 10u128.pow(u32::try_from(fraction.len()).unwrap_or(u32::MAX));
         let part: u128 = fraction.parse().map_err(|_| wrong())?;
-        if (part * u128::from(scale)) % ten != 0 {
+        if !(part * u128::from(scale)).is_multiple_of(ten) {
             return Err(format!("`{text}` is finer than its unit can be divided"));
         }
         value += part * u128::from(scale) / ten;

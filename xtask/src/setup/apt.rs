@@ -40,6 +40,7 @@ impl Apt {
         self.fetch();
         let mut command = get();
         command.args(["install", "--yes", "--no-remove", "--no-install-recommends", "--quiet"]);
+        command.args(["--option", "Dpkg::Use-Pty=0"]);
         process::run(command.args(packages)).with_context(|| format!("by hand: `{by_hand}`"))
     }
 

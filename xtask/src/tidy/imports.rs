@@ -35,11 +35,11 @@ const MAY_NAME: [(&str, &[&str]); 14] = [
     ("metrics", &["snapshot"]),
     ("engine", &["config", "datapath", "detection", "policy", "snapshot", "store", "tuning"]),
     ("datapath", &["policy", "snapshot"]),
-    ("config", &["policy"]),
+    ("policy", &["config"]),
+    ("config", &["detection", "tuning"]),
     ("detection", &["snapshot"]),
     ("tuning", &["snapshot"]),
     ("store", &["policy", "snapshot"]),
-    ("policy", &[]),
     ("snapshot", &[]),
     ("lib", &[]),
 ];

@@ -229,3 +229,14 @@ impl<'de> Deserialize<'de> for Ports {
         deserializer.deserialize_any(Visitor)
     }
 }
+
+/// Ports, if they are spelled out at all, are some ports.
+pub(super) fn some_ports<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Ports>, D::Error> {
+    let ports = Vec::<Ports>::deserialize(deserializer)?;
+    if ports.is_empty() {
+        return Err(de::Error::custom(
+            "no ports are listed: name some, or leave the key out for the whole protocol",
+        ));
+    }
+    Ok(ports)
+}

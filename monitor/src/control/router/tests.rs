@@ -1,3 +1,5 @@
+//! What each endpoint answers, by method, path, role and body.
+
 use hyper::Method;
 use serde_json::{Value, json};
 

@@ -1,3 +1,5 @@
+//! What peers may use up: connections, time and size, on a real socket.
+
 use std::time::Duration;
 
 use proptest::prelude::{Strategy, any, proptest};

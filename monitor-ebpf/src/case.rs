@@ -1,0 +1,85 @@
+//! What is known of the packet under judgement, on this CPU.
+//!
+//! It lives in a per-CPU map value rather than on the stack: there is too little stack for it, and what is read back from
+//! a map is an unknown number to the verifier, which so has one state to follow where constants would make it many.
+
+use monitor_common::{
+    parse::Frame,
+    rule::{BYTES, CONNECTIONS, DIMENSIONS, FRAGMENTS, PACKETS},
+    verdict::Verdict,
+};
+
+use crate::maps;
+
+/// What a packet costs in each dimension.
+pub type Units = [u32; DIMENSIONS];
+
+const NOTHING: u32 = u32::MAX;
+
+/// One packet, filled in along its way.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Case {
+    pub frame: Frame,
+    pub units: Units,
+    /// Clock units.
+    pub now: u64,
+    /// Halves of the aggregated source address.
+    pub high: u64,
+    pub low: u64,
+    pub class: u32,
+    pub service: u32,
+    pub interface: u32,
+    /// 1 when the source lies in an exempt prefix.
+    pub exempt: u32,
+    /// 1 when limits may drop at all.
+    pub enforce: u32,
+    /// Number of the reason an observing limit would have given, or [`NOTHING`].
+    would_drop: u32,
+    /// 1 when the limit on trial would have dropped.
+    pub candidate: u32,
+}
+
+impl Case {
+    /// This CPU's case, for a new packet.
+    #[inline(always)]
+    pub fn open(interface: u32) -> Option<&'static mut Self> {
+        let case = maps::CASE.get_ptr_mut(0)?;
+        // SAFETY: the value is this CPU's own, and a program is not interrupted by itself.
+        let case = unsafe { &mut *case };
+        case.interface = interface;
+        case.service = 0;
+        case.would_drop = NOTHING;
+        case.candidate = 0;
+        Some(case)
+    }
+
+    /// Works out what the packet costs.
+    #[inline(always)]
+    pub fn measure(&mut self) {
+        self.units[PACKETS] = 1;
+        self.units[BYTES] = self.frame.length;
+        self.units[CONNECTIONS] = u32::from(self.frame.opens_connection());
+        self.units[FRAGMENTS] = u32::from(self.frame.is_fragment());
+    }
+
+    /// Notes what an observing limit would have done.
+    #[inline(always)]
+    pub fn note_would_drop(&mut self, verdict: Verdict) {
+        self.would_drop = verdict.number();
+    }
+
+    /// Number of the reason an observing limit would have given.
+    #[inline(always)]
+    pub fn would_drop(&self) -> Option<u32> {
+        let number = fresh(&self.would_drop);
+        if number == NOTHING { None } else { Some(number) }
+    }
+}
+
+/// Reads a field back from the map, whatever the compiler believes to know of it.
+#[inline(always)]
+pub fn fresh(field: &u32) -> u32 {
+    // SAFETY: a reference is valid to read; volatile, so that the verifier sees an unknown number.
+    unsafe { core::ptr::from_ref(field).read_volatile() }
+}
