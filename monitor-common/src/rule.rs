@@ -136,6 +136,36 @@ pub mod leaf {
     }
 }
 
+/// The leaf for an address, as the kernel finds it: `node` gives a node by its number. Halves as in [`crate::flow`].
+///
+/// `None` when the tree refers to a node that does not exist, or goes on below the last bit.
+pub fn lookup(node: impl Fn(u32) -> Option<PrefixNode>, high: u64, low: u64, is_v4: bool) -> Option<u32> {
+    // The address from the top of a word, and where the family's root begins.
+    let (mut bits, width, base) = if is_v4 {
+        ((low as u128) << 96, 32, 0)
+    } else {
+        ((high as u128) << 64 | low as u128, 128, ROOT_NODES)
+    };
+    let mut child = leaf::NODE | (base + take(&mut bits, 12));
+    let mut used = 12;
+    while child & leaf::NODE != 0 {
+        if used >= width {
+            return None;
+        }
+        child = node(child & !leaf::NODE)?.children[take(&mut bits, 4) as usize];
+        used += 4;
+    }
+    Some(child)
+}
+
+/// Takes the first `count` bits off.
+#[expect(clippy::cast_possible_truncation, reason = "at most twelve bits")]
+fn take(bits: &mut u128, count: u32) -> u32 {
+    let taken = (*bits >> (128 - count)) as u32;
+    *bits <<= count;
+    taken
+}
+
 /// A denied prefix's end and its count. Its number is stable over generations.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ mod prefixes;
 mod services;
 
 pub use access::{Grant, Permission};
-pub use compile::{CompileError, Environment, Image, compile};
+pub use compile::{CompileError, Environment, Image, check, compile};
 pub use diff::{Change, ChangeKind, Item, diff};
 pub use explain::{AppliedLimit, Explanation, Ground, explain};
 pub use guard::{Cut, would_cut};

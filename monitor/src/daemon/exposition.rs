@@ -38,5 +38,7 @@ async fn page(State(engine): State<Handle>) -> impl IntoResponse {
 }
 
 async fn index() -> Html<&'static str> {
-    Html("<!doctype html><title>sluice</title><p>sluice serves its metrics at <a href=\"/metrics\">/metrics</a>.</p>\n")
+    Html(
+        "<!doctype html><title>sluice</title><p>sluice serves its metrics at <a href=\"/metrics\">/metrics</a>.</p>\n",
+    )
 }

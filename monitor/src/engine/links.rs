@@ -14,7 +14,8 @@ use tokio::sync::watch;
 
 /// The index of an interface by its name; `None` while it does not exist.
 pub fn index_of(name: &str) -> Option<u32> {
-    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None).ok()?;
+    let socket =
+        rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None).ok()?;
     rustix::net::netdevice::name_to_index(&socket, name).ok()
 }
 

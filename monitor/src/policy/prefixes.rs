@@ -1,1 +1,180 @@
-//! The prefix tree, as the kernel walks it.
+//! The prefix tree, as the kernel walks it: per family a root that is indexed by the first sixteen bits, then nodes of
+//! four bits each.
+//!
+//! In: statements about prefixes. Out: nodes, the same subtree stored once. What a leaf says is decided here, by
+//! [`Ruling`]: exempt wins over denied, the longest-lasting denial wins, the longest class prefix wins.
+
+use std::collections::HashMap;
+
+use ipnet::IpNet;
+use monitor_common::rule::{FIRST_INNER_NODE, PrefixNode, ROOT_NODES, leaf};
+
+use super::access::{Grant, Permission, Statement};
+
+const EMPTY: PrefixNode = PrefixNode { children: [0; 16] };
+/// Bits that the root consumes: twelve by its index, four by the child.
+const ROOT_BITS: u8 = 16;
+/// Bits that a further node consumes.
+const STEP: u8 = 4;
+
+/// What all statements that cover an address come to; positions are those of the statements.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ruling {
+    pub exempt: Option<Weighed>,
+    pub denied: Option<Weighed>,
+    pub class: Option<Weighed>,
+}
+
+/// A statement with its weight against others of its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Weighed {
+    weight: (i64, i16),
+    pub position: usize,
+}
+
+impl Ruling {
+    /// What holds when this statement covers the address as well. The order of statements is of no account, except
+    /// that of two classes for the same prefix the later one wins.
+    pub(super) fn with(mut self, position: usize, statement: &Statement) -> Self {
+        let length = i16::from(statement.prefix.prefix_len());
+        let heavier = |old: Option<Weighed>, weight: (i64, i16)| {
+            let new = Weighed { weight, position };
+            Some(old.map_or(new, |old| old.max(new)))
+        };
+        match &statement.grant {
+            Grant::Permission { permission: Permission::Exempt, .. } => {
+                self.exempt = heavier(self.exempt, (0, length));
+            }
+            Grant::Permission { permission: Permission::Deny, until } => {
+                // Of equally lasting denials the widest wins: those inside it then need no nodes of their own.
+                let end = until.map_or(i64::MAX, jiff::Timestamp::as_millisecond);
+                self.denied = heavier(self.denied, (end, -length));
+            }
+            Grant::Class(_) => self.class = heavier(self.class, (0, length)),
+        }
+        self
+    }
+
+    /// The leaf that says this.
+    fn leaf(&self, statements: &[Statement], denials: &impl Fn(&IpNet) -> u32) -> u32 {
+        let mut bits = 0;
+        if self.exempt.is_some() {
+            bits |= leaf::EXEMPT;
+        } else if let Some(denied) = self.denied {
+            bits |= leaf::DENIED | (denials(&statements[denied.position].prefix) & leaf::DENIAL_MASK);
+        }
+        if let Some(class) = self.class
+            && let Grant::Class(number) = statements[class.position].grant
+        {
+            bits |= leaf::CLASSED | (number & leaf::CLASS_MASK) << leaf::CLASS_SHIFT;
+        }
+        bits
+    }
+}
+
+/// A statement's prefix as the tree sees it: its bits from the top of a word, and how many of them count.
+#[derive(Clone, Copy)]
+struct Placed {
+    bits: u128,
+    length: u8,
+    position: usize,
+}
+
+struct Builder<'a, D> {
+    statements: &'a [Statement],
+    denials: D,
+    nodes: Vec<PrefixNode>,
+    /// Where a node with these children stands already.
+    known: HashMap<[u32; 16], u32>,
+}
+
+/// The nodes of both families. `denials` gives a denied prefix its number.
+pub(super) fn build(statements: &[Statement], denials: impl Fn(&IpNet) -> u32) -> Vec<PrefixNode> {
+    let nodes = vec![EMPTY; FIRST_INNER_NODE as usize];
+    let mut builder = Builder { statements, denials, nodes, known: HashMap::new() };
+    let mut v4 = Vec::new();
+    let mut v6 = Vec::new();
+    for (position, statement) in statements.iter().enumerate() {
+        match statement.prefix {
+            IpNet::V4(prefix) => v4.push(Placed {
+                bits: u128::from(u32::from(prefix.network())) << 96,
+                length: prefix.prefix_len(),
+                position,
+            }),
+            IpNet::V6(prefix) => {
+                v6.push(Placed { bits: u128::from(prefix.network()), length: prefix.prefix_len(), position })
+            }
+        }
+    }
+    builder.family(0, &mut v4);
+    builder.family(ROOT_NODES as usize, &mut v6);
+    builder.nodes
+}
+
+impl<D: Fn(&IpNet) -> u32> Builder<'_, D> {
+    /// Fills the root nodes from `base` on.
+    fn family(&mut self, base: usize, placed: &mut [Placed]) {
+        if placed.is_empty() {
+            return;
+        }
+        placed.sort_unstable_by_key(|one| (one.bits, one.length, one.position));
+        let mut rulings = vec![Ruling::default(); 1 << ROOT_BITS];
+        for one in placed.iter().filter(|one| one.length <= ROOT_BITS) {
+            let first = top(one.bits, 0, ROOT_BITS);
+            let count = 1 << (ROOT_BITS - one.length);
+            for ruling in &mut rulings[first..first + count] {
+                *ruling = ruling.with(one.position, &self.statements[one.position]);
+            }
+        }
+        let long: Vec<Placed> = placed.iter().filter(|one| one.length > ROOT_BITS).copied().collect();
+        let mut rest = long.as_slice();
+        for (index, ruling) in rulings.iter().enumerate() {
+            let end = rest.partition_point(|one| top(one.bits, 0, ROOT_BITS) <= index);
+            let (here, further) = rest.split_at(end);
+            rest = further;
+            self.nodes[base + index / 16].children[index % 16] = self.subtree(*ruling, here, ROOT_BITS);
+        }
+    }
+
+    /// The child that stands for all addresses below one prefix of `depth` bits: `placed` are the statements within it,
+    /// in the order of their bits, and `above` is what already holds for all of it.
+    fn subtree(&mut self, above: Ruling, placed: &[Placed], depth: u8) -> u32 {
+        if placed.is_empty() {
+            return above.leaf(self.statements, &self.denials);
+        }
+        let mut rulings = [above; 16];
+        for one in placed.iter().filter(|one| one.length <= depth + STEP) {
+            let first = top(one.bits, depth, STEP);
+            let count = 1 << (depth + STEP - one.length);
+            for ruling in &mut rulings[first..first + count] {
+                *ruling = ruling.with(one.position, &self.statements[one.position]);
+            }
+        }
+        let longer: Vec<Placed> = placed.iter().filter(|one| one.length > depth + STEP).copied().collect();
+        let mut rest = longer.as_slice();
+        let mut children = [0; 16];
+        for (index, child) in children.iter_mut().enumerate() {
+            let end = rest.partition_point(|one| top(one.bits, depth, STEP) <= index);
+            let (here, further) = rest.split_at(end);
+            rest = further;
+            *child = self.subtree(rulings[index], here, depth + STEP);
+        }
+        if children[0] & leaf::NODE == 0 && children.iter().all(|child| *child == children[0]) {
+            return children[0];
+        }
+        let number = *self.known.entry(children).or_insert_with(|| {
+            self.nodes.push(PrefixNode { children });
+            // Four billion nodes do not fit into memory, so the number never wraps.
+            u32::try_from(self.nodes.len() - 1).unwrap_or(u32::MAX)
+        });
+        leaf::NODE | number
+    }
+}
+
+/// The `count` bits of `bits` after the first `skip`.
+fn top(bits: u128, skip: u8, count: u8) -> usize {
+    usize::try_from((bits << skip) >> (128 - u32::from(count))).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,123 @@
+use monitor_common::{
+    flow,
+    rule::{BLOCKS, CLASSES, PORTS_PER_BLOCK, PROTOCOL_BLOCK},
+};
+
+use super::{Entry, build};
+use crate::config::{Match, Protocol};
+
+fn matching(protocols: &[&str], ports: &[&str], destinations: &[&str]) -> Match {
+    Match {
+        protocols: protocols.iter().map(|text| text.parse().expect("a protocol")).collect(),
+        ports: ports.iter().map(|text| text.parse().expect("ports")).collect(),
+        destinations: destinations.iter().map(|text| text.parse().expect("a prefix")).collect(),
+    }
+}
+
+/// Names of the services that are tried for a packet, found as the kernel finds them; the last is the one that applies.
+fn applies(services: &[(&str, Match)], protocol: Protocol, port: Option<u16>, destination: &str) -> String {
+    let mut entries = vec![Entry { name: "default", matches: None, number: 0, limits: [0; CLASSES] }];
+    let mut number = 0;
+    for (name, matches) in services {
+        number += 1;
+        entries.push(Entry { name, matches: Some(matches), number, limits: [number; CLASSES] });
+    }
+    let (blocks, rules) = build(&entries, 1024).expect("it fits");
+    assert_eq!(blocks.len(), BLOCKS as usize);
+    let place = match (protocol, port) {
+        (Protocol::TCP, Some(port)) => u32::from(port),
+        (Protocol::UDP, Some(port)) => 65_536 + u32::from(port),
+        (Protocol::SCTP, Some(port)) => 2 * 65_536 + u32::from(port),
+        (protocol, _) => PROTOCOL_BLOCK * PORTS_PER_BLOCK + u32::from(protocol.0),
+    };
+    let pair = blocks[(place / PORTS_PER_BLOCK) as usize].rules[(place % PORTS_PER_BLOCK / 2) as usize];
+    let mut number = if place.is_multiple_of(2) { pair & 0xffff } else { pair >> 16 };
+    let destination = match destination.parse().expect("an address") {
+        std::net::IpAddr::V4(v4) => flow::mapped(v4.octets()),
+        std::net::IpAddr::V6(v6) => v6.octets(),
+    };
+    let (high, low) = flow::halves(&destination);
+    loop {
+        let rule = &rules[number as usize];
+        if number == 0
+            || (high & rule.mask[0] == rule.destination[0] && low & rule.mask[1] == rule.destination[1])
+        {
+            return entries[rule.service as usize].name.to_owned();
+        }
+        number = rule.next;
+    }
+}
+
+#[test]
+fn a_port_belongs_to_its_service_and_its_neighbours_to_the_default() {
+    let services = [("web", matching(&["tcp"], &["443"], &[]))];
+    assert_eq!(applies(&services, Protocol::TCP, Some(443), "192.0.2.1"), "web");
+    assert_eq!(applies(&services, Protocol::TCP, Some(442), "192.0.2.1"), "default");
+    assert_eq!(applies(&services, Protocol::TCP, Some(444), "192.0.2.1"), "default");
+    assert_eq!(applies(&services, Protocol::UDP, Some(443), "192.0.2.1"), "default");
+}
+
+#[test]
+fn a_port_beats_a_range_beats_the_whole_protocol() {
+    let services = [
+        ("all", matching(&["udp"], &[], &[])),
+        ("range", matching(&["udp"], &["5000-6000"], &[])),
+        ("one", matching(&["udp"], &["5353"], &[])),
+    ];
+    assert_eq!(applies(&services, Protocol::UDP, Some(5353), "192.0.2.1"), "one");
+    assert_eq!(applies(&services, Protocol::UDP, Some(5354), "192.0.2.1"), "range");
+    assert_eq!(applies(&services, Protocol::UDP, Some(53), "192.0.2.1"), "all");
+    assert_eq!(applies(&services, Protocol::UDP, Some(65_535), "192.0.2.1"), "all");
+}
+
+#[test]
+fn later_fragments_belong_to_the_service_of_the_whole_protocol() {
+    let services = [("all", matching(&["udp"], &[], &[])), ("dns", matching(&["udp"], &["53"], &[]))];
+    assert_eq!(applies(&services, Protocol::UDP, None, "192.0.2.1"), "all");
+    assert_eq!(applies(&services[1..], Protocol::UDP, None, "192.0.2.1"), "default");
+}
+
+#[test]
+fn the_longest_destination_wins_whatever_the_port_says() {
+    let services = [
+        ("anywhere", matching(&["tcp"], &["443"], &[])),
+        ("network", matching(&["tcp"], &["400-500"], &["192.0.2.0/24"])),
+        ("host", matching(&["tcp"], &[], &["192.0.2.7/32", "2001:db8::7/128"])),
+    ];
+    assert_eq!(applies(&services, Protocol::TCP, Some(443), "198.51.100.1"), "anywhere");
+    assert_eq!(applies(&services, Protocol::TCP, Some(443), "192.0.2.1"), "network");
+    assert_eq!(applies(&services, Protocol::TCP, Some(443), "192.0.2.7"), "host");
+    assert_eq!(applies(&services, Protocol::TCP, Some(443), "2001:db8::7"), "host");
+    assert_eq!(applies(&services, Protocol::TCP, Some(443), "2001:db8::8"), "anywhere");
+}
+
+#[test]
+fn all_of_ipv4_is_a_destination_that_ipv6_does_not_match() {
+    let services = [("four", matching(&["icmp", "47"], &[], &["0.0.0.0/0"]))];
+    assert_eq!(applies(&services, Protocol(47), None, "192.0.2.1"), "four");
+    assert_eq!(applies(&services, Protocol(47), None, "2001:db8::1"), "default");
+}
+
+#[test]
+fn a_chain_that_is_too_long_names_the_place_and_the_services() {
+    let destinations: Vec<String> = (0..9).map(|n| format!("192.0.2.{n}/32")).collect();
+    let destinations: Vec<&str> = destinations.iter().map(String::as_str).collect();
+    let matches = matching(&["tcp"], &["443"], &destinations);
+    let entries = [
+        Entry { name: "default", matches: None, number: 0, limits: [0; CLASSES] },
+        Entry { name: "web", matches: Some(&matches), number: 1, limits: [0; CLASSES] },
+    ];
+    let error = build(&entries, 1024).err().expect("too long");
+    assert_eq!(error.to_string(), "9 destinations are too many for tcp port 443: at most 8 (services web)");
+}
+
+#[test]
+fn a_range_of_all_ports_takes_one_rule() {
+    let matches = matching(&["tcp", "udp", "sctp"], &["1-65535"], &[]);
+    let entries = [
+        Entry { name: "default", matches: None, number: 0, limits: [0; CLASSES] },
+        Entry { name: "all", matches: Some(&matches), number: 1, limits: [0; CLASSES] },
+    ];
+    let (_, rules) = build(&entries, 2).expect("it fits");
+    assert_eq!(rules.len(), 2);
+}
