@@ -31,6 +31,7 @@ pub struct RuleMaps {
     aggregates: Array<Aggregate>,
     capacities: Capacities,
     flipped: Option<Instant>,
+    stragglers: bool,
 }
 
 /// What an installed change was.
@@ -57,7 +58,15 @@ impl RuleMaps {
             capacities,
             // Who flipped last may have done so a moment ago, in another process.
             flipped: Some(Instant::now()),
+            stragglers: true,
         })
+    }
+
+    /// Nobody but the caller runs the program, so nothing needs to be waited for.
+    #[must_use]
+    pub fn without_packets_under_way(mut self) -> Self {
+        self.stragglers = false;
+        self
     }
 
     /// Which generation judges.
@@ -138,7 +147,7 @@ impl RuleMaps {
 
     /// A packet that began under the generation that is idle now may still be under way. Waits until it cannot be.
     fn wait_for_stragglers(&self) {
-        if self.flipped.is_none_or(|at| at.elapsed() > SURELY_OVER) {
+        if !self.stragglers || self.flipped.is_none_or(|at| at.elapsed() > SURELY_OVER) {
             return;
         }
         // The global barrier is a grace period, which no running XDP program outlives.

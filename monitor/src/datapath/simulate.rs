@@ -1,0 +1,188 @@
+//! The real kernel programs, loaded and not attached: for replay, for trying rules out, and for tests.
+//!
+//! In: rules, frames, and the moment of each. Out: verdicts, and the same counters and tables that a guarded interface
+//! fills. Nothing is pinned, no packet leaves, and the clock is the caller's.
+
+use std::os::fd::AsFd as _;
+
+use anyhow::{Context as _, Result, ensure};
+use monitor_common::conversation::Record;
+use monitor_common::names::{map, program};
+use monitor_common::plain::Plain as _;
+use monitor_common::record::{ClockReading, Event, ParsedRecord};
+use monitor_common::verdict::{Action, Reason};
+
+use super::events::Ring;
+use super::object::{self, Capacities, KernelLog, Load, Loaded};
+use super::rules::{Applied, RuleMaps};
+use super::slots::Slots;
+use super::syscall::TestRun;
+use super::table::Array;
+use super::totals::{CounterMaps, Counters, Total};
+use super::{Bans, Conversations, Sources, random_key};
+use crate::policy::Image;
+
+/// Loopback, through which frames of a test run seem to come.
+const LOOPBACK: u32 = 1;
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
+
+/// Frames that a test run takes: an Ethernet header at least.
+pub const SHORTEST_FRAME: usize = 14;
+
+/// The kernel side in a box.
+#[derive(Debug)]
+pub struct Simulator {
+    loaded: Loaded,
+    rules: RuleMaps,
+    counters: CounterMaps,
+    slots: Slots,
+    readings: Array<ClockReading>,
+    ingress: TestRun,
+    hash_key: [u64; 2],
+    slot: u32,
+    now: Option<u64>,
+}
+
+/// What became of one frame, with its reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    pub reason: Reason,
+    /// What an observing limit would have dropped it for.
+    pub would_drop: Option<Reason>,
+    /// The service's number.
+    pub service: u32,
+}
+
+impl Simulator {
+    /// Loads programs and private maps. The hash key is random unless the caller needs runs that repeat.
+    pub fn open(capacities: Capacities, hash_key: Option<[u64; 2]>) -> Result<Self> {
+        let loaded = object::load(&Load {
+            capacities,
+            kernel_log: KernelLog::Off,
+            clock_from_map: true,
+            pins: None,
+        })?;
+        let ingress = loaded.program(program::INGRESS).context("the ingress program is loaded")?;
+        let hash_key = match hash_key {
+            Some(key) => key,
+            None => random_key()?,
+        };
+        Ok(Self {
+            ingress: TestRun::new(ingress.fd.as_fd()),
+            rules: RuleMaps::new(&loaded, capacities)?.without_packets_under_way(),
+            counters: CounterMaps::new(&loaded)?,
+            slots: Slots::new(loaded.map(map::INTERFACES)?)?,
+            readings: Array::new(loaded.map(map::CLOCK)?)?,
+            hash_key,
+            slot: 0,
+            now: None,
+            loaded,
+        })
+    }
+
+    /// The key to compile rules with.
+    pub fn hash_key(&self) -> [u64; 2] {
+        self.hash_key
+    }
+
+    /// Writes rules and flips to them.
+    pub fn apply(&mut self, image: &Image) -> Result<Applied> {
+        self.rules.apply(image)
+    }
+
+    /// Frames from now on come in through the interface of this slot; 0: through one that is not listed.
+    pub fn come_through(&mut self, slot: u32) -> Result<()> {
+        if slot != self.slot {
+            self.slots.leave(self.slot)?;
+            if slot != 0 {
+                self.slots.enter(LOOPBACK, slot, "the simulated interface")?;
+            }
+            self.slot = slot;
+        }
+        Ok(())
+    }
+
+    /// Judges one frame at the moment `at` (clock units). The fast way: no reason is looked up.
+    pub fn run(&mut self, frame: &[u8], at: u64) -> Result<Action> {
+        ensure!(frame.len() >= SHORTEST_FRAME, "a frame of {} bytes has no Ethernet header", frame.len());
+        self.set_clock(at)?;
+        match self.ingress.run(frame).with_context(|| format!("judge a frame of {} bytes", frame.len()))? {
+            XDP_PASS => Ok(Action::Pass),
+            XDP_DROP => Ok(Action::Drop),
+            other => anyhow::bail!("the kernel program answered {other}, neither pass nor drop"),
+        }
+    }
+
+    /// Judges one frame and says why it ended as it did, from what the totals grew by.
+    pub fn explain(&mut self, frame: &[u8], at: u64) -> Result<Verdict> {
+        let before = self.counters.read(&[self.slot])?;
+        let action = self.run(frame, at)?;
+        let after = self.counters.read(&[self.slot])?;
+        let verdict = difference(&before.totals, &after.totals).context("the frame was not counted")?;
+        ensure!(verdict.reason.action() == action, "counted as {}, but {action:?}", verdict.reason.label());
+        Ok(verdict)
+    }
+
+    /// What the kernel's parser makes of a frame.
+    pub fn parse(&self, frame: &[u8]) -> Result<ParsedRecord> {
+        let program = self.loaded.program(program::PARSE).context("the embedded object has no parser program")?;
+        TestRun::new(program.fd.as_fd()).run(frame).context("parse a frame")?;
+        Array::new(self.loaded.map(map::PARSED)?)?.get(0)
+    }
+
+    fn set_clock(&mut self, at: u64) -> Result<()> {
+        if self.now != Some(at) {
+            self.readings.set(0, &ClockReading { now: at, ..ClockReading::zeroed() })?;
+            self.now = Some(at);
+        }
+        Ok(())
+    }
+
+    /// Totals of the slot in use, incidents, malformed frames.
+    pub fn counters(&self) -> Result<Counters> {
+        let slots = if self.slot == 0 { vec![0] } else { vec![0, self.slot] };
+        self.counters.read(&slots)
+    }
+
+    pub fn sources(&self) -> Result<Sources> {
+        Sources::new(self.loaded.map(map::SOURCES)?)
+    }
+
+    pub fn bans(&self) -> Result<Bans> {
+        Bans::new(&self.loaded)
+    }
+
+    pub fn conversations(&self) -> Result<Option<Conversations>> {
+        self.loaded.map(map::CONVERSATIONS).ok().map(Conversations::new).transpose()
+    }
+
+    /// Notable moments; once. Must be called within a tokio runtime.
+    pub fn take_events(&mut self) -> Result<Option<Ring<Event>>> {
+        self.loaded.take_ring(map::EVENTS).map(Ring::new).transpose()
+    }
+
+    /// Records of conversations; once. Must be called within a tokio runtime.
+    pub fn take_records(&mut self) -> Result<Option<Ring<Record>>> {
+        self.loaded.take_ring(map::RECORDS).map(Ring::new).transpose()
+    }
+}
+
+/// The one packet by which `after` is more than `before`.
+fn difference(before: &[Total], after: &[Total]) -> Option<Verdict> {
+    let old = |service: u32| before.iter().find(|total| total.service == service).map(|total| total.totals);
+    let numbers = || (0_u32..).zip(Reason::ALL.iter().copied());
+    after.iter().find_map(|total| {
+        let old = old(total.service);
+        let grew = |ended: bool, number: u32| {
+            let of = |totals: &monitor_common::record::Totals| {
+                let counts = if ended { &totals.ended } else { &totals.would_drop };
+                counts.get(number as usize).map_or(0, |count| count.packets)
+            };
+            of(&total.totals) > old.as_ref().map_or(0, of)
+        };
+        let reason = numbers().find(|(number, _)| grew(true, *number))?.1;
+        let would_drop = numbers().find(|(number, _)| grew(false, *number)).map(|(_, reason)| reason);
+        Some(Verdict { reason, would_drop, service: total.service })
+    })
+}
