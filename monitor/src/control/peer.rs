@@ -6,8 +6,10 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
+use anyhow::{Result, anyhow};
 use tokio::net::UnixStream;
 
+use crate::config::Control;
 use crate::engine::command::Role;
 
 /// Who connected.
@@ -33,8 +35,8 @@ impl Peer {
         })
     }
 
-    fn is_in(&self, groups: &[u32]) -> bool {
-        groups.iter().any(|group| *group == self.gid || self.groups.contains(group))
+    fn is_in(&self, group: Option<u32>) -> bool {
+        group.is_some_and(|group| group == self.gid || self.groups.contains(&group))
     }
 }
 
@@ -43,18 +45,42 @@ impl Peer {
 pub struct Roles {
     /// Besides uid 0, the daemon's own user is an admin.
     pub daemon_uid: u32,
-    pub operator_groups: Vec<u32>,
-    pub viewer_groups: Vec<u32>,
+    pub admin_group: Option<u32>,
+    pub operator_group: Option<u32>,
+    pub viewer_group: Option<u32>,
 }
 
 impl Roles {
+    /// The roles that the configuration gives; groups by name or number, looked up in the text of `/etc/group`.
+    pub fn of(control: &Control, daemon_uid: u32, group_file: &str) -> Result<Self> {
+        let number = |key: &str, group: Option<&String>| {
+            let Some(group) = group else { return Ok(None) };
+            group_number(group_file, group).map(Some).ok_or_else(|| {
+                anyhow!(
+                    "control.{key}: there is no group `{group}`; make it with `groupadd --system {group}`"
+                )
+            })
+        };
+        Ok(Self {
+            daemon_uid,
+            admin_group: number("admin_group", control.admin_group.as_ref())?,
+            operator_group: number("operator_group", control.operator_group.as_ref())?,
+            viewer_group: number("viewer_group", control.viewer_group.as_ref())?,
+        })
+    }
+
+    /// The group that the socket file belongs to: the widest one, whose members may connect at all.
+    pub fn door_group(&self) -> Option<u32> {
+        self.viewer_group.or(self.operator_group).or(self.admin_group)
+    }
+
     /// The role of `peer`; `None` for everyone else.
     pub fn role_of(&self, peer: &Peer) -> Option<Role> {
-        if peer.uid == 0 || peer.uid == self.daemon_uid {
+        if peer.uid == 0 || peer.uid == self.daemon_uid || peer.is_in(self.admin_group) {
             Some(Role::Admin)
-        } else if peer.is_in(&self.operator_groups) {
+        } else if peer.is_in(self.operator_group) {
             Some(Role::Operator)
-        } else if peer.is_in(&self.viewer_groups) {
+        } else if peer.is_in(self.viewer_group) {
             Some(Role::Viewer)
         } else {
             None
@@ -105,6 +131,7 @@ fn supplementary_groups(stream: &UnixStream) -> io::Result<Vec<u32>> {
 #[cfg(test)]
 mod tests {
     use super::{Peer, Roles, group_number};
+    use crate::config::Control;
     use crate::engine::command::Role;
 
     fn peer(uid: u32, gid: u32, groups: &[u32]) -> Peer {
@@ -113,12 +140,18 @@ mod tests {
 
     #[test]
     fn root_and_the_daemon_are_admins_groups_give_less_and_strangers_get_nothing() {
-        let roles = Roles { daemon_uid: 900, operator_groups: vec![50], viewer_groups: vec![60, 61] };
+        let roles = Roles {
+            daemon_uid: 900,
+            admin_group: Some(40),
+            operator_group: Some(50),
+            viewer_group: Some(60),
+        };
         assert_eq!(roles.role_of(&peer(0, 0, &[])), Some(Role::Admin));
         assert_eq!(roles.role_of(&peer(900, 900, &[])), Some(Role::Admin));
         assert_eq!(roles.role_of(&peer(1000, 50, &[])), Some(Role::Operator));
         assert_eq!(roles.role_of(&peer(1000, 1000, &[7, 50, 60])), Some(Role::Operator));
-        assert_eq!(roles.role_of(&peer(1000, 1000, &[61])), Some(Role::Viewer));
+        assert_eq!(roles.role_of(&peer(1000, 1000, &[40])), Some(Role::Admin));
+        assert_eq!(roles.role_of(&peer(1000, 1000, &[60])), Some(Role::Viewer));
         assert_eq!(roles.role_of(&peer(1000, 1000, &[7])), None);
     }
 
@@ -129,6 +162,16 @@ mod tests {
         assert_eq!(group_number(file, "988"), Some(988));
         assert_eq!(group_number(file, "nobody"), None);
         assert_eq!(group_number(file, "broken"), None);
+    }
+
+    #[test]
+    fn roles_come_from_the_configuration_and_an_unknown_group_is_an_error() {
+        let mut control = Control { operator_group: Some("ops".to_owned()), ..Control::default() };
+        let roles = Roles::of(&control, 0, "ops:x:50:\n").unwrap();
+        assert_eq!((roles.operator_group, roles.door_group()), (Some(50), Some(50)));
+        control.viewer_group = Some("nobodys".to_owned());
+        let error = Roles::of(&control, 0, "ops:x:50:\n").unwrap_err().to_string();
+        assert!(error.contains("control.viewer_group") && error.contains("nobodys"), "{error}");
     }
 
     #[tokio::test]

@@ -119,7 +119,7 @@ async fn a_viewer_reads_and_an_operator_changes_but_neither_detaches() {
         return;
     }
     let gid = rustix::process::getgid().as_raw();
-    let roles = Roles { daemon_uid: u32::MAX, operator_groups: Vec::new(), viewer_groups: vec![gid] };
+    let roles = Roles { daemon_uid: u32::MAX, viewer_group: Some(gid), ..Roles::default() };
     let scripted = start(roles, Limits::default());
     scripted.client.get::<Value>("/v1/status").await.unwrap();
     assert_eq!(code(&scripted.client, Method::PUT, "/v1/limits/web", None).await, Code::NotPermitted);

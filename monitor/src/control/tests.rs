@@ -1,0 +1,79 @@
+//! docs/control-api.md is held to what the code says: endpoints, error codes, limits.
+
+use super::document;
+use super::endpoint::{CHANGE_KEYS, Method};
+use super::problem::Code;
+use super::router::endpoints;
+use super::server::Limits;
+use super::{client, request};
+
+const DOCUMENT: &str = include_str!("../../../docs/control-api.md");
+
+#[test]
+fn every_endpoint_stands_in_the_document_and_nothing_else() {
+    let mut rows = vec!["| GET | `/v1` | viewer | | Lists the endpoints. |".to_owned()];
+    rows.extend(endpoints().table.iter().map(|endpoint| {
+        let keys = endpoint.query.join(", ");
+        let keys = if keys.is_empty() { keys } else { format!("{keys} ") };
+        let (path, role) = (endpoint.path, endpoint.role.label());
+        format!("| {} | `{path}` | {role} | {keys}| {} |", name(endpoint.method), endpoint.about)
+    }));
+    document::hold("control-api.md", "## Endpoints", &rows);
+}
+
+fn name(method: Method) -> &'static str {
+    match method {
+        Method::Get => "GET",
+        Method::Post => "POST",
+        Method::Put => "PUT",
+        Method::Delete => "DELETE",
+    }
+}
+
+#[test]
+fn every_endpoint_has_an_example_for_curl() {
+    for endpoint in endpoints().table {
+        let start = endpoint.path.split('{').next().unwrap_or(endpoint.path);
+        let method = format!("-X {} ", name(endpoint.method));
+        let is_shown = DOCUMENT.lines().any(|line| {
+            line.starts_with("curl --unix-socket")
+                && line.contains(start)
+                && (if endpoint.method == Method::Get {
+                    !line.contains("-X ")
+                } else {
+                    line.contains(&method)
+                })
+        });
+        assert!(is_shown, "no example of {method}{}", endpoint.path);
+    }
+}
+
+#[test]
+fn every_error_code_stands_in_the_document() {
+    let rows: Vec<String> = Code::ALL
+        .iter()
+        .map(|code| format!("| {} | `{}` | {} |", code.status(), code.label(), code.meaning()))
+        .collect();
+    document::hold("control-api.md", "## Errors", &rows);
+}
+
+#[test]
+fn the_limits_in_the_document_are_those_in_force() {
+    let Limits { connections, admin_connections, header_bytes, header_time, request_time, .. } =
+        Limits::default();
+    for wanted in [
+        format!("{connections} connections, and {admin_connections} more for admins"),
+        format!("{} KiB of headers", header_bytes / 1024),
+        format!("{} MiB of body", request::LARGEST_BODY / 1024 / 1024),
+        format!("{} s for the headers", header_time.as_secs()),
+        format!("{} s for the body", request::BODY_TIME.as_secs()),
+        format!("{} s for the answer", request_time.as_secs()),
+        format!("`{}`", request::CALLER_HEADER),
+        client::DEFAULT_SOCKET.to_owned(),
+    ] {
+        assert!(DOCUMENT.contains(&wanted), "the document does not say: {wanted}");
+    }
+    for key in CHANGE_KEYS {
+        assert!(DOCUMENT.contains(&format!("`{key}`")), "the document does not explain {key}");
+    }
+}
