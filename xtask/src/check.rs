@@ -15,7 +15,8 @@ pub struct Arguments {
 }
 
 pub fn main(arguments: &Arguments) -> Result<()> {
-    format_and_lints()?;
+    format()?;
+    lints()?;
     dependencies()?;
     if arguments.advisories {
         run(&mut cargo(["deny", "check", "advisories"]))?;
@@ -23,9 +24,12 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// rustfmt, then clippy with every warning an error.
-pub fn format_and_lints() -> Result<()> {
-    run(&mut cargo(["fmt", "--all", "--check"]))?;
+pub fn format() -> Result<()> {
+    run(&mut cargo(["fmt", "--all", "--check"]))
+}
+
+/// Clippy, with every warning an error.
+pub fn lints() -> Result<()> {
     run(&mut cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
 }
 

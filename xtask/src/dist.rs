@@ -3,6 +3,7 @@
 //! In: a release build. Out: `target/dist/sluice-VERSION-ARCH.tar.gz`, with one folder of that name in it.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -20,17 +21,22 @@ pub fn main() -> Result<()> {
     }
     fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
 
-    let place = |from: &std::path::Path, to: &str| {
+    let place = |from: &Path, to: &str| {
         fs::copy(from, folder.join(to)).with_context(|| format!("copy {}", from.display()))
     };
     place(&sluice, "sluice")?;
     for page in ["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"] {
         place(&process::workspace().join(page), page)?;
     }
-    for kind in ["man", "completions"] {
-        let out = folder.join(kind);
-        fs::create_dir_all(&out).with_context(|| format!("make {}", out.display()))?;
-        process::run(Command::new(&sluice).args(["generate", kind, "--out"]).arg(&out))?;
+    let pages = folder.join("man");
+    fs::create_dir(&pages).with_context(|| format!("make {}", pages.display()))?;
+    process::run(Command::new(&sluice).arg("man").arg(&pages))?;
+    let scripts = folder.join("completions");
+    fs::create_dir(&scripts).with_context(|| format!("make {}", scripts.display()))?;
+    for shell in ["bash", "fish", "zsh"] {
+        let script = scripts.join(format!("sluice.{shell}"));
+        let file = fs::File::create(&script).with_context(|| format!("make {}", script.display()))?;
+        process::run(Command::new(&sluice).args(["completions", shell]).stdout(file))?;
     }
 
     let archive = dist.join(format!("{name}.tar.gz"));
