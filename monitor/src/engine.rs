@@ -1,12 +1,94 @@
 //! The one owner of everything that can change: datapath, policy, detection and tuning.
 //!
-//! In: commands over a channel, kernel events, ticks. Out: answers, and a snapshot a second. It never blocks on a caller.
+//! In: commands over a channel, kernel events, ticks. Out: answers, and a snapshot a second. It runs on a thread of its
+//! own, because reading maps and writing the store block; no caller ever waits for a tick.
 
+mod access;
+mod answer;
+mod change;
 pub mod command;
 pub mod delta;
+mod explain;
 pub mod handle;
+mod install;
+pub mod kernel;
+mod limits;
 pub mod links;
+mod observe;
 pub mod operators;
 pub mod refusal;
+mod reload;
+mod run;
+mod sources;
+mod start;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, watch};
 
 pub use handle::Handle;
+pub use run::Ended;
+pub use start::Start;
+
+use crate::policy::{Image, Rules};
+use crate::snapshot::{self, Snapshot};
+use crate::store::{self, Store};
+use command::Request;
+use delta::{ConfigSetting, Standing};
+use kernel::{Guarded, Kernel};
+use sources::SourceTable;
+
+/// Everything that can change, in one place.
+pub struct Engine {
+    kernel: Box<dyn Kernel>,
+    store: Store,
+    /// What was decided.
+    standing: Standing,
+    /// The text behind `standing.rules.config`.
+    config: ConfigSetting,
+    /// The file that a reload reads; `None`: the embedded default.
+    path: Option<PathBuf>,
+    /// What the kernel was last told, and the rules it was made from: those above and the exempt sessions.
+    image: Image,
+    judging: Option<Rules>,
+    /// The names of the guarded interfaces, in the order of their rows.
+    wanted: Vec<String>,
+    guarded: Vec<Guarded>,
+    sources: SourceTable,
+    measured: observe::Measured,
+    reload: snapshot::Reload,
+    pending: Option<Waiting>,
+    /// Sessions of operators that gave a command, as long as they last: exempt while `access.operator_safe` holds.
+    operators: Vec<IpAddr>,
+    /// Addresses that an operator cut off although asked twice.
+    unprotected: BTreeSet<IpAddr>,
+    /// What went wrong lately, by what it concerns.
+    problems: BTreeMap<&'static str, String>,
+    started: Timestamp,
+    requests: mpsc::Receiver<Request>,
+    publish: watch::Sender<Arc<Snapshot>>,
+    ending: Option<Ended>,
+}
+
+/// The change that waits for its confirmation.
+struct Waiting {
+    pending: store::Pending,
+    what: String,
+    made_by: String,
+    /// What the store is to keep once it is confirmed.
+    delta: delta::Delta,
+}
+
+/// How often the kernel is read and the snapshot published.
+const TICK: Duration = Duration::from_secs(1);
+/// How often the rings are emptied.
+const DRAIN: Duration = Duration::from_millis(100);
+/// How often interfaces, addresses and clocks are looked at even when nobody told of a change.
+const LOOK: Duration = Duration::from_secs(30);

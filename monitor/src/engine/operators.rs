@@ -16,12 +16,19 @@ pub const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(I
 
 /// All addresses that a change must not cut without being asked twice.
 pub fn protected(caller: &Caller) -> Vec<IpAddr> {
-    let mut all: BTreeSet<_> = LOOPBACK.into();
+    let mut all = established();
+    all.extend(LOOPBACK);
     all.extend(caller.ssh_peer.map(|address| address.to_canonical()));
-    for file in ["/proc/self/net/tcp", "/proc/self/net/tcp6"] {
-        all.extend(ssh_peers(&fs::read_to_string(file).unwrap_or_default()));
-    }
     all.into_iter().collect()
+}
+
+/// Far ends of all SSH connections that stand now. Anybody can open one, so it is no proof of anything by itself.
+pub fn established() -> BTreeSet<IpAddr> {
+    let mut peers = BTreeSet::new();
+    for file in ["/proc/self/net/tcp", "/proc/self/net/tcp6"] {
+        peers.extend(ssh_peers(&fs::read_to_string(file).unwrap_or_default()));
+    }
+    peers
 }
 
 /// Far ends of established connections to local port 22, from the text of `/proc/net/tcp` or `tcp6`.

@@ -1,0 +1,79 @@
+//! Commands in, answers out: which part does what.
+
+use super::command::{Caller, ChangeOptions, Command, ConfigText, Request};
+use super::refusal::{Code, Refusal};
+use super::{Ended, Engine};
+
+/// What an answer needs to know of who asked.
+pub(super) struct Asking {
+    pub caller: Caller,
+    pub options: ChangeOptions,
+    /// `control`, `signal`, `rollback`, `start`, ...: how the audit calls it.
+    pub origin: &'static str,
+}
+
+impl Asking {
+    /// The daemon asks itself.
+    pub fn daemon(origin: &'static str) -> Self {
+        Self { caller: Caller::DAEMON, options: ChangeOptions::default(), origin }
+    }
+
+    /// For people and the audit.
+    pub fn made_by(&self) -> String {
+        if self.origin == "control" { format!("uid {}", self.caller.uid) } else { self.origin.to_owned() }
+    }
+}
+
+impl Engine {
+    pub(super) fn answer(&mut self, request: Request) {
+        let Request { caller, options, command } = request;
+        if caller.role < command.role() {
+            // The handle refuses this already; a second door costs nothing.
+            tracing::error!("{} by {} past the handle", command.name(), caller.role.label());
+            return;
+        }
+        if command.role() > super::command::Role::Viewer {
+            tracing::info!(uid = caller.uid, pid = caller.pid, ?options, "command: {}", command.name());
+            self.remember_operator(&caller);
+        }
+        let origin = if caller == Caller::DAEMON { "signal" } else { "control" };
+        let asking = Asking { caller, options, origin };
+        // A caller that went away does not undo what it asked for, so a failed send means nothing.
+        match command {
+            Command::Sources(query, reply) => drop(reply.send(self.list_sources(&query))),
+            Command::Explain(address, reply) => drop(reply.send(self.explain(address))),
+            Command::LimitList(reply) => drop(reply.send(Ok(self.limits()))),
+            Command::LimitSet(set, reply) => drop(reply.send(self.set_limit(&asking, &set))),
+            Command::LimitUnset(target, reply) => drop(reply.send(self.unset_limit(&asking, &target))),
+            Command::AccessAdd(add, reply) => drop(reply.send(self.add_access(&asking, add))),
+            Command::AccessRemove(target, reply) => drop(reply.send(self.remove_access(&asking, target))),
+            Command::AccessList(reply) => drop(reply.send(self.access_list())),
+            Command::Reload(reply) => drop(reply.send(self.reload(&asking))),
+            Command::Stop(reply) => {
+                self.ending = Some(Ended::Stopped);
+                drop(reply.send(Ok(())));
+            }
+            Command::Detach(reply) => {
+                let detached = self.kernel.detach().map_err(|error| Refusal::failed(&error));
+                if detached.is_ok() {
+                    self.ending = Some(Ended::Detached);
+                }
+                drop(reply.send(detached));
+            }
+            Command::ConfigShow(reply) => drop(reply.send(self.show_config())),
+            Command::Confirm(number, reply) => drop(reply.send(self.confirm(&asking, number))),
+            Command::History(limit, reply) => drop(reply.send(self.history(limit))),
+            Command::Revert(number, reply) => drop(reply.send(self.revert(&asking, number))),
+            Command::Contain(_, reply) => {
+                let refusal = Refusal::new(Code::NotSupported, "containment is not part of this build");
+                drop(reply.send(Err(refusal.next("deny or ban the source instead"))));
+            }
+        }
+    }
+
+    fn show_config(&self) -> Result<ConfigText, Refusal> {
+        let toml = self.standing.rules.config.to_toml();
+        let toml = toml.map_err(|error| Refusal::new(Code::Failed, format!("print the configuration: {error}")))?;
+        Ok(ConfigText { path: self.config.path.clone(), toml })
+    }
+}
