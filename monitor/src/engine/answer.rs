@@ -73,7 +73,8 @@ impl Engine {
 
     fn show_config(&self) -> Result<ConfigText, Refusal> {
         let toml = self.standing.rules.config.to_toml();
-        let toml = toml.map_err(|error| Refusal::new(Code::Failed, format!("print the configuration: {error}")))?;
+        let toml =
+            toml.map_err(|error| Refusal::new(Code::Failed, format!("print the configuration: {error}")))?;
         Ok(ConfigText { path: self.config.path.clone(), toml })
     }
 }

@@ -3,6 +3,8 @@
 //! In: a delta and who asks. Out: what is different now, or a refusal after which nothing is. The way back of a timed
 //! change stands in the store before the change stands in the kernel.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -24,8 +26,11 @@ impl Engine {
         let timed = asking.options.confirm_within();
         if let (Some(_), Some(waiting)) = (timed, &self.pending) {
             let number = waiting.pending.change;
-            return Err(Refusal::new(Code::Conflict, format!("change {number} still waits for its confirmation"))
-                .next(format!("`sluice confirm` keeps it, `sluice revert {number}` takes it back")));
+            return Err(Refusal::new(
+                Code::Conflict,
+                format!("change {number} still waits for its confirmation"),
+            )
+            .next(format!("`sluice confirm` keeps it, `sluice revert {number}` takes it back")));
         }
         if summary.is_empty() && delta.config.is_none() {
             if delta.saved {
@@ -38,7 +43,7 @@ impl Engine {
         let record = new_change(asking, what, &before, &delta).map_err(|error| Refusal::failed(&error))?;
 
         if let Some(within) = timed {
-            let moment = Moment::now().map_err(|error| Refusal::failed(&error))?;
+            let moment = moment().map_err(|error| Refusal::failed(&error))?;
             let pending = self
                 .store
                 .begin(&record, record.before.clone(), within, &moment)
@@ -79,7 +84,8 @@ impl Engine {
     /// What would stand with `delta`, its lists imported.
     fn prepared(&self, delta: &Delta, asking: &Asking) -> Result<(Standing, Vec<String>), Refusal> {
         let next = delta.applied(&self.standing, Timestamp::now()).map_err(|error| {
-            Refusal::new(Code::Invalid, error.to_string()).next("nothing was changed; `sluice config check` shows all of it")
+            Refusal::new(Code::Invalid, error.to_string())
+                .next("nothing was changed; `sluice config check` shows all of it")
         })?;
         if delta.config.is_none() { Ok((next, Vec::new())) } else { self.with_lists(next, asking) }
     }
@@ -104,7 +110,8 @@ impl Engine {
         cuts.retain(|cut| !already.contains(cut));
         let mut told: Vec<_> = cuts.iter().map(ToString::to_string).collect();
         let new_bans = next.bans.keys().filter(|source| !self.standing.bans.contains_key(source));
-        let banned = new_bans.filter_map(|source| Some((source, addresses.iter().find(|a| source.contains(*a))?)));
+        let banned =
+            new_bans.filter_map(|source| Some((source, addresses.iter().find(|a| source.contains(*a))?)));
         let banned: Vec<_> = banned.map(|(source, address)| (*source, *address)).collect();
         told.extend(banned.iter().map(|(source, address)| format!("{address} lies in {source} (the ban)")));
         if told.is_empty() {
@@ -115,7 +122,9 @@ impl Engine {
                 Code::NeedsConfirmation,
                 format!("this would cut off an operator or the host itself: {}", told.join(", ")),
             )
-            .next("nothing was changed; ask again with --yes if you mean it, best with --confirm-within 60s"));
+            .next(
+                "nothing was changed; ask again with --yes if you mean it, best with --confirm-within 60s",
+            ));
         }
         let cut = cuts.iter().map(|cut| cut.address).chain(banned.iter().map(|(_, address)| *address));
         self.unprotected.extend(cut);
@@ -169,7 +178,8 @@ impl Engine {
     /// Keeps the change that waits.
     pub(super) fn confirm(&mut self, asking: &Asking, number: Option<u64>) -> Result<Applied, Refusal> {
         let nothing = || Refusal::new(Code::NotFound, "no change waits for its confirmation");
-        let waiting = self.pending.take_if(|waiting| number.is_none_or(|number| number == waiting.pending.change));
+        let waiting =
+            self.pending.take_if(|waiting| number.is_none_or(|number| number == waiting.pending.change));
         let waiting = waiting.ok_or_else(nothing)?;
         let number = waiting.pending.change;
         let settled = self.store.settle(number, ChangeState::Confirmed);
@@ -188,7 +198,7 @@ impl Engine {
     /// Takes the waiting change back once its time is over.
     pub(super) fn roll_back_when_due(&mut self) {
         let Some(waiting) = &self.pending else { return };
-        let due = Moment::now().map(|now| waiting.pending.due(&now).is_some());
+        let due = moment().map(|now| waiting.pending.due(&now).is_some());
         if due.unwrap_or_else(|error| {
             tracing::error!("read the clocks: {error:#}");
             false
@@ -200,7 +210,8 @@ impl Engine {
     fn roll_back(&mut self) -> Result<()> {
         let Some(waiting) = &self.pending else { return Ok(()) };
         let (number, what) = (waiting.pending.change, waiting.what.clone());
-        let restore: Delta = serde_json::from_value(waiting.pending.restore.clone()).context("read the way back")?;
+        let restore: Delta =
+            serde_json::from_value(waiting.pending.restore.clone()).context("read the way back")?;
         let (next, _) = self.prepared(&restore, &Asking::daemon("rollback"))?;
         self.install(next)?;
         self.take_config(&restore);
@@ -216,13 +227,21 @@ impl Engine {
         if self.pending.as_ref().is_some_and(|waiting| waiting.pending.change == number) {
             let what = self.pending.as_ref().map(|waiting| format!("taken back: {}", waiting.what));
             self.roll_back().map_err(failed)?;
-            return Ok(Applied { change: Some(number), summary: what.into_iter().collect(), ..Applied::default() });
+            return Ok(Applied {
+                change: Some(number),
+                summary: what.into_iter().collect(),
+                ..Applied::default()
+            });
         }
         let record = self.store.change(number).map_err(failed)?.ok_or_else(|| {
-            Refusal::new(Code::NotFound, format!("there is no change {number}")).next("`sluice history` lists them")
+            Refusal::new(Code::NotFound, format!("there is no change {number}"))
+                .next("`sluice history` lists them")
         })?;
         if matches!(record.state, ChangeState::RolledBack | ChangeState::Reverted) {
-            return Err(Refusal::new(Code::Conflict, format!("change {number} is {} already", record.state.label())));
+            return Err(Refusal::new(
+                Code::Conflict,
+                format!("change {number} is {} already", record.state.label()),
+            ));
         }
         let read = |value| serde_json::from_value::<Delta>(value).map_err(|error| failed(error.into()));
         let (before, after) = (read(record.before)?, read(record.after)?);
@@ -230,7 +249,9 @@ impl Engine {
         if stands != after && !asking.options.yes {
             return Err(Refusal::new(
                 Code::Conflict,
-                format!("what change {number} set does not stand any more, it was changed or has ended since"),
+                format!(
+                    "what change {number} set does not stand any more, it was changed or has ended since"
+                ),
             )
             .next("ask again with --yes to put back what stood before it"));
         }
@@ -251,6 +272,17 @@ impl Engine {
     }
 }
 
+/// Now, on the clocks that a deadline is kept by.
+fn moment() -> Result<Moment> {
+    let boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("read the boot id")?;
+    Ok(Moment {
+        wall: Timestamp::now(),
+        since_boot: Duration::new(boot.tv_sec.unsigned_abs(), u32::try_from(boot.tv_nsec).unwrap_or(0)),
+        boot_id: boot_id.trim().to_owned(),
+    })
+}
+
 fn told(record: ChangeRecord) -> Change {
     let Author { uid, origin, .. } = &record.author;
     Change {
@@ -264,11 +296,21 @@ fn told(record: ChangeRecord) -> Change {
     }
 }
 
-fn new_change(asking: &Asking, what: &str, before: &impl Serialize, after: &impl Serialize) -> Result<NewChange> {
+fn new_change(
+    asking: &Asking,
+    what: &str,
+    before: &impl Serialize,
+    after: &impl Serialize,
+) -> Result<NewChange> {
     let caller = &asking.caller;
     Ok(NewChange {
         at: Timestamp::now(),
-        author: Author { uid: caller.uid, gid: caller.gid, pid: caller.pid, origin: asking.origin.to_owned() },
+        author: Author {
+            uid: caller.uid,
+            gid: caller.gid,
+            pid: caller.pid,
+            origin: asking.origin.to_owned(),
+        },
         what: what.to_owned(),
         before: serde_json::to_value(before).context("write down what stands")?,
         after: serde_json::to_value(after).context("write down what shall stand")?,

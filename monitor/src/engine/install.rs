@@ -22,12 +22,15 @@ impl Engine {
     /// Puts `next` in force.
     pub(super) fn install(&mut self, next: Standing) -> Result<(), Refusal> {
         let rules = self.effective(&next.rules);
-        let image = if self.judging.as_ref() == Some(&rules) {
-            None
-        } else {
-            let compiled = compile(&rules, &self.image.numbering, &self.kernel.environment());
-            Some(compiled.map_err(|CompileError(why)| Refusal::new(Code::Invalid, why).next("nothing was changed"))?)
-        };
+        let image =
+            if self.judging.as_ref() == Some(&rules) {
+                None
+            } else {
+                let compiled = compile(&rules, &self.image.numbering, &self.kernel.environment());
+                Some(compiled.map_err(|CompileError(why)| {
+                    Refusal::new(Code::Invalid, why).next("nothing was changed")
+                })?)
+            };
         // Bans first: their table may be full, and then nothing at all is to change.
         let added: Vec<_> =
             next.bans.iter().filter(|(source, ban)| self.standing.bans.get(source) != Some(ban)).collect();
@@ -50,7 +53,8 @@ impl Engine {
             self.judging = Some(rules);
             self.after_install();
         }
-        let gone: Vec<_> = self.standing.bans.keys().filter(|source| !next.bans.contains_key(source)).copied().collect();
+        let gone: Vec<_> =
+            self.standing.bans.keys().filter(|source| !next.bans.contains_key(source)).copied().collect();
         for source in gone {
             self.fallible("bans", |engine| engine.kernel.remove_ban(key(source.network())));
         }
@@ -61,7 +65,9 @@ impl Engine {
     /// Numbers that fell free are swept at once, and the numbering is kept for the next start.
     fn after_install(&mut self) {
         let retired: Vec<_> = self.image.numbering.retired_services().iter().copied().collect();
-        if !retired.is_empty() && self.fallible("sweep", |engine| engine.kernel.forget_services(&retired)).is_some() {
+        if !retired.is_empty()
+            && self.fallible("sweep", |engine| engine.kernel.forget_services(&retired)).is_some()
+        {
             self.image.numbering.swept_services(&retired);
         }
         self.fallible("numbering", Self::keep_numbering);
@@ -80,10 +86,11 @@ impl Engine {
             reserved: 0,
         };
         self.kernel.set_ban(key(source.network()), value).map_err(|error| match error {
-            BanError::Full(capacity) => {
-                Refusal::new(Code::Full, format!("the ban table is full ({capacity} entries), so nothing was changed"))
-                    .next("lift some bans, deny a wider prefix, or raise capacity.bans")
-            }
+            BanError::Full(capacity) => Refusal::new(
+                Code::Full,
+                format!("the ban table is full ({capacity} entries), so nothing was changed"),
+            )
+            .next("lift some bans, deny a wider prefix, or raise capacity.bans"),
             BanError::Failed(error) => Refusal::failed(&error.context(format!("ban {source}"))),
         })
     }
@@ -103,15 +110,15 @@ impl Engine {
             let guards_loopback = self.wanted.iter().any(|name| name == "lo");
             let loopback = operators::LOOPBACK.into_iter().filter(|_| guards_loopback);
             let safe = self.operators.iter().copied().chain(loopback);
-            effective.access.extend(safe.filter(|address| !self.unprotected.contains(address)).map(|address| {
-                AccessEntry {
+            effective.access.extend(safe.filter(|address| !self.unprotected.contains(address)).map(
+                |address| AccessEntry {
                     prefix: IpNet::from(address),
                     permission: Permission::Exempt,
                     until: None,
                     reason: "its SSH session gave a command".to_owned(),
                     origin: "operator".to_owned(),
-                }
-            }));
+                },
+            ));
         }
         effective
     }
@@ -154,7 +161,8 @@ impl Engine {
     pub(super) fn end_what_is_over(&mut self, now: Timestamp) {
         let over = |ban: &delta::Ban| ban.until.is_some_and(|until| until <= now);
         let bans = self.standing.bans.values().any(over);
-        let access = self.standing.rules.access.iter().any(|entry| entry.until.is_some_and(|until| until <= now));
+        let access =
+            self.standing.rules.access.iter().any(|entry| entry.until.is_some_and(|until| until <= now));
         if !bans && !access {
             return;
         }

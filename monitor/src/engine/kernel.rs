@@ -27,9 +27,13 @@ pub struct Guarded {
     pub problem: Option<String>,
 }
 
-/// Counters by index.
+/// Everything that is counted, at one read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
+    /// (slot, service, totals over all CPUs), where not all is zero.
+    pub totals: Vec<(u32, u32, Totals)>,
+    /// By slot.
+    pub floods: Vec<FloodState>,
     /// By [`monitor_common::record::Incident`].
     pub incidents: Vec<u64>,
     /// By [`monitor_common::parse::Malformed`].
@@ -63,15 +67,11 @@ pub trait Kernel: Send {
 
     /// The whole exact table, into `rows`.
     fn sources(&mut self, rows: &mut Vec<(SourceKey, SourceEntry)>) -> Result<()>;
-    /// (slot, service, totals over all CPUs), where not all is zero.
-    fn totals(&self) -> Result<Vec<(u32, u32, Totals)>>;
     fn counters(&self) -> Result<Counters>;
-    /// By slot.
-    fn floods(&self) -> Result<Vec<FloodState>>;
     /// By number, as many as are asked for.
     fn denials(&self, count: u32) -> Result<Vec<Denial>>;
-    /// Names, entries (with the exact table's given by `sources`) and capacities.
-    fn maps(&self, sources: u64) -> Vec<MapUse>;
+    /// Names and capacities, and entries where they are cheap to know; the engine adds what it counted itself.
+    fn maps(&self) -> Result<Vec<MapUse>>;
 
     fn bans(&self) -> Result<Vec<(BanKey, Ban)>>;
     fn set_ban(&mut self, key: BanKey, ban: Ban) -> Result<(), BanError>;

@@ -90,7 +90,9 @@ impl Engine {
                 let (name, mode) = (&row.name, row.mode.label());
                 match &row.problem {
                     None => tracing::info!(interface = name, mode, "interface is guarded"),
-                    Some(problem) => tracing::warn!(interface = name, mode, "interface is not guarded: {problem}"),
+                    Some(problem) => {
+                        tracing::warn!(interface = name, mode, "interface is not guarded: {problem}")
+                    }
                 }
             }
         }

@@ -13,6 +13,7 @@ use monitor_common::flow::SourceKey;
 use monitor_common::record::{SourceEntry, entry};
 
 use super::command::SourceOrder;
+use super::kernel::Guarded;
 use crate::policy::Image;
 use crate::snapshot::{self, Count, Source, address_of};
 
@@ -53,7 +54,7 @@ pub struct SourceTable {
 /// How numbers become names.
 pub struct Names<'a> {
     pub image: &'a Image,
-    pub interfaces: &'a [snapshot::Interface],
+    pub interfaces: &'a [Guarded],
     pub wall: &'a dyn Fn(u64) -> Timestamp,
     pub v4_bits: u8,
     pub v6_bits: u8,
@@ -63,13 +64,15 @@ impl SourceTable {
     /// Takes a new read over.
     pub fn update(&mut self, entries: &[(SourceKey, SourceEntry)], now: Instant) {
         let passed = self.read_at.map_or(0.0, |then| now.saturating_duration_since(then).as_secs_f64());
-        let rate = |new: u64, old: u64| if passed > 0.0 { float(new.saturating_sub(old)) / passed } else { 0.0 };
+        let rate =
+            |new: u64, old: u64| if passed > 0.0 { float(new.saturating_sub(old)) / passed } else { 0.0 };
         let first = self.read_at.is_none();
         self.rows.clear();
         self.rows.extend(entries.iter().map(|(key, entry)| {
             // A source that is new since the last read began from nothing; at the first read nothing is known.
             let now_seen = Seen::of(entry);
-            let zero = if first { now_seen } else { Seen { packets: 0, bytes: 0, dropped: 0, would_drop: 0 } };
+            let zero =
+                if first { now_seen } else { Seen { packets: 0, bytes: 0, dropped: 0, would_drop: 0 } };
             let seen = self.before.get(key).copied().unwrap_or(zero);
             let rates = Rates {
                 packets: rate(now_seen.packets, seen.packets),
@@ -88,7 +91,9 @@ impl SourceTable {
     pub fn top(&self, order: SourceOrder, limit: usize, wanted: impl Fn(&Row) -> bool) -> (Vec<&Row>, u64) {
         let mut rows: Vec<_> = self.rows.iter().filter(|row| wanted(row)).collect();
         let matched = rows.len() as u64;
-        let larger = |a: &&Row, b: &&Row| rank(b, order).partial_cmp(&rank(a, order)).unwrap_or(std::cmp::Ordering::Equal);
+        let larger = |a: &&Row, b: &&Row| {
+            rank(b, order).partial_cmp(&rank(a, order)).unwrap_or(std::cmp::Ordering::Equal)
+        };
         if rows.len() > limit && limit > 0 {
             rows.select_nth_unstable_by(limit - 1, larger);
             rows.truncate(limit);

@@ -1,0 +1,194 @@
+//! From what is on disk and in the kernel to a running engine.
+//!
+//! In: the kernel side, the store, the configuration. Out: an engine whose rules are in force and its handle. A change
+//! that nobody confirmed before the daemon ended is taken back here, before anything is written.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use ipnet::IpNet;
+use jiff::Timestamp;
+use monitor_common::record::origin;
+use tokio::sync::{mpsc, watch};
+
+use super::delta::{Ban, ConfigSetting, Delta, Standing};
+use super::handle::{Handle, QUEUE};
+use super::kernel::Kernel;
+use super::observe::{self, Measured};
+use super::sources::SourceTable;
+use super::{Engine, answer::Asking};
+use crate::config::Config;
+use crate::policy::{AccessEntry, LimitName, LimitOverride, Numbering, Permission, Rules, compile};
+use crate::snapshot::{Reload, address_of};
+use crate::store::{AccessRuleKind, ChangeState, Store};
+
+/// Where the numbering lies in the store.
+const AREA: &str = "engine";
+const NUMBERING: &str = "numbering";
+
+/// What an engine is made of.
+pub struct Start {
+    pub kernel: Box<dyn Kernel>,
+    pub store: Store,
+    pub config: ConfigSetting,
+    /// The file that reloads read.
+    pub path: Option<PathBuf>,
+    /// The far end of the SSH session that the daemon was started from.
+    pub operator: Option<IpAddr>,
+}
+
+/// The numbers that entries in the kernel carry.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct StoredNumbering {
+    services: BTreeMap<String, u32>,
+    denials: BTreeMap<IpNet, u32>,
+}
+
+impl Start {
+    /// Writes the rules and makes the engine. Interfaces are guarded by the first turn of its loop.
+    pub fn engine(self) -> Result<(Engine, Handle)> {
+        let Self { kernel, mut store, config, path, operator } = self;
+        let now = Timestamp::now();
+        let mut problems = BTreeMap::new();
+        let config = take_back_unconfirmed(&mut store, config, &mut problems)?;
+        let parsed = config.parse()?;
+        let standing = standing(&store, kernel.as_ref(), parsed, now)?;
+        let numbering = if kernel.rules()?.flips == 0 { Numbering::default() } else { numbering(&store)? };
+        let image = compile(&standing.rules, &numbering, &kernel.environment())
+            .context("make the kernel's rules of the configuration")?;
+        let reload = Reload {
+            at: now,
+            succeeded_at: Some(now),
+            error: None,
+            successes: 1,
+            failures: 0,
+            path: config.path.clone(),
+        };
+        let (sender, requests) = mpsc::channel(QUEUE);
+        let (publish, snapshots) = watch::channel(Arc::new(observe::nothing_yet(now, reload.clone())));
+        let mut engine = Engine {
+            kernel,
+            store,
+            standing: Standing { bans: BTreeMap::new(), rules: standing.rules.clone() },
+            config,
+            path,
+            image,
+            judging: None,
+            wanted: Vec::new(),
+            guarded: Vec::new(),
+            sources: SourceTable::default(),
+            measured: Measured::default(),
+            reload,
+            pending: None,
+            operators: operator.into_iter().collect(),
+            unprotected: BTreeSet::new(),
+            problems,
+            started: now,
+            requests,
+            publish,
+            ending: None,
+        };
+        let (standing, warnings) = engine.with_lists(standing, &Asking::daemon("start"))?;
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        engine.install(standing).context("put the rules in force")?;
+        engine.follow_links();
+        Ok((engine, Handle::new(sender, snapshots)))
+    }
+}
+
+impl Engine {
+    pub(super) fn keep_numbering(&mut self) -> Result<()> {
+        let numbering = &self.image.numbering;
+        let stored =
+            StoredNumbering { services: numbering.services().clone(), denials: numbering.denials().clone() };
+        let bytes = serde_json::to_vec(&stored)?;
+        self.store.learn(AREA, [(NUMBERING, bytes.as_slice())], Timestamp::now())
+    }
+}
+
+fn numbering(store: &Store) -> Result<Numbering> {
+    let Some(bytes) = store.learned_one(AREA, NUMBERING)? else { return Ok(Numbering::default()) };
+    match serde_json::from_slice::<StoredNumbering>(&bytes) {
+        Ok(stored) => Ok(Numbering::restore(stored.services, stored.denials)),
+        Err(error) => {
+            tracing::warn!(
+                "the stored numbering cannot be read ({error}), so counters may stand under other names"
+            );
+            Ok(Numbering::default())
+        }
+    }
+}
+
+/// A timed change that outlived its daemon: what was saved never held it, so only a configuration must be put back.
+fn take_back_unconfirmed(
+    store: &mut Store,
+    config: ConfigSetting,
+    problems: &mut BTreeMap<&'static str, String>,
+) -> Result<ConfigSetting> {
+    let Some(pending) = store.pending()? else { return Ok(config) };
+    let number = pending.change;
+    let restore: Delta = serde_json::from_value(pending.restore).context("read the way back of a change")?;
+    store.settle(number, ChangeState::RolledBack)?;
+    tracing::warn!(change = number, "nobody confirmed it before the daemon ended, so it is taken back");
+    let Some(before) = restore.config else { return Ok(config) };
+    let told = "the configuration file was never confirmed, so the one before it is in force; `sluice reload` takes the file";
+    problems.insert("configuration", told.to_owned());
+    Ok(before)
+}
+
+/// What was saved, and the bans that the kernel holds.
+fn standing(store: &Store, kernel: &dyn Kernel, config: Config, now: Timestamp) -> Result<Standing> {
+    let mut rules = Rules::new(Arc::new(config));
+    for (key, value) in store.overrides::<LimitOverride>()? {
+        let name: LimitName =
+            serde_json::from_str(&key).with_context(|| format!("read the saved limit {key}"))?;
+        rules.limits.insert(name, value);
+    }
+    let orphans: Vec<_> = rules.orphaned_limits().into_iter().cloned().collect();
+    for orphan in orphans {
+        tracing::warn!(
+            "a saved limit names a service or class that is gone: {} {:?}",
+            orphan.service,
+            orphan.class
+        );
+        rules.limits.remove(&orphan);
+    }
+    let mut bans = BTreeMap::new();
+    let clock = kernel.environment().clock;
+    for (key, ban) in kernel.bans()? {
+        let for_ever = ban.until == u64::MAX;
+        if ban.origin == origin::OPERATOR && (for_ever || ban.until.wrapping_sub(clock).cast_signed() > 0) {
+            let address = address_of(key.address());
+            let source = rules.config.source;
+            let bits = if address.is_ipv4() { source.ipv4_prefix } else { source.ipv6_prefix };
+            let source = IpNet::new(address, bits).unwrap_or_else(|_| IpNet::from(address)).trunc();
+            let until = (!for_ever).then(|| kernel.wall(ban.until));
+            let made_by = "an operator, before the last start".to_owned();
+            bans.insert(source, Ban { since: kernel.wall(ban.since), until, comment: None, made_by });
+        }
+    }
+    for rule in store.access(now)? {
+        let permission = match rule.kind {
+            AccessRuleKind::Exempt => Permission::Exempt,
+            AccessRuleKind::Deny => Permission::Deny,
+            AccessRuleKind::Ban => {
+                let (since, until) = (rule.since, rule.until);
+                bans.insert(rule.prefix, Ban { since, until, comment: rule.comment, made_by: rule.made_by });
+                continue;
+            }
+        };
+        rules.access.push(AccessEntry {
+            prefix: rule.prefix,
+            permission,
+            until: rule.until,
+            reason: rule.comment.unwrap_or_default(),
+            origin: rule.made_by,
+        });
+    }
+    Ok(Standing { rules, bans })
+}

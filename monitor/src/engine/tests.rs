@@ -1,0 +1,1 @@
+//! The engine with a stand-in for the kernel.
