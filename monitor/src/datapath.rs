@@ -337,6 +337,17 @@ impl Datapath {
         self.loaded.logger.take()
     }
 
+    /// Which generation judges, and how many changes there were.
+    pub fn active(&self) -> Result<(u32, u32)> {
+        let active = self.rules.active()?;
+        Ok((active.generation, active.flips))
+    }
+
+    /// Forgets the totals of services that are gone, before their numbers are given to others.
+    pub fn clear_services(&self, services: &[u32]) -> Result<()> {
+        self.counters.clear_services(services)
+    }
+
     /// What is loaded and what it costs.
     pub fn status(&self) -> Result<Status> {
         let active = self.rules.active()?;

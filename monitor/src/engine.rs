@@ -25,6 +25,7 @@ mod start;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,7 +35,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
 pub use handle::Handle;
-pub use run::Ended;
+pub use run::{Ended, Pulse};
 pub use start::Start;
 
 use crate::policy::{Image, Rules};
@@ -53,7 +54,7 @@ pub struct Engine {
     standing: Standing,
     /// The text behind `standing.rules.config`.
     config: ConfigSetting,
-    /// The file that a reload reads; `None`: the embedded default.
+    /// The file that a reload reads, if one was named.
     path: Option<PathBuf>,
     /// What the kernel was last told, and the rules it was made from: those above and the exempt sessions.
     image: Image,
@@ -84,6 +85,12 @@ struct Waiting {
     made_by: String,
     /// What the store is to keep once it is confirmed.
     delta: delta::Delta,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("guarded", &self.guarded).finish_non_exhaustive()
+    }
 }
 
 /// How often the kernel is read and the snapshot published.

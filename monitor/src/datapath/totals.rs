@@ -78,6 +78,16 @@ impl CounterMaps {
         })
     }
 
+    /// Forgets the totals of these services at every slot.
+    pub fn clear_services(&self, services: &[u32]) -> Result<()> {
+        for service in services.iter().filter(|service| **service < self.services) {
+            for slot in 0..capacity::INTERFACES {
+                self.totals.set(total_index(slot, self.services, *service), &Totals::zeroed())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Forgets a slot's totals, before another interface gets it.
     pub fn clear(&self, slot: u32) -> Result<()> {
         for service in 0..self.services {

@@ -4,6 +4,7 @@
 //! writes to no map and no file.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -75,11 +76,32 @@ pub struct BanSetting {
 pub struct ConfigSetting {
     pub path: Option<String>,
     pub toml: String,
+    /// What the command line of the daemon says instead.
+    #[serde(default)]
+    pub flags: Flags,
+}
+
+/// Flags of `sluice run` that go before the file, also at every reload.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Flags {
+    /// Guard these instead; empty: those of the file.
+    pub interfaces: Vec<String>,
+    pub pin_directory: Option<PathBuf>,
+    pub watch_only: bool,
 }
 
 impl ConfigSetting {
     pub fn parse(&self) -> Result<Config, ConfigError> {
-        Config::parse(&self.toml, self.path.as_deref().unwrap_or("the embedded default"))
+        let mut config = Config::parse(&self.toml, self.path.as_deref().unwrap_or("the embedded default"))?;
+        if !self.flags.interfaces.is_empty() {
+            config.interfaces.names.clone_from(&self.flags.interfaces);
+        }
+        if let Some(directory) = &self.flags.pin_directory {
+            config.bpf.pin_directory.clone_from(directory);
+        }
+        config.interfaces.watch_only |= self.flags.watch_only;
+        Ok(config)
     }
 }
 
@@ -186,7 +208,7 @@ mod tests {
     }
 
     fn config() -> ConfigSetting {
-        ConfigSetting { path: None, toml: String::new() }
+        ConfigSetting { path: None, toml: String::new(), flags: Flags::default() }
     }
 
     fn everything() -> Delta {
@@ -248,7 +270,11 @@ mod tests {
 
     #[test]
     fn a_wrong_configuration_applies_nothing() {
-        let config = ConfigSetting { path: Some("x.toml".to_owned()), toml: "nonsense = 1".to_owned() };
+        let config = ConfigSetting {
+            path: Some("x.toml".to_owned()),
+            toml: "nonsense = 1".to_owned(),
+            flags: Flags::default(),
+        };
         let delta = Delta { config: Some(config), ..Delta::default() };
         assert!(delta.applied(&standing(), now()).is_err());
     }

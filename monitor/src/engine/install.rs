@@ -64,7 +64,7 @@ impl Engine {
 
     /// Numbers that fell free are swept at once, and the numbering is kept for the next start.
     fn after_install(&mut self) {
-        let retired: Vec<_> = self.image.numbering.retired_services().iter().copied().collect();
+        let retired: Vec<_> = self.image.numbering.retired_services().into_iter().collect();
         if !retired.is_empty()
             && self.fallible("sweep", |engine| engine.kernel.forget_services(&retired)).is_some()
         {

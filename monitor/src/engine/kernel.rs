@@ -3,6 +3,10 @@
 //! In: rules, bans, names of interfaces. Out: counters and states as plain values. The datapath implements it; tests have
 //! a stand-in. It decides nothing.
 
+mod live;
+
+pub use live::Live;
+
 use anyhow::Result;
 use jiff::Timestamp;
 use monitor_common::conversation::Record;

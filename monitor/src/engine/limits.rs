@@ -19,7 +19,7 @@ pub const ANY_CLASS: &str = "any";
 
 impl Engine {
     pub(super) fn limits(&self) -> Vec<LimitInForce> {
-        in_force(&self.standing.rules, self.kernel.environment().tick_ns, self.path.is_none())
+        in_force(&self.standing.rules, self.kernel.environment().tick_ns, self.config.path.is_none())
     }
 
     pub(super) fn set_limit(&mut self, asking: &Asking, set: &LimitSet) -> Result<Applied, Refusal> {

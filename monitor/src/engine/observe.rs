@@ -57,6 +57,7 @@ const EVENTS: [(EventKind, &str); 5] = [
 impl Engine {
     pub(super) fn observe(&mut self, now: Timestamp, instant: Instant) {
         let began = Instant::now();
+        let flooded = self.flooded();
         self.fallible("read the counters", |engine| {
             engine.measured.counters = engine.kernel.counters()?;
             engine.measured.rules = engine.kernel.rules()?;
@@ -65,6 +66,11 @@ impl Engine {
             engine.measured.bans = engine.bans()?;
             Ok(())
         });
+        let over: Vec<_> = flooded.into_iter().filter(|name| !self.flooded().contains(name)).collect();
+        for interface in over {
+            tracing::warn!(interface, "the flood is over");
+            self.count_event(EventKind::FloodEnded);
+        }
         let due =
             self.measured.sources_at.is_none_or(|at| instant - at >= self.measured.sources_took * SHARE);
         if due {
@@ -221,12 +227,25 @@ impl Engine {
         }
     }
 
-    fn take_event(&mut self, event: &Event, log: bool) {
-        let Some(kind) = EventKind::from_number(event.kind) else { return };
+    /// Interfaces that are in flood mode, by the last read.
+    fn flooded(&self) -> Vec<String> {
+        self.interfaces().into_iter().filter(|row| row.flood.active).map(|row| row.name).collect()
+    }
+
+    fn count_event(&mut self, kind: EventKind) {
         let position = EVENTS.iter().position(|(known, _)| *known == kind);
         if let Some(count) = position.and_then(|position| self.measured.events.get_mut(position)) {
             *count += 1;
         }
+    }
+
+    fn take_event(&mut self, event: &Event, log: bool) {
+        let Some(kind) = EventKind::from_number(event.kind) else { return };
+        if kind == EventKind::FloodEnded {
+            // The kernel tells it only when the next new source comes; the tick has told it before.
+            return;
+        }
+        self.count_event(kind);
         if !log {
             return;
         }
@@ -253,7 +272,7 @@ impl Engine {
                     "flood: new sources come too fast, strangers are judged by the sketch"
                 );
             }
-            EventKind::FloodEnded => tracing::warn!(interface, "the flood is over"),
+            EventKind::FloodEnded => {}
         }
     }
 }

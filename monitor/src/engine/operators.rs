@@ -22,6 +22,12 @@ pub fn protected(caller: &Caller) -> Vec<IpAddr> {
     all.into_iter().collect()
 }
 
+/// The far end of the SSH session that this process was started from.
+pub fn session() -> Option<IpAddr> {
+    let connection = std::env::var("SSH_CONNECTION").ok()?;
+    connection.split(' ').next()?.parse::<IpAddr>().ok().map(|peer| peer.to_canonical())
+}
+
 /// Far ends of all SSH connections that stand now. Anybody can open one, so it is no proof of anything by itself.
 pub fn established() -> BTreeSet<IpAddr> {
     let mut peers = BTreeSet::new();

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::Engine;
 use super::answer::Asking;
 use super::command::Applied;
-use super::delta::{ConfigSetting, Delta, Standing};
+use super::delta::{ConfigSetting, Delta, Flags, Standing};
 use super::refusal::{Code, Refusal};
 use crate::config::Config;
 use crate::policy::{self, ListPolicy};
@@ -19,25 +19,30 @@ use crate::policy::{self, ListPolicy};
 /// Larger files are a mistake, not a configuration.
 const LARGEST_FILE: u64 = 16 << 20;
 
+/// The file that is read when none is named and this one exists.
+pub const DEFAULT_PATH: &str = "/etc/sluice/sluice.toml";
+
 impl ConfigSetting {
-    /// Reads the file at `path`, or takes the embedded default.
-    pub fn read(path: Option<&Path>) -> Result<Self, Refusal> {
-        let Some(path) = path else {
-            return Ok(Self { path: None, toml: Config::default_file().to_owned() });
+    /// Reads the file at `path`; without one the file at [`DEFAULT_PATH`], and without that the embedded default.
+    pub fn read(path: Option<&Path>, flags: Flags) -> Result<Self, Refusal> {
+        let usual = Path::new(DEFAULT_PATH);
+        let Some(path) = path.or_else(|| usual.exists().then_some(usual)) else {
+            return Ok(Self { path: None, toml: Config::default_file().to_owned(), flags });
         };
         let toml = read_file(path).map_err(|why| {
             Refusal::new(Code::Invalid, why).next("`sluice config default` prints a file to begin with")
         })?;
-        Ok(Self { path: Some(path.display().to_string()), toml })
+        Ok(Self { path: Some(path.display().to_string()), toml, flags })
     }
 }
 
 impl Engine {
     pub(super) fn reload(&mut self, asking: &Asking) -> Result<Applied, Refusal> {
         let now = Timestamp::now();
-        let outcome = ConfigSetting::read(self.path.as_deref()).and_then(|config| {
-            self.make(asking, "reload", Delta { config: Some(config), ..Delta::default() })
-        });
+        let outcome =
+            ConfigSetting::read(self.path.as_deref(), self.config.flags.clone()).and_then(|config| {
+                self.make(asking, "reload", Delta { config: Some(config), ..Delta::default() })
+            });
         self.reload.at = now;
         match &outcome {
             Ok(applied) => {

@@ -100,6 +100,7 @@ impl Engine {
     }
 
     async fn look(&mut self) {
+        self.forget_operators();
         self.follow_links();
         self.fallible("clock", |engine| engine.kernel.refresh_clock());
         match links::own_addresses().await {

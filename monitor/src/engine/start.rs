@@ -4,6 +4,7 @@
 //! that nobody confirmed before the daemon ended is taken back here, before anything is written.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,11 +41,10 @@ pub struct Start {
     pub operator: Option<IpAddr>,
 }
 
-/// The numbers that entries in the kernel carry.
-#[derive(serde::Serialize, serde::Deserialize)]
-struct StoredNumbering {
-    services: BTreeMap<String, u32>,
-    denials: BTreeMap<IpNet, u32>,
+impl fmt::Debug for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Start").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl Start {
@@ -103,18 +103,15 @@ impl Start {
 
 impl Engine {
     pub(super) fn keep_numbering(&mut self) -> Result<()> {
-        let numbering = &self.image.numbering;
-        let stored =
-            StoredNumbering { services: numbering.services().clone(), denials: numbering.denials().clone() };
-        let bytes = serde_json::to_vec(&stored)?;
+        let bytes = serde_json::to_vec(&self.image.numbering)?;
         self.store.learn(AREA, [(NUMBERING, bytes.as_slice())], Timestamp::now())
     }
 }
 
 fn numbering(store: &Store) -> Result<Numbering> {
     let Some(bytes) = store.learned_one(AREA, NUMBERING)? else { return Ok(Numbering::default()) };
-    match serde_json::from_slice::<StoredNumbering>(&bytes) {
-        Ok(stored) => Ok(Numbering::restore(stored.services, stored.denials)),
+    match serde_json::from_slice(&bytes) {
+        Ok(numbering) => Ok(numbering),
         Err(error) => {
             tracing::warn!(
                 "the stored numbering cannot be read ({error}), so counters may stand under other names"

@@ -1,0 +1,348 @@
+//! The kernel itself, through the datapath.
+//!
+//! In: what the engine decides. Out: what the kernel knows. It bounds what one tick may cost: sweeps go on where the last
+//! one stopped.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use monitor_common::bucket::UNITS_PER_NS;
+use monitor_common::conversation::{Conversation, ConversationKey, Record, record_kind, report};
+use monitor_common::flow::{BanKey, SourceKey};
+use monitor_common::plain::Plain;
+use monitor_common::record::{Ban, Event, SourceEntry};
+use monitor_common::rule::{Denial, Slot};
+
+use super::{BanError, Counters, Guarded, Kernel};
+use crate::config::{BpfLog, Config, NativeMode, Track};
+use crate::datapath::{
+    self, Allowed, Attachment, Bans, Capacities, Conversations, Cursor, Datapath, KernelLog, LogPump, Mode,
+    Options, Ring, Sources, TableFull,
+};
+use crate::policy::{Environment, Image};
+use crate::snapshot::{AttachMode, MapUse, Rules};
+
+/// Entries that one tick looks at: the whole default table in eight seconds.
+const SWEEP: u32 = 16_384;
+/// An entry is forgotten after so long at the earliest.
+const LEAST_IDLE: Duration = Duration::from_secs(300);
+/// Entries of conversations are idle after so long; the kernel's own bounds are shorter where it knows better.
+const CONVERSATION_IDLE: Duration = Duration::from_secs(300);
+/// How long a ban that is over is remembered, so that the next one is longer.
+const STRIKES_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// What one emptying of a ring takes at most.
+const DRAINED: usize = 65_536;
+
+/// The datapath with what the engine reads from it.
+#[derive(Debug)]
+pub struct Live {
+    /// Gone once it is detached.
+    datapath: Option<Datapath>,
+    sources: Sources,
+    bans: Bans,
+    conversations: Option<Conversations>,
+    rings: Option<(Option<Ring<Event>>, Option<Ring<Record>>)>,
+    maps: Vec<MapUse>,
+    sources_at: Cursor,
+    conversations_at: Cursor,
+    /// Records that a sweep made, until the next emptying.
+    swept: Vec<Record>,
+    idle: u64,
+    ticks: u64,
+}
+
+impl Live {
+    /// Loads the kernel side, or takes over what an earlier run pinned. Nothing is attached yet.
+    pub fn open(config: &Config) -> Result<Self> {
+        let sizes = config.capacity;
+        let options = Options {
+            pin_directory: config.bpf.pin_directory.clone(),
+            capacities: Capacities {
+                sources: sizes.sources,
+                sketch_cells: sizes.sketch_cells,
+                prefix_nodes: sizes.prefix_nodes,
+                denials: sizes.denials,
+                bans: sizes.bans,
+                conversations: sizes.conversations,
+                rules: sizes.rules,
+                limits: sizes.limits,
+                services: sizes.services,
+                ..Capacities::default()
+            },
+            kernel_log: match config.bpf.log_level {
+                BpfLog::Off => KernelLog::Off,
+                BpfLog::Error => KernelLog::Error,
+                BpfLog::Warn => KernelLog::Warn,
+                BpfLog::Info => KernelLog::Info,
+                BpfLog::Debug => KernelLog::Debug,
+                BpfLog::Trace => KernelLog::Trace,
+            },
+            egress: config.interfaces.egress && config.conversations.track != Track::Off,
+        };
+        let datapath = Datapath::open(&options)?;
+        let status = datapath.status()?;
+        if !status.taken_over.is_empty() {
+            tracing::info!(maps = status.taken_over.len(), "took over the maps of an earlier run");
+        }
+        if !status.resized.is_empty() {
+            tracing::info!("gave these maps another capacity: {}", status.resized.join(", "));
+        }
+        let maps = status.maps.iter();
+        let maps = maps.map(|map| MapUse {
+            name: map.name.to_owned(),
+            entries: None,
+            capacity: map.capacity.into(),
+        });
+        Ok(Self {
+            sources: datapath.sources()?,
+            bans: datapath.bans()?,
+            conversations: datapath.conversations()?,
+            rings: None,
+            maps: maps.collect(),
+            sources_at: Cursor::default(),
+            conversations_at: Cursor::default(),
+            swept: Vec::new(),
+            idle: 0,
+            ticks: 0,
+            datapath: Some(datapath),
+        })
+    }
+
+    /// The kernel side's own log lines, if it logs; to be polled in a runtime.
+    pub fn take_log(&mut self) -> Option<LogPump> {
+        self.datapath.as_mut()?.take_log()
+    }
+
+    fn held(&self) -> Result<&Datapath> {
+        self.datapath.as_ref().context("the kernel side is detached")
+    }
+
+    fn held_mut(&mut self) -> Result<&mut Datapath> {
+        self.datapath.as_mut().context("the kernel side is detached")
+    }
+
+    fn guard_one(&mut self, name: &str, there: &BTreeMap<String, Attachment>, config: &Config) -> Guarded {
+        let absent = |problem: String| Guarded {
+            name: name.to_owned(),
+            slot: there.get(name).map_or(0, |attachment| attachment.slot),
+            ifindex: 0,
+            mode: AttachMode::Absent,
+            egress: false,
+            problem: Some(problem),
+        };
+        let found = match datapath::find_interface(name) {
+            Ok(found) => found,
+            Err(error) => return absent(format!("{error:#}")),
+        };
+        if let Some(attachment) = there.get(name).filter(|held| held.alive && held.ifindex == found.index) {
+            return guarded(attachment);
+        }
+        let allowed = match config.interfaces.mode {
+            NativeMode::Native => Allowed::Native,
+            NativeMode::NativeOrGeneric => Allowed::NativeOrGeneric,
+        };
+        match self.held_mut().and_then(|datapath| datapath.attach(name, allowed)) {
+            Ok(attachment) => guarded(&attachment),
+            Err(error) => absent(format!("{error:#}")),
+        }
+    }
+}
+
+fn guarded(attachment: &Attachment) -> Guarded {
+    Guarded {
+        name: attachment.interface.clone(),
+        slot: attachment.slot,
+        ifindex: attachment.ifindex,
+        mode: match attachment.mode {
+            Mode::Generic => AttachMode::Generic,
+            Mode::Native | Mode::Offload | Mode::Multiple => AttachMode::Native,
+        },
+        egress: attachment.egress,
+        problem: None,
+    }
+}
+
+impl Kernel for Live {
+    fn environment(&self) -> Environment {
+        // Only a detached kernel side has no clock, and then nothing is compiled any more.
+        let Ok(datapath) = self.held() else {
+            return Environment { tick_ns: 1, hash_key: [0; 2], now: Timestamp::now(), clock: 0 };
+        };
+        let clock = datapath.clock();
+        Environment {
+            tick_ns: clock.tick_ns(),
+            hash_key: datapath.hash_key(),
+            now: Timestamp::now(),
+            clock: clock.now(),
+        }
+    }
+
+    fn wall(&self, clock: u64) -> Timestamp {
+        self.held().map_or(Timestamp::UNIX_EPOCH, |datapath| datapath.clock().wall(clock))
+    }
+
+    fn clock(&self, wall: Timestamp) -> u64 {
+        self.held().map_or(0, |datapath| datapath.clock().units(wall))
+    }
+
+    fn refresh_clock(&mut self) -> Result<()> {
+        self.held_mut()?.refresh_clock()
+    }
+
+    fn install(&mut self, image: &Image) -> Result<Rules> {
+        let applied = self.held_mut()?.apply(image)?;
+        let slots = image.limits.iter().flat_map(|limit| [&limit.force, &limit.candidate]);
+        self.idle = slots.map(longest).max().unwrap_or(0).saturating_mul(2).max(units(LEAST_IDLE));
+        Ok(Rules { generation: applied.generation, flips: applied.flips })
+    }
+
+    fn rules(&self) -> Result<Rules> {
+        let (generation, flips) = self.held()?.active()?;
+        Ok(Rules { generation, flips })
+    }
+
+    fn guard(&mut self, names: &[String], config: &Config) -> Vec<Guarded> {
+        let outcome = self.held_mut().and_then(|datapath| {
+            for name in datapath.pinned_interfaces()? {
+                if !names.contains(&name) {
+                    datapath.detach(&name)?;
+                    tracing::info!(
+                        interface = name,
+                        "the interface is not configured any more, its guard is off"
+                    );
+                }
+            }
+            datapath.attachments()
+        });
+        let there = outcome.unwrap_or_else(|error| {
+            tracing::error!("look at the guarded interfaces: {error:#}");
+            Vec::new()
+        });
+        let there = there.into_iter().map(|attachment| (attachment.interface.clone(), attachment)).collect();
+        names.iter().map(|name| self.guard_one(name, &there, config)).collect()
+    }
+
+    fn sources(&mut self, rows: &mut Vec<(SourceKey, SourceEntry)>) -> Result<()> {
+        self.sources.for_each(|key, entry| rows.push((key, entry)))
+    }
+
+    fn counters(&self) -> Result<Counters> {
+        let read = self.held()?.counters()?;
+        Ok(Counters {
+            totals: read.totals.into_iter().map(|row| (row.slot, row.service, row.totals)).collect(),
+            floods: read.floods,
+            incidents: read.incidents,
+            malformed: read.malformed,
+        })
+    }
+
+    fn denials(&self, count: u32) -> Result<Vec<Denial>> {
+        self.held()?.denials(count)
+    }
+
+    fn maps(&self) -> Result<Vec<MapUse>> {
+        Ok(self.maps.clone())
+    }
+
+    fn bans(&self) -> Result<Vec<(BanKey, Ban)>> {
+        self.bans.list()
+    }
+
+    fn set_ban(&mut self, key: BanKey, ban: Ban) -> Result<(), BanError> {
+        let key_of_hash = self.held().map_err(BanError::Failed)?.hash_key();
+        let before = self.bans.get(&key).map_err(BanError::Failed)?.unwrap_or(Ban::zeroed());
+        let ban = Ban {
+            packets: before.packets,
+            bytes: before.bytes,
+            strikes: before.strikes.max(ban.strikes),
+            ..ban
+        };
+        self.bans.restore(&[(key, ban)], key_of_hash).map_err(|error| {
+            match error.downcast_ref::<TableFull>() {
+                Some(full) => BanError::Full(full.capacity.into()),
+                None => BanError::Failed(error),
+            }
+        })
+    }
+
+    fn remove_ban(&mut self, key: BanKey) -> Result<bool> {
+        let key_of_hash = self.held()?.hash_key();
+        self.bans.remove(&key, key_of_hash)
+    }
+
+    fn sweep(&mut self) -> Result<()> {
+        let datapath = self.held()?;
+        let (now, key_of_hash) = (datapath.clock().now(), datapath.hash_key());
+        self.sources.sweep(&mut self.sources_at, now, self.idle, SWEEP)?;
+        if let Some(conversations) = &self.conversations {
+            let swept = &mut self.swept;
+            let gone = |key: ConversationKey, value: Conversation| swept.push(ended(&key, &value, now));
+            let cursor = &mut self.conversations_at;
+            conversations.sweep(cursor, now, units(CONVERSATION_IDLE), SWEEP, gone)?;
+        }
+        self.ticks += 1;
+        if self.ticks.is_multiple_of(60) {
+            self.bans.sweep(now, units(STRIKES_KEPT), key_of_hash)?;
+        }
+        Ok(())
+    }
+
+    fn forget_services(&mut self, services: &[u32]) -> Result<()> {
+        let mut keys = Vec::new();
+        self.sources.for_each(|key, _| {
+            if services.contains(&key.service) {
+                keys.push(key);
+            }
+        })?;
+        for key in &keys {
+            self.sources.remove(key)?;
+        }
+        self.held()?.clear_services(services)
+    }
+
+    fn beat(&mut self) -> Result<()> {
+        self.held()?.beat()
+    }
+
+    fn drain(&mut self, events: &mut Vec<Event>, records: &mut Vec<Record>) -> Result<()> {
+        if self.rings.is_none() {
+            let datapath = self.held_mut()?;
+            self.rings = Some((datapath.take_events()?, datapath.take_records()?));
+        }
+        if let Some((of_events, of_records)) = &mut self.rings {
+            if let Some(ring) = of_events {
+                ring.read_ready(events, DRAINED);
+            }
+            if let Some(ring) = of_records {
+                ring.read_ready(records, DRAINED);
+            }
+        }
+        records.append(&mut self.swept);
+        Ok(())
+    }
+
+    fn detach(&mut self) -> Result<()> {
+        let Some(datapath) = self.datapath.take() else { return Ok(()) };
+        let interfaces = datapath.unload().context("remove programs, maps and pins")?;
+        tracing::warn!("detached: {} not guarded any more", interfaces.join(", "));
+        Ok(())
+    }
+}
+
+/// A conversation that fell silent.
+fn ended(key: &ConversationKey, value: &Conversation, now: u64) -> Record {
+    let mut record = Record::zeroed();
+    report::conversation(&mut record, key, value, record_kind::ENDED, now);
+    record
+}
+
+/// How long the longest burst of a limit lasts.
+fn longest(slot: &Slot) -> u64 {
+    slot.rates.iter().map(|rate| rate.capacity).max().unwrap_or(0)
+}
+
+fn units(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / UNITS_PER_NS).saturating_mul(UNITS_PER_NS)
+}
