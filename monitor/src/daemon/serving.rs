@@ -6,7 +6,7 @@
 use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::exposition;
 use crate::config::Config;
-use crate::control::peer::{Roles, group_number};
+use crate::control::peer::Roles;
 use crate::control::server::{self, Limits};
 use crate::control::{listen, router};
 use crate::engine::Handle;
@@ -31,14 +31,8 @@ pub(super) struct Doors {
 
 impl Doors {
     pub async fn open(config: &Config) -> Result<Self> {
-        let control = &config.control;
-        let viewers = group("control.viewer_group", control.viewer_group.as_deref())?;
-        let operators = group("control.operator_group", control.operator_group.as_deref())?;
-        let roles = Roles {
-            daemon_uid: rustix::process::geteuid().as_raw(),
-            operator_groups: operators.into_iter().collect(),
-            viewer_groups: viewers.into_iter().collect(),
-        };
+        let groups = fs::read_to_string("/etc/group").unwrap_or_default();
+        let roles = Roles::of(&config.control, rustix::process::geteuid().as_raw(), &groups)?;
         let metrics = if config.metrics.enabled {
             let address = config.metrics.listen;
             let bound = TcpListener::bind(address).await;
@@ -48,7 +42,7 @@ impl Doors {
         } else {
             None
         };
-        let control = listen::bind(&control.socket, viewers.or(operators))?;
+        let control = listen::bind(&config.control.socket, roles.door_group())?;
         Ok(Self { control, roles, metrics })
     }
 
@@ -80,14 +74,5 @@ pub(super) async fn drain(mut served: JoinSet<Result<()>>) {
     };
     if timeout(DRAIN, all).await.is_err() {
         tracing::warn!("some requests did not end in time");
-    }
-}
-
-fn group(key: &str, name: Option<&str>) -> Result<Option<u32>> {
-    let Some(name) = name else { return Ok(None) };
-    let groups = fs::read_to_string("/etc/group").context("read /etc/group")?;
-    match group_number(&groups, name) {
-        Some(number) => Ok(Some(number)),
-        None => bail!("{key}: there is no group {name:?}; make it with `groupadd --system {name}`"),
     }
 }

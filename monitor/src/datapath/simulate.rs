@@ -57,12 +57,8 @@ pub struct Verdict {
 impl Simulator {
     /// Loads programs and private maps. The hash key is random unless the caller needs runs that repeat.
     pub fn open(capacities: Capacities, hash_key: Option<[u64; 2]>) -> Result<Self> {
-        let loaded = object::load(&Load {
-            capacities,
-            kernel_log: KernelLog::Off,
-            clock_from_map: true,
-            pins: None,
-        })?;
+        let loaded =
+            object::load(&Load { capacities, kernel_log: KernelLog::Off, clock_from_map: true, pins: None })?;
         let ingress = loaded.program(program::INGRESS).context("the ingress program is loaded")?;
         let hash_key = match hash_key {
             Some(key) => key,
@@ -126,7 +122,8 @@ impl Simulator {
 
     /// What the kernel's parser makes of a frame.
     pub fn parse(&self, frame: &[u8]) -> Result<ParsedRecord> {
-        let program = self.loaded.program(program::PARSE).context("the embedded object has no parser program")?;
+        let program =
+            self.loaded.program(program::PARSE).context("the embedded object has no parser program")?;
         TestRun::new(program.fd.as_fd()).run(frame).context("parse a frame")?;
         Array::new(self.loaded.map(map::PARSED)?)?.get(0)
     }
