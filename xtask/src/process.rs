@@ -55,7 +55,7 @@ pub fn privileged(program: impl AsRef<OsStr>, keep: &[&str]) -> Command {
 /// Says the command, runs it, and makes its failure an error.
 pub fn run(command: &mut Command) -> Result<()> {
     eprintln!("+ {}", shown(command));
-    let status = command.status().with_context(|| format!("start `{}`", shown(command)))?;
+    let status = command.status().with_context(|| not_started(command))?;
     if !status.success() {
         bail!("`{}` failed ({status})", shown(command));
     }
@@ -66,7 +66,14 @@ pub fn run(command: &mut Command) -> Result<()> {
 pub fn exec(command: &mut Command) -> Result<()> {
     eprintln!("+ {}", shown(command));
     let error = command.exec();
-    Err(error).with_context(|| format!("start `{}`", shown(command)))
+    Err(error).with_context(|| not_started(command))
+}
+
+fn not_started(command: &Command) -> String {
+    if command.get_program() == "sudo" {
+        return format!("`{}` needs root, and sudo does not start: run it as root", shown(command));
+    }
+    format!("start `{}`", shown(command))
 }
 
 /// A binary of this build.
