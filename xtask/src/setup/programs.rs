@@ -3,12 +3,13 @@
 //! In: `PATH` and the folders only root has in it. Out: installed programs. A version is pinned only where its output
 //! decides a check.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
 use super::{Apt, Item, Scope};
-use crate::process::{cargo, find_program, run};
+use crate::process::{cargo, find_program, privileged, run};
 
 const CARGO_DENY_VERSION: &str = "0.20.2";
 
@@ -49,7 +50,12 @@ pub fn tools(scope: Scope) -> Item {
 pub fn install_tools(apt: &mut Apt, scope: Scope) -> Result<()> {
     let packages: Vec<&str> = missing_tools(scope).into_iter().map(|(_, package)| package).collect();
     eprintln!("xtask: installing {}", packages.join(" "));
-    apt.install(&packages)
+    apt.install(&packages)?;
+    // Only promtool is wanted: a package for a test must not leave a server behind.
+    if packages.contains(&"prometheus") && Path::new("/run/systemd/system").exists() {
+        run(privileged("systemctl", &[]).args(["disable", "--now", "prometheus"]))?;
+    }
+    Ok(())
 }
 
 /// rustfmt and clippy, as cargo sees them.
