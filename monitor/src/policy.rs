@@ -18,7 +18,7 @@ pub use access::{Grant, Permission};
 pub use compile::{CompileError, Environment, Image, check, compile};
 pub use diff::{Change, ChangeKind, Item, diff};
 pub use explain::{AppliedLimit, Explanation, Ground, explain};
-pub use guard::{Cut, would_cut};
+pub use guard::{Cut, Tightened, would_cut, would_limit};
 pub use list::{ImportedList, LineError, ListPolicy, import};
 pub use numbering::Numbering;
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::units::{ByteRate, Bytes, Duration, PacketRate};
 
 mod matching;
+mod words;
 pub use matching::{Match, Ports, Protocol};
 
 /// How a limit acts.
