@@ -1,3 +1,7 @@
+//! What people may type, and that the pages say the same.
+
+mod against_a_daemon;
+
 use clap::Parser;
 
 use super::{Arguments, Exit, grammar};
