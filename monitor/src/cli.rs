@@ -8,6 +8,7 @@ pub mod context;
 pub mod failure;
 pub mod figures;
 pub mod path;
+pub mod reference;
 pub mod session;
 pub mod table;
 
@@ -58,8 +59,7 @@ commands! {
     config::Config;
     stop::Stop;
     detach::Detach;
-    completions::Completions;
-    man::Man;
+    generate::Generate;
 }
 
 /// Guards this machine: limits every source in the kernel, and watches those that are trusted.

@@ -5,18 +5,18 @@
 //! [`protocol`] the shapes, [`client`] the other side. Nothing here decides anything about traffic.
 
 pub mod client;
+pub mod document;
 pub mod endpoint;
 pub mod listen;
 pub mod peer;
 pub mod problem;
 pub mod protocol;
+pub mod reference;
 pub mod request;
 pub mod router;
 pub mod routes;
 pub mod server;
 
-#[cfg(test)]
-pub mod document;
 #[cfg(test)]
 pub mod scripted;
 

@@ -4,8 +4,7 @@ mod against_a_daemon;
 
 use clap::Parser;
 
-use super::{Arguments, Exit, grammar};
-use crate::control::document;
+use super::{Arguments, grammar};
 
 #[test]
 fn the_grammar_is_sound() {
@@ -43,7 +42,7 @@ fn what_people_type_is_understood() {
         "config default",
         "stop",
         "detach",
-        "completions bash",
+        "generate man --out /tmp",
     ] {
         let words = std::iter::once("sluice").chain(line.split(' '));
         if let Err(error) = Arguments::try_parse_from(words) {
@@ -87,29 +86,4 @@ fn every_command_says_what_it_does() {
             .for_each(|sub| check(sub, &path));
     }
     check(&grammar(), "");
-}
-
-#[test]
-fn every_exit_code_stands_in_the_document() {
-    let rows: Vec<String> =
-        Exit::ALL.iter().map(|exit| format!("| {} | {} |", exit.code(), exit.meaning())).collect();
-    document::hold("cli.md", "## Exit codes", &rows);
-}
-
-#[test]
-fn every_command_stands_in_the_document() {
-    fn gather(command: &clap::Command, path: &str, found: &mut Vec<String>) {
-        for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
-            let path = format!("{path} {}", sub.get_name());
-            if sub.has_subcommands() {
-                gather(sub, &path, found);
-            } else {
-                let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
-                found.push(format!("| `{path}` | {about} |"));
-            }
-        }
-    }
-    let mut known = Vec::new();
-    gather(&grammar(), "sluice", &mut known);
-    document::hold("cli.md", "## Commands", &known);
 }

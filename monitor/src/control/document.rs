@@ -1,29 +1,33 @@
-//! For tests: tables of a page under docs/ that are held to the code, and written anew with `SLUICE_WRITE_DOCS=1`.
+//! Tables of a page under docs/ that are made from what the code declares.
+//!
+//! In: the page as it is, and rows. Out: the page as it should be. It reads and writes no file.
 
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
-
-/// Two tables of one page are not written at once.
-static PEN: Mutex<()> = Mutex::new(());
-
-/// The table under `heading` of `docs/{page}` must have these rows, given as `| one | two |`.
-pub fn hold(page: &str, heading: &str, rows: &[String]) {
-    let _pen = PEN.lock().unwrap_or_else(PoisonError::into_inner);
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs").join(page);
-    let text = std::fs::read_to_string(&path).unwrap();
-    let lines: Vec<&str> = text.lines().collect();
+/// `page` with `rows`, given as `| one | two |`, for the rows of the first table under `heading`.
+///
+/// # Errors
+/// When the page has no such heading or no table under it.
+pub fn fill(page: &str, heading: &str, rows: &[String]) -> Result<String, String> {
+    let lines: Vec<&str> = page.lines().collect();
     let start =
-        lines.iter().position(|line| *line == heading).unwrap_or_else(|| panic!("{page} has no {heading}"));
-    let rule = lines[start..].iter().position(|line| line.starts_with("|--")).expect("a table") + start;
-    let length = lines[rule + 1..].iter().take_while(|line| line.starts_with('|')).count();
-    let end = rule + 1 + length;
-    if std::env::var_os("SLUICE_WRITE_DOCS").is_some() {
-        let rows = rows.iter().map(String::as_str);
-        let whole: Vec<&str> =
-            lines[..=rule].iter().copied().chain(rows).chain(lines[end..].iter().copied()).collect();
-        std::fs::write(&path, whole.join("\n") + "\n").unwrap();
-        return;
+        lines.iter().position(|line| *line == heading).ok_or_else(|| format!("no heading `{heading}`"))?;
+    let rule = lines[start..].iter().position(|line| line.starts_with("|--"));
+    let first = start + rule.ok_or_else(|| format!("no table under `{heading}`"))? + 1;
+    let old = lines[first..].iter().take_while(|line| line.starts_with('|')).count();
+    let rows = rows.iter().map(String::as_str);
+    let whole = lines[..first].iter().copied().chain(rows).chain(lines[first + old..].iter().copied());
+    Ok(whole.flat_map(|line| [line, "\n"]).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fill;
+
+    #[test]
+    fn only_the_rows_of_the_named_table_change() {
+        let page = "# A\n\n## B\n\n| b |\n|---|\n| old |\n\n## C\n\n| c |\n|---|\n| 1 |\n";
+        let rows = ["| new |".to_owned(), "| newer |".to_owned()];
+        let wanted = "# A\n\n## B\n\n| b |\n|---|\n| new |\n| newer |\n\n## C\n\n| c |\n|---|\n| 1 |\n";
+        assert_eq!(fill(page, "## B", &rows).as_deref(), Ok(wanted));
+        assert!(fill(page, "## D", &rows).is_err());
     }
-    let hint = "write it anew with SLUICE_WRITE_DOCS=1 cargo test -p monitor --lib";
-    assert_eq!(&lines[rule + 1..end], rows, "docs/{page}, {heading}: {hint}");
 }

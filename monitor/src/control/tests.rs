@@ -1,34 +1,12 @@
-//! docs/control-api.md is held to what the code says: endpoints, error codes, limits.
+//! docs/control-api.md says what the code does: examples and limits. (Its tables are held by `cli::generate`.)
 
-use super::document;
 use super::endpoint::{CHANGE_KEYS, Method};
-use super::problem::Code;
+use super::reference::name;
 use super::router::endpoints;
 use super::server::Limits;
 use super::{client, request};
 
 const DOCUMENT: &str = include_str!("../../../docs/control-api.md");
-
-#[test]
-fn every_endpoint_stands_in_the_document_and_nothing_else() {
-    let mut rows = vec!["| GET | `/v1` | viewer | | Lists the endpoints. |".to_owned()];
-    rows.extend(endpoints().table.iter().map(|endpoint| {
-        let keys = endpoint.query.join(", ");
-        let keys = if keys.is_empty() { keys } else { format!("{keys} ") };
-        let (path, role) = (endpoint.path, endpoint.role.label());
-        format!("| {} | `{path}` | {role} | {keys}| {} |", name(endpoint.method), endpoint.about)
-    }));
-    document::hold("control-api.md", "## Endpoints", &rows);
-}
-
-fn name(method: Method) -> &'static str {
-    match method {
-        Method::Get => "GET",
-        Method::Post => "POST",
-        Method::Put => "PUT",
-        Method::Delete => "DELETE",
-    }
-}
 
 #[test]
 fn every_endpoint_has_an_example_for_curl() {
@@ -46,15 +24,6 @@ fn every_endpoint_has_an_example_for_curl() {
         });
         assert!(is_shown, "no example of {method}{}", endpoint.path);
     }
-}
-
-#[test]
-fn every_error_code_stands_in_the_document() {
-    let rows: Vec<String> = Code::ALL
-        .iter()
-        .map(|code| format!("| {} | `{}` | {} |", code.status(), code.label(), code.meaning()))
-        .collect();
-    document::hold("control-api.md", "## Errors", &rows);
 }
 
 #[test]
