@@ -8,6 +8,7 @@
 
 mod attach;
 mod bans;
+mod capacity;
 mod clock;
 mod events;
 mod interfaces;
@@ -26,7 +27,7 @@ use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use monitor_common::conversation::Record;
 use monitor_common::names::{map, program};
 use monitor_common::record::Event;
@@ -35,10 +36,11 @@ use crate::policy::Image;
 
 pub use attach::{Allowed, How};
 pub use bans::{Bans, SweptBans};
+pub use capacity::{Capacities, MapSize};
 pub use clock::Clock;
 pub use events::{LogPump, Ring};
 pub use interfaces::{Interface, Mode, Xdp, find as find_interface, list as list_interfaces};
-pub use object::{Capacities, KernelLog, MapSize, is_stub};
+pub use object::{KernelLog, is_stub};
 pub use rules::Applied;
 pub use simulate::{SHORTEST_FRAME, Simulator, Verdict};
 pub use sources::{Conversations, Sources, Swept};
@@ -142,7 +144,7 @@ impl Datapath {
     /// Loads programs and maps; maps of an earlier run are taken over. Interfaces that it guarded stay guarded by the
     /// program of that run until [`Datapath::attach`] swaps it.
     pub fn open(options: &Options) -> Result<Self> {
-        ensure_not_stub()?;
+        object::ensure_there()?;
         let pins = Pins::open(&options.pin_directory)?;
         let mut loaded = object::load(&Load {
             capacities: options.capacities,
@@ -379,13 +381,6 @@ impl Datapath {
 /// Detaches and removes what an earlier run pinned, without a daemon. Refuses while one runs.
 pub fn unload_pinned(pin_directory: &Path) -> Result<Vec<String>> {
     pins::remove_all(pin_directory)
-}
-
-fn ensure_not_stub() -> Result<()> {
-    if is_stub() {
-        bail!("this build has no kernel program: run `cargo xtask setup`, then `cargo build`");
-    }
-    Ok(())
 }
 
 fn open_clock(loaded: &mut Loaded) -> Result<Clock> {

@@ -8,7 +8,6 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use super::interfaces::{self, Interface, Mode};
-use super::object::describe_program;
 use super::pins::{self, Hook, LinkPin, Pins};
 use super::syscall::{self, SyscallError};
 
@@ -108,21 +107,11 @@ pub fn attach(
         (link, How::Attached)
     };
     let egress = match programs.egress {
-        None => None,
         Some(program) => {
-            match take_over(pins, ours(Hook::Egress)?, Hook::Egress, slot, interface, program)? {
-                Some(link) => Some(link),
-                None => {
-                    let link =
-                        syscall::create_link(program, interface.index, ATTACH_TCX_EGRESS, ORDER_BEFORE)
-                            .with_context(|| {
-                                format!("attach to the egress of {name} (tcx, Linux 6.6 or newer)")
-                            })?;
-                    pin(pins, &link, Hook::Egress, slot, name)?;
-                    Some(link)
-                }
-            }
+            let taken = take_over(pins, ours(Hook::Egress)?, Hook::Egress, slot, interface, program)?;
+            Some(taken.map_or_else(|| create_egress(pins, slot, interface, program), Ok)?)
         }
+        None => None,
     };
     // Read back: what the kernel says, not what we asked for.
     let xdp = interfaces::find(name)?.xdp;
@@ -212,6 +201,15 @@ fn create_ingress(interface: &Interface, program: BorrowedFd<'_>, allowed: Allow
     Err(refusal(interface, "native", error))
 }
 
+/// First in the chain, so that what others drop or redirect is seen as well.
+fn create_egress(pins: &Pins, slot: u32, interface: &Interface, program: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let name = &interface.name;
+    let link = syscall::create_link(program, interface.index, ATTACH_TCX_EGRESS, ORDER_BEFORE)
+        .with_context(|| format!("attach to the egress of {name} (tcx, Linux 6.6 or newer)"))?;
+    pin(pins, &link, Hook::Egress, slot, name)?;
+    Ok(link)
+}
+
 /// What the kernel's refusal means, and what to do.
 fn refusal(interface: &Interface, mode: &str, error: SyscallError) -> anyhow::Error {
     let Interface { name, mtu, .. } = interface;
@@ -236,10 +234,21 @@ fn occupied(name: &str) -> String {
     let Some(xdp) = holder else {
         return "its XDP hook is taken, and it is not ours to replace".to_owned();
     };
-    let program = describe_program(xdp.program).unwrap_or_else(|_| "unknown".to_owned());
+    let program = program_name(xdp.program).unwrap_or_else(|_| "unknown".to_owned());
     format!(
         "its XDP hook holds program {} ({program}) in {} mode, which is not ours to replace: detach that first",
         xdp.program,
         xdp.mode.label()
     )
+}
+
+/// The name of a program that somebody else loaded.
+fn program_name(id: u32) -> Result<String, SyscallError> {
+    let fd = syscall::program_by_id(id)?;
+    // struct bpf_prog_info: type, id, tag[8], four sizes and pointers, load_time, uid, nr_map_ids, map_ids, name[16].
+    let mut info = [0_u8; 80];
+    syscall::object_info(fd.as_fd(), &mut info)?;
+    let name = info.get(64..80).unwrap_or_default();
+    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+    Ok(String::from_utf8_lossy(name).into_owned())
 }

@@ -25,28 +25,41 @@ pub struct Clock {
     program: OwnedFd,
     readings: Array<ClockReading>,
     tick_ns: u64,
+    /// `CLOCK_MONOTONIC` at tick 0, as nanoseconds that wrap. Both clocks are driven by the same timekeeper, so this stands.
+    start_ns: u64,
     anchor: Anchor,
 }
 
 /// The same moment on two clocks.
 #[derive(Clone, Copy, Debug)]
 struct Anchor {
-    units: u64,
     monotonic_ns: u64,
     wall: Timestamp,
+}
+
+impl Anchor {
+    fn now() -> Self {
+        Self { monotonic_ns: monotonic_ns(), wall: Timestamp::now() }
+    }
 }
 
 impl Clock {
     /// Finds out how long a tick is; takes a few ticks (at most a tenth of a second).
     pub fn calibrate(program: OwnedFd, readings: Array<ClockReading>) -> Result<Self> {
-        let tick_ns = measure_tick(|| read(&program, &readings))?;
-        let anchor = anchor(&read(&program, &readings)?, tick_ns);
-        Ok(Self { program, readings, tick_ns, anchor })
+        let (tick_ns, edge) = measure_tick(|| read(&program, &readings))?;
+        let start_ns = start(&edge, tick_ns);
+        Ok(Self { program, readings, tick_ns, start_ns, anchor: Anchor::now() })
     }
 
-    /// Follows a wall clock that was set, and drift.
+    /// Follows a wall clock that was set, and a tick counter that was held up (a suspended guest).
     pub fn refresh(&mut self) -> Result<()> {
-        self.anchor = anchor(&read(&self.program, &self.readings)?, self.tick_ns);
+        let start_ns = start(&read(&self.program, &self.readings)?, self.tick_ns);
+        // A reading is late by what passed since its tick began, so the earliest start is the truest, unless it is too far off.
+        let later = start_ns.wrapping_sub(self.start_ns).cast_signed();
+        if later < 0 || later.cast_unsigned() > 4 * self.tick_ns {
+            self.start_ns = start_ns;
+        }
+        self.anchor = Anchor::now();
         Ok(())
     }
 
@@ -60,15 +73,15 @@ impl Clock {
         self.tick_ns * UNITS_PER_NS
     }
 
-    /// Now in clock units, finer than the kernel's own tick and never behind it by more than one.
+    /// Now in clock units; the kernel's own reading is at most one tick behind.
     pub fn now(&self) -> u64 {
-        let passed = monotonic_ns().saturating_sub(self.anchor.monotonic_ns);
-        self.anchor.units.wrapping_add(passed.wrapping_mul(UNITS_PER_NS))
+        self.at(monotonic_ns())
     }
 
     /// The wall time of a moment in clock units. Moments out of reach are cut off at the ends of time.
     pub fn wall(&self, units: u64) -> Timestamp {
-        let offset_ns = units.wrapping_sub(self.anchor.units).cast_signed() / UNITS_PER_NS.cast_signed();
+        let offset_ns =
+            units.wrapping_sub(self.at(self.anchor.monotonic_ns)).cast_signed() / UNITS_PER_NS.cast_signed();
         let offset = jiff::SignedDuration::from_nanos(offset_ns);
         let cut = if offset_ns < 0 { Timestamp::MIN } else { Timestamp::MAX };
         self.anchor.wall.checked_add(offset).unwrap_or(cut)
@@ -77,10 +90,14 @@ impl Clock {
     /// A moment of wall time in clock units. Beyond the clock's reach (18 years) it is cut off.
     pub fn units(&self, wall: Timestamp) -> u64 {
         let offset_ns = wall.as_nanosecond() - self.anchor.wall.as_nanosecond();
-        let most = i128::from(i64::MAX) / i128::from(UNITS_PER_NS) / 2;
+        let most = i128::from(i64::MAX) / i128::from(UNITS_PER_NS);
         let offset = offset_ns.clamp(-most, most) * i128::from(UNITS_PER_NS);
         #[expect(clippy::cast_possible_truncation, reason = "was just clamped")]
-        self.anchor.units.wrapping_add_signed(offset as i64)
+        self.at(self.anchor.monotonic_ns).wrapping_add_signed(offset as i64)
+    }
+
+    fn at(&self, monotonic_ns: u64) -> u64 {
+        monotonic_ns.wrapping_sub(self.start_ns).wrapping_mul(UNITS_PER_NS)
     }
 
     /// A span of time in clock units.
@@ -95,16 +112,9 @@ fn read(program: &OwnedFd, readings: &Array<ClockReading>) -> Result<ClockReadin
     readings.get(0)
 }
 
-fn anchor(reading: &ClockReading, tick_ns: u64) -> Anchor {
-    let now = monotonic_ns();
-    let since = Duration::from_nanos(now.saturating_sub(reading.ktime_ns));
-    let wall = Timestamp::now().checked_sub(since).unwrap_or(Timestamp::UNIX_EPOCH);
-    // The kernel's clock stands at the start of its tick; what passed since is not known and is at most one tick.
-    Anchor {
-        units: reading.jiffies.wrapping_mul(tick_ns).wrapping_mul(UNITS_PER_NS),
-        monotonic_ns: reading.ktime_ns,
-        wall,
-    }
+/// `CLOCK_MONOTONIC` at tick 0, if the reading was taken as its tick began.
+fn start(reading: &ClockReading, tick_ns: u64) -> u64 {
+    reading.ktime_ns.wrapping_sub(reading.jiffies.wrapping_mul(tick_ns))
 }
 
 fn monotonic_ns() -> u64 {
@@ -113,8 +123,8 @@ fn monotonic_ns() -> u64 {
         + u64::try_from(time.tv_nsec).unwrap_or_default()
 }
 
-/// Watches the counter turn over several times and takes the known rate that fits best.
-fn measure_tick(mut read: impl FnMut() -> Result<ClockReading>) -> Result<u64> {
+/// Watches the counter turn over several times and takes the known rate that fits best; also returns the last turn.
+fn measure_tick(mut read: impl FnMut() -> Result<ClockReading>) -> Result<(u64, ClockReading)> {
     const TURNS: u64 = 4;
     let started = Instant::now();
     let mut edge = |from: u64| -> Result<ClockReading> {
@@ -133,7 +143,7 @@ fn measure_tick(mut read: impl FnMut() -> Result<ClockReading>) -> Result<u64> {
         last = edge(last.jiffies)?;
     }
     let per_tick = (last.ktime_ns - first.ktime_ns) / (last.jiffies - first.jiffies);
-    Ok(nearest_tick(per_tick))
+    Ok((nearest_tick(per_tick), last))
 }
 
 /// The tick length of the known rate nearest to what was measured.

@@ -18,7 +18,7 @@ use tokio::io::unix::AsyncFd;
 
 /// A ring of `T`s.
 pub struct Ring<T> {
-    ring: AsyncFd<RingBuf<MapData>>,
+    source: AsyncFd<RingBuf<MapData>>,
     unreadable: u64,
     value: PhantomData<fn() -> T>,
 }
@@ -32,8 +32,7 @@ impl<T> std::fmt::Debug for Ring<T> {
 impl<T: Plain> Ring<T> {
     /// Must be called within a tokio runtime.
     pub(super) fn new(ring: RingBuf<MapData>) -> Result<Self> {
-        let ring = watch(ring)?;
-        Ok(Self { ring, unreadable: 0, value: PhantomData })
+        Ok(Self { source: watch(ring)?, unreadable: 0, value: PhantomData })
     }
 
     /// Waits until there is something and appends up to `at_most` values to `values`. Cancel-safe: nothing is taken
@@ -43,7 +42,7 @@ impl<T: Plain> Ring<T> {
             if self.read_ready(values, at_most) > 0 {
                 return Ok(());
             }
-            let mut ready = self.ring.readable_mut().await.context("wait on a ring buffer")?;
+            let mut ready = self.source.readable_mut().await.context("wait on a ring buffer")?;
             ready.clear_ready();
             // What came between the look and the clearing would not wake us again.
             drop(ready);
@@ -57,7 +56,7 @@ impl<T: Plain> Ring<T> {
     pub fn read_ready(&mut self, values: &mut Vec<T>, at_most: usize) -> usize {
         let mut taken = 0;
         while taken < at_most {
-            let Some(item) = self.ring.get_mut().next() else { break };
+            let Some(item) = self.source.get_mut().next() else { break };
             match T::from_bytes(&item) {
                 Some(value) if item.len() >= size_of::<T>() => values.push(value),
                 _ => self.unreadable += 1,

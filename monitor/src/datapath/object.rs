@@ -10,89 +10,15 @@ use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::{MapData, RingBuf};
 use aya::programs::Program;
 use aya::{Ebpf, EbpfLoader};
-use monitor_common::names::{capacity, global, map, program};
-use monitor_common::rule::BLOCKS;
-use monitor_common::sketch::ROWS;
+use monitor_common::names::{global, map, program};
 
+use super::capacity::Capacities;
 use super::events::{LogPump, log_pump};
 use super::pins::Pins;
-use super::syscall::{self, SyscallError};
-use super::table::{self, Map, Shape, copy_descriptor, kind};
+use super::syscall;
+use super::table::{Map, Shape, copy_descriptor};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sluice-bpf"));
-
-/// How much the maps hold. What the configuration does not say stays at the defaults.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capacities {
-    pub sources: u32,
-    /// Cells per row, a power of two.
-    pub sketch_cells: u32,
-    /// Per generation.
-    pub prefix_nodes: u32,
-    pub denials: u32,
-    pub bans: u32,
-    pub conversations: u32,
-    /// Per generation.
-    pub rules: u32,
-    /// Per generation.
-    pub limits: u32,
-    pub services: u32,
-    /// A power of two and whole pages; so for the next.
-    pub event_ring_bytes: u32,
-    pub record_ring_bytes: u32,
-}
-
-impl Default for Capacities {
-    fn default() -> Self {
-        Self {
-            sources: capacity::SOURCES,
-            sketch_cells: capacity::SKETCH_CELLS,
-            prefix_nodes: capacity::PREFIX_NODES,
-            denials: capacity::DENIALS,
-            bans: capacity::BANS,
-            conversations: capacity::CONVERSATIONS,
-            rules: capacity::RULES,
-            limits: capacity::LIMITS,
-            services: capacity::SERVICES,
-            event_ring_bytes: capacity::EVENT_RING_BYTES,
-            record_ring_bytes: capacity::RECORD_RING_BYTES,
-        }
-    }
-}
-
-impl Capacities {
-    fn check(&self) -> Result<()> {
-        ensure!(self.sketch_cells.is_power_of_two(), "the sketch's cells must be a power of two");
-        for (name, bytes) in [("event", self.event_ring_bytes), ("record", self.record_ring_bytes)] {
-            ensure!(
-                bytes.is_power_of_two() && bytes >= 4096,
-                "the {name} ring must be a power of two and at least 4096 bytes"
-            );
-        }
-        Ok(())
-    }
-
-    /// Entries of a map, where they differ from what the object says.
-    fn entries(&self, name: &str) -> Option<u32> {
-        Some(match name {
-            map::SOURCES => self.sources,
-            map::SKETCH => ROWS * self.sketch_cells,
-            map::PREFIXES => 2 * self.prefix_nodes,
-            map::DENIALS => self.denials,
-            map::PORTS => 2 * BLOCKS,
-            map::BANS => self.bans,
-            map::CONVERSATIONS => self.conversations,
-            map::SERVICES => 2 * self.rules,
-            map::LIMITS => 2 * self.limits,
-            map::AGGREGATES => 2 * self.services,
-            map::AGGREGATE_STATES => self.services,
-            map::TOTALS => capacity::INTERFACES * self.services,
-            map::EVENTS => self.event_ring_bytes,
-            map::RECORDS => self.record_ring_bytes,
-            _ => return None,
-        })
-    }
-}
 
 /// What the kernel side logs through aya-log. The verifier removes what lies below.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -184,6 +110,12 @@ pub fn is_stub() -> bool {
     OBJECT.is_empty()
 }
 
+/// Refuses a build without a kernel side.
+pub fn ensure_there() -> Result<()> {
+    ensure!(!is_stub(), "this build has no kernel program: run `cargo xtask setup`, then `cargo build`");
+    Ok(())
+}
+
 /// Maps that are to be pinned and the object has.
 fn pinned_names() -> impl Iterator<Item = &'static str> {
     PINNED.into_iter().chain(PINNED_IF_THERE)
@@ -191,9 +123,7 @@ fn pinned_names() -> impl Iterator<Item = &'static str> {
 
 /// Loads everything. Maps that are pinned with the right shape are taken over; nothing is attached yet.
 pub fn load(request: &Load<'_>) -> Result<Loaded> {
-    if is_stub() {
-        bail!("this build has no kernel program: run `cargo xtask setup`, then `cargo build`");
-    }
+    ensure_there()?;
     request.capacities.check()?;
     let plan = Plan::new(request)?;
     let mut ebpf = plan.load(request).map_err(explain).context("load the kernel program")?;
@@ -420,53 +350,4 @@ impl Loaded {
     pub fn take_ring(&mut self, name: &str) -> Option<RingBuf<MapData>> {
         self.rings.remove(name)
     }
-}
-
-/// A map and what it costs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MapSize {
-    pub name: &'static str,
-    pub kind: u32,
-    pub capacity: u32,
-    pub key_bytes: u32,
-    pub value_bytes: u32,
-    /// What keys and values take by our own reckoning, all CPUs included, without the kernel's overhead.
-    pub payload_bytes: u64,
-    /// What the kernel says it takes (`memlock` of the descriptor).
-    pub memory_bytes: Option<u64>,
-}
-
-impl MapSize {
-    pub fn of(map: &Map) -> Result<Self> {
-        let Shape { kind: its_kind, key_size, value_size, max_entries, .. } = map.shape;
-        let entry = match its_kind {
-            kind::PERCPU_ARRAY => {
-                u64::from(value_size.next_multiple_of(8))
-                    * u64::try_from(table::possible_cpus()?).unwrap_or(u64::MAX)
-            }
-            kind::ARRAY => u64::from(value_size.next_multiple_of(8)),
-            kind::RINGBUF => 1,
-            _ => u64::from(key_size) + u64::from(value_size),
-        };
-        Ok(Self {
-            name: map.name,
-            kind: its_kind,
-            capacity: max_entries,
-            key_bytes: key_size,
-            value_bytes: value_size,
-            payload_bytes: entry * u64::from(max_entries),
-            memory_bytes: map.memory_bytes(),
-        })
-    }
-}
-
-/// The name of a program that somebody else loaded.
-pub fn describe_program(id: u32) -> Result<String, SyscallError> {
-    let fd = syscall::program_by_id(id)?;
-    // struct bpf_prog_info: type, id, tag[8], four sizes and pointers, load_time, uid, nr_map_ids, map_ids, name[16].
-    let mut info = [0_u8; 80];
-    syscall::object_info(fd.as_fd(), &mut info)?;
-    let name = info.get(64..80).unwrap_or_default();
-    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
-    Ok(String::from_utf8_lossy(name).into_owned())
 }

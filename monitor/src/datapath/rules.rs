@@ -11,7 +11,8 @@ use monitor_common::rule::{
     Active, Aggregate, BLOCKS, Denial, Limit, PortBlock, PrefixNode, ServiceRule, Settings,
 };
 
-use super::object::{Capacities, Loaded};
+use super::capacity::Capacities;
+use super::object::Loaded;
 use super::table::Array;
 use crate::policy::Image;
 

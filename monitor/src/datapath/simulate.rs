@@ -12,8 +12,9 @@ use monitor_common::plain::Plain as _;
 use monitor_common::record::{ClockReading, Event, ParsedRecord};
 use monitor_common::verdict::{Action, Reason};
 
+use super::capacity::Capacities;
 use super::events::Ring;
-use super::object::{self, Capacities, KernelLog, Load, Loaded};
+use super::object::{self, KernelLog, Load, Loaded};
 use super::rules::{Applied, RuleMaps};
 use super::slots::Slots;
 use super::syscall::TestRun;

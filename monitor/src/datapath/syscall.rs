@@ -32,11 +32,7 @@ impl std::fmt::Display for SyscallError {
 impl std::error::Error for SyscallError {}
 
 /// The commands in use, by the kernel's numbers and names.
-#[expect(
-    non_camel_case_types,
-    clippy::upper_case_acronyms,
-    reason = "the kernel's own names, as strace prints them"
-)]
+#[expect(non_camel_case_types, reason = "the kernel's own names, as strace prints them")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub enum Command {
@@ -69,8 +65,8 @@ struct Element {
 #[repr(C)]
 #[derive(Default)]
 struct Batch {
-    in_batch: u64,
-    out_batch: u64,
+    from: u64,
+    to: u64,
     keys: u64,
     values: u64,
     count: u32,
@@ -100,7 +96,7 @@ struct ById {
 struct Info {
     fd: u32,
     length: u32,
-    info: u64,
+    buffer: u64,
 }
 
 #[repr(C)]
@@ -124,7 +120,7 @@ struct LinkUpdate {
     old_program: u32,
 }
 
-/// BPF_PROG_TEST_RUN: prepared once, run many times.
+/// `BPF_PROG_TEST_RUN`: prepared once, run many times.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct TestRun {
@@ -225,8 +221,8 @@ pub fn lookup_batch(
 ) -> Result<Step, SyscallError> {
     let mut next = [0_u8; 64];
     let mut attributes = Batch {
-        in_batch: cursor.as_ref().map_or(0, |cursor| address(cursor)),
-        out_batch: address_mut(&mut next),
+        from: cursor.as_ref().map_or(0, |cursor| address(cursor)),
+        to: address_mut(&mut next),
         keys: address_mut(keys),
         values: address_mut(values),
         count,
@@ -293,7 +289,7 @@ pub fn program_by_id(id: u32) -> Result<OwnedFd, SyscallError> {
 pub fn object_info(object: BorrowedFd<'_>, info: &mut [u8]) -> Result<(), SyscallError> {
     info.fill(0);
     let length = u32::try_from(info.len()).unwrap_or(u32::MAX);
-    let mut attributes = Info { fd: number(object), length, info: address_mut(info) };
+    let mut attributes = Info { fd: number(object), length, buffer: address_mut(info) };
     bpf(Command::OBJ_GET_INFO_BY_FD, &mut attributes).map(drop)
 }
 
