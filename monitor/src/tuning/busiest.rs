@@ -6,6 +6,8 @@
 use monitor_common::flow::Address;
 use serde::{Deserialize, Serialize};
 
+use super::{real, whole};
+
 /// Periods that are kept; the oldest falls away when a new one begins.
 pub const PERIODS: usize = 4;
 
@@ -23,32 +25,64 @@ pub struct Peak {
     pub source: Address,
     /// Highest rate in the present period and those before it.
     by_period: [f64; PERIODS],
+    /// Seconds near the highest rate: between 0.8 and 1 of it, 0.64 and 0.8, and so on.
+    near: [f64; LEVELS],
     /// When the highest was seen (Unix seconds).
     pub at: i64,
 }
+
+const LEVELS: usize = 6;
+const LEVEL: f64 = 0.8;
 
 impl Peak {
     /// The highest rate in the kept periods.
     pub fn rate(&self) -> f64 {
         self.by_period.iter().copied().fold(0.0, f64::max)
     }
+
+    /// About how many seconds (faded by half each period) it spent at `rate` or above.
+    pub fn seconds_above(&self, rate: f64) -> f64 {
+        let highest = self.rate();
+        if highest < rate {
+            return 0.0;
+        }
+        // The highest level counts whole; of the others those that lie above by more than half.
+        let counted =
+            (1..LEVELS).take_while(|level| highest * LEVEL.powf(real(*level as u64) + 0.5) >= rate).count();
+        self.near[..=counted].iter().sum()
+    }
+
+    fn see(&mut self, rate: f64, seconds: f64, at: i64) {
+        let highest = self.rate();
+        if rate > highest {
+            let shift =
+                usize::try_from(whole(((rate / highest).ln() / -LEVEL.ln()).round())).unwrap_or(LEVELS);
+            self.near.rotate_right(shift.min(LEVELS));
+            self.near[..shift.min(LEVELS)].fill(0.0);
+            self.at = at;
+        }
+        self.by_period[0] = self.by_period[0].max(rate);
+        let level = whole((rate / self.rate()).ln() / LEVEL.ln());
+        if let Some(near) = usize::try_from(level).ok().and_then(|level| self.near.get_mut(level)) {
+            *near += seconds;
+        }
+    }
 }
 
 impl Busiest {
-    /// Counts a rate of a source; `most` sources are kept.
-    pub fn see(&mut self, source: &Address, rate: f64, at: i64, most: usize) {
+    /// Counts `seconds` at a rate of a source; `most` sources are kept.
+    pub fn see(&mut self, source: &Address, rate: f64, seconds: f64, at: i64, most: usize) {
         if rate <= self.least || rate <= 0.0 {
             return;
         }
         if let Some(known) = self.entries.iter_mut().find(|known| known.source == *source) {
-            if rate > known.rate() {
-                known.at = at;
-            }
-            known.by_period[0] = known.by_period[0].max(rate);
+            known.see(rate, seconds, at);
         } else {
             let mut by_period = [0.0; PERIODS];
             by_period[0] = rate;
-            let entry = Peak { source: *source, by_period, at };
+            let mut near = [0.0; LEVELS];
+            near[0] = seconds;
+            let entry = Peak { source: *source, by_period, near, at };
             if self.entries.len() < most {
                 self.entries.push(entry);
             } else if let Some(lowest) = self.lowest() {
@@ -67,6 +101,16 @@ impl Busiest {
         hit
     }
 
+    /// How many sources carry the time spent at `rate` and above: one that spends all of it there counts as one, however
+    /// many others come by for a second (the inverse Simpson index). Among those remembered.
+    pub fn carriers(&self, rate: f64) -> f64 {
+        let (sum, squares) = self.entries.iter().fold((0.0, 0.0), |(sum, squares), peak| {
+            let seconds = peak.seconds_above(rate);
+            (sum + seconds, seconds.mul_add(seconds, squares))
+        });
+        if squares > 0.0 { sum * sum / squares } else { 0.0 }
+    }
+
     /// Whether [`Self::above`] names all there were: no source below `rate` had to make room.
     pub fn is_complete_above(&self, rate: f64) -> bool {
         self.least <= rate
@@ -77,6 +121,7 @@ impl Busiest {
         for peak in &mut self.entries {
             peak.by_period.rotate_right(1);
             peak.by_period[0] = 0.0;
+            peak.near = peak.near.map(|seconds| seconds * 0.5);
         }
         self.entries.retain(|peak| peak.rate() > 0.0);
         self.least = 0.0;
@@ -131,7 +176,7 @@ impl Distinct {
         let raw = 0.7182 * registers * registers / sum;
         let count =
             if raw <= 2.5 * registers && empty > 0.0 { registers * (registers / empty).ln() } else { raw };
-        super::whole(count.round())
+        whole(count.round())
     }
 
     /// Begins a new period.
@@ -169,7 +214,7 @@ mod tests {
     fn the_highest_peaks_stay_whatever_comes_after() {
         let mut busiest = Busiest::default();
         for number in 0..1_000 {
-            busiest.see(&source(number), f64::from(number * 7 % 1_000), 5, 10);
+            busiest.see(&source(number), f64::from(number * 7 % 1_000), 1.0, 5, 10);
         }
         let above: Vec<f64> = busiest.above(0.0).iter().map(|peak| peak.rate()).collect();
         assert_eq!(above, [999., 998., 997., 996., 995., 994., 993., 992., 991., 990.]);
@@ -180,15 +225,47 @@ mod tests {
     #[test]
     fn a_peak_fades_after_its_periods() {
         let mut busiest = Busiest::default();
-        busiest.see(&source(1), 100.0, 5, 10);
+        busiest.see(&source(1), 100.0, 1.0, 5, 10);
         for _ in 0..PERIODS - 1 {
             busiest.turn();
-            busiest.see(&source(1), 10.0, 6, 10);
+            busiest.see(&source(1), 10.0, 1.0, 6, 10);
             assert!((busiest.above(0.0)[0].rate() - 100.0).abs() < 1e-9);
             assert_eq!(busiest.above(0.0)[0].at, 5);
         }
         busiest.turn();
         assert!((busiest.above(0.0)[0].rate() - 10.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn who_stays_up_there_counts_and_who_comes_by_does_not() {
+        let mut busiest = Busiest::default();
+        for second in 0..1_000 {
+            busiest.see(&source(0), 100.0, 1.0, second, 10);
+            for other in 1..5u32 {
+                let rate = if second == i64::from(other) { 105.0 } else { 20.0 };
+                busiest.see(&source(other), rate, 1.0, second, 10);
+            }
+        }
+        assert!(busiest.carriers(95.0) < 1.1, "{}", busiest.carriers(95.0));
+        for second in 0..1_000 {
+            busiest.see(&source(1), 98.0, 1.0, second, 10);
+            busiest.see(&source(2), 98.0, 1.0, second, 10);
+        }
+        assert!((2.9..3.1).contains(&busiest.carriers(95.0)), "{}", busiest.carriers(95.0));
+    }
+
+    #[test]
+    fn time_near_a_lower_peak_moves_down_when_a_higher_one_comes() {
+        let mut busiest = Busiest::default();
+        for second in 0..100 {
+            busiest.see(&source(0), 50.0, 1.0, second, 10);
+        }
+        busiest.see(&source(0), 100.0, 1.0, 100, 10);
+        let peak = &busiest.above(0.0)[0];
+        assert!((peak.seconds_above(90.0) - 1.0).abs() < 1e-9);
+        assert!((peak.seconds_above(40.0) - 101.0).abs() < 1e-9);
+        busiest.see(&source(0), 1e9, 1.0, 101, 10);
+        assert!((busiest.above(0.0)[0].seconds_above(40.0) - 1.0).abs() < 1e-9);
     }
 
     #[test]

@@ -188,6 +188,11 @@ impl Learner {
         None
     }
 
+    /// The kernel's numbers of a service and class.
+    pub fn number_of(&self, subject: &Subject) -> Option<(u32, u32)> {
+        self.names.iter().find(|(_, known)| *known == subject).map(|(kind, _)| *kind)
+    }
+
     /// Why nothing is learned at present.
     pub fn freeze(&self) -> Option<Freeze> {
         self.freeze
@@ -306,7 +311,7 @@ impl Profile {
         about.distinct.see(&sample.source);
         let lists = if sample.protected { &mut about.protected } else { &mut about.busiest };
         for (list, rate) in lists.iter_mut().zip(rates) {
-            list.see(&sample.source, rate, tick.at, most);
+            list.see(&sample.source, rate, tick.seconds, tick.at, most);
         }
         self.week.add(rates, tick.seconds);
     }

@@ -56,6 +56,9 @@ impl Default for Parameters {
     }
 }
 
+/// With less, a limit would cut off the rates that its own next proposal is made from, and sink step by step.
+const LEAST_AUTO_HEADROOM: f64 = 1.25;
+
 /// How far tuning may go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -70,9 +73,10 @@ pub enum Mode {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Auto {
-    /// A limit is never set below this.
+    /// A limit is never lowered below this.
     pub floor: Bounds,
-    /// A limit is never set above this. A dimension without a ceiling is never changed automatically.
+    /// A limit is never raised above this, and steps down to it from above. A dimension without a ceiling is never
+    /// changed automatically.
     pub ceiling: Bounds,
     /// One step multiplies or divides a rate by at most this.
     pub largest_step: f64,
@@ -216,11 +220,23 @@ impl Parameters {
         if !(1..=4096).contains(&self.profiles) {
             return wrong("profiles", "must lie between 1 and 4096");
         }
+        if self.mode == Mode::Auto && self.headroom < LEAST_AUTO_HEADROOM {
+            return wrong(
+                "headroom",
+                "mode = \"auto\" needs at least 1.25: what a limit drops teaches nothing",
+            );
+        }
         self.auto.check("auto", self.mode == Mode::Auto)?;
         for (name, service) in &self.services {
             let key = format!("services.{name}");
             check_aim(&format!("{key}."), service.quantile, service.headroom)?;
             let is_auto = self.mode_of(name) == Mode::Auto;
+            if is_auto && self.aim_of(name).1 < LEAST_AUTO_HEADROOM {
+                return Err((
+                    format!("{key}.headroom"),
+                    "mode = \"auto\" needs at least 1.25: what a limit drops teaches nothing".to_owned(),
+                ));
+            }
             match &service.auto {
                 Some(auto) => auto.check(&format!("{key}.auto"), is_auto)?,
                 None => self.auto.check("auto", is_auto)?,

@@ -1,0 +1,195 @@
+//! Tuning as the engine holds it: one value that learns every tick, and answers.
+//!
+//! In: ticks of samples, the limits in force, the load. Out: advice, reports of trials, steps to take, the defence factor,
+//! blobs for the store. It applies nothing.
+
+use super::automatic::{Automatic, Decision, Decisions};
+use super::defence::{Change, Ladder, Load};
+use super::learner::{Freeze, Learner, Profile, Sample, Subject, Tick};
+use super::parameters::{Mode, Parameters};
+use super::proposal::{Advice, Aim, Limits, propose};
+use super::trial::{Report, Trials};
+use super::week::LEARNED;
+
+/// Area of tuning's blobs in the store.
+pub const AREA: &str = "tuning";
+/// Key of what is not a profile's.
+const STATE: &str = "*state";
+
+/// Seconds between two looks of the automatic mode at one limit: proposals cost more than ticks, and change slowly.
+const LOOK_SECONDS: i64 = 60;
+
+/// Everything that tuning knows.
+#[derive(Debug, Default)]
+pub struct Tuner {
+    parameters: Parameters,
+    learner: Learner,
+    trials: Trials,
+    automatic: Automatic,
+    decisions: Decisions,
+    looked: Option<i64>,
+    ladder: Ladder,
+}
+
+/// A step that automatic mode wants taken, with the advice that it rests on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    pub subject: Subject,
+    pub decisions: [Decision; LEARNED],
+    pub advice: Advice,
+}
+
+impl Tuner {
+    pub fn new(parameters: Parameters) -> Self {
+        Self { parameters, ..Self::default() }
+    }
+
+    /// Other parameters from now on; what was learned stays.
+    pub fn configure(&mut self, parameters: Parameters) {
+        self.parameters = parameters;
+    }
+
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// Says what the kernel's numbers of services and classes are called from now on.
+    pub fn rename(&mut self, services: &[(u32, String)], classes: &[(u32, String)]) {
+        self.learner.rename(services, classes);
+    }
+
+    /// Learns one tick, and counts for the trials that run.
+    pub fn observe(&mut self, tick: Tick, samples: &[Sample]) {
+        if self.parameters.mode != Mode::Off {
+            self.learner.observe(tick, samples.iter().copied(), &self.parameters);
+        }
+        if !self.trials.is_empty() {
+            let kinds: Vec<_> = self
+                .trials
+                .subjects()
+                .filter_map(|subject| Some((subject.clone(), self.learner.number_of(subject)?)))
+                .collect();
+            for (subject, kind) in kinds {
+                let of_kind = samples.iter().filter(|sample| (sample.service, sample.class) == kind);
+                self.trials.observe(tick, &subject, of_kind);
+            }
+        }
+    }
+
+    /// Climbs or descends the defence ladder.
+    pub fn defend(&mut self, now: f64, load: Load) -> Option<Change> {
+        self.ladder.observe(now, load, &self.parameters.defence)
+    }
+
+    /// What limits of sources are multiplied by at present, and the rung that says so.
+    pub fn defence(&self) -> (usize, f64) {
+        (self.ladder.rung(), self.ladder.limits(&self.parameters.defence))
+    }
+
+    /// What tuning has to say about one limit.
+    pub fn advise(&self, subject: &Subject, aim: Aim, current: Limits) -> Advice {
+        propose(subject, self.learner.profile(subject), aim, current, &self.parameters)
+    }
+
+    /// Every service and class that something is known of, in order.
+    pub fn subjects(&self) -> Vec<Subject> {
+        let mut subjects: Vec<_> = self.learner.subjects().cloned().collect();
+        subjects.sort();
+        subjects
+    }
+
+    pub fn profile(&self, subject: &Subject) -> Option<&Profile> {
+        self.learner.profile(subject)
+    }
+
+    /// Why nothing is learned and no step taken at present.
+    pub fn freeze(&self) -> Option<Freeze> {
+        self.learner.freeze()
+    }
+
+    /// Forgets what is known of a service; says how many classes there were.
+    pub fn forget(&mut self, service: &str) -> usize {
+        self.learner.forget(service)
+    }
+
+    pub fn try_out(&mut self, subject: &Subject, limits: Limits, now: i64) {
+        self.trials.begin(subject, limits, now);
+    }
+
+    /// Ends a trial; says whether there was one.
+    pub fn end_trial(&mut self, subject: &Subject) -> bool {
+        self.trials.end(subject)
+    }
+
+    pub fn report(&self, subject: &Subject) -> Option<Report> {
+        self.trials.report(subject)
+    }
+
+    /// Once a minute: looks at every limit in automatic mode and tells the steps to take. A step counts as taken; one that
+    /// could not be applied is tried again after the interval.
+    pub fn steps(&mut self, now: i64, in_force: &[(Subject, Limits)]) -> Vec<Step> {
+        if self.looked.is_some_and(|looked| (looked..looked.saturating_add(LOOK_SECONDS)).contains(&now)) {
+            return Vec::new();
+        }
+        self.looked = Some(now);
+        self.automatic.retain(|subject| in_force.iter().any(|(known, _)| known == subject));
+        self.decisions.clear();
+        let mut steps = Vec::new();
+        for (subject, current) in in_force {
+            if self.parameters.mode_of(&subject.service) != Mode::Auto {
+                continue;
+            }
+            let advice = self.advise(subject, Aim::default(), *current);
+            let decisions = self.automatic.decide(
+                now,
+                subject,
+                *current,
+                &advice,
+                self.learner.freeze(),
+                self.parameters.auto_of(&subject.service),
+                self.parameters.least_sources,
+            );
+            self.decisions.insert(subject.clone(), decisions.clone());
+            if decisions.iter().any(|decision| matches!(decision, Decision::Step { .. })) {
+                steps.push(Step { subject: subject.clone(), decisions, advice });
+            }
+        }
+        steps
+    }
+
+    /// What automatic mode decided at its last look.
+    pub fn decisions(&self) -> &Decisions {
+        &self.decisions
+    }
+
+    /// Bytes of heap of what was learned.
+    pub fn memory_bytes(&self) -> usize {
+        self.learner.memory_bytes()
+    }
+
+    /// Samples of services and classes beyond `profiles`.
+    pub fn not_learned(&self) -> u64 {
+        self.learner.not_learned
+    }
+
+    /// What changed since the last call, for the store.
+    pub fn save(&mut self) -> Vec<(String, Vec<u8>)> {
+        let mut blobs = self.learner.save();
+        let state = serde_json::to_vec(&(&self.trials, &self.automatic));
+        blobs.extend(state.ok().map(|state| (STATE.to_owned(), state)));
+        blobs
+    }
+
+    /// Takes back what the store kept; says which keys could not be read.
+    pub fn restore(&mut self, blobs: &[(String, Vec<u8>)]) -> Vec<String> {
+        let (state, profiles): (Vec<_>, Vec<_>) = blobs.iter().cloned().partition(|(key, _)| key == STATE);
+        let mut unreadable = self.learner.restore(&profiles);
+        for (key, value) in state {
+            match serde_json::from_slice(&value) {
+                Ok((trials, automatic)) => (self.trials, self.automatic) = (trials, automatic),
+                Err(_) => unreadable.push(key),
+            }
+        }
+        unreadable
+    }
+}
