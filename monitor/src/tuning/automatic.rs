@@ -118,8 +118,7 @@ impl Automatic {
         current: Limits,
         advice: &Advice,
         freeze: Option<Freeze>,
-        rules: &Auto,
-        least_sources: u32,
+        (rules, least_sources): (&Auto, u32),
     ) -> [Decision; LEARNED] {
         let tracks = self.tracks(subject);
         let current = current.by_dimension();

@@ -223,14 +223,21 @@ mod tests {
         values[rank.min(values.len()) - 1]
     }
 
+    fn sketch(values: &[f64]) -> Quantiles {
+        let mut sketch = Quantiles::default();
+        for value in values {
+            sketch.add(*value, 1.0);
+        }
+        sketch
+    }
+
     proptest! {
         #[test]
         fn a_quantile_lies_within_the_error_of_the_true_one(
             mut values in prop::collection::vec(1.0f64..300_000.0, 1..2_000),
             quantile in 0.01f64..1.0,
         ) {
-            let mut sketch = Quantiles::default();
-            values.iter().for_each(|value| sketch.add(*value, 1.0));
+            let sketch = sketch(&values);
             let (told, truth) = (sketch.quantile(quantile).unwrap(), exact(&mut values, quantile));
             prop_assert!((told / truth - 1.0).abs() <= RELATIVE_ERROR * 1.0001, "told {told}, true {truth}");
         }
@@ -239,9 +246,10 @@ mod tests {
         fn upper_quantiles_keep_the_error_when_the_range_is_too_wide(
             mut values in prop::collection::vec(0.0f64..25.0, 200..1_000),
         ) {
-            values.iter_mut().for_each(|value| *value = value.exp());
-            let mut sketch = Quantiles::default();
-            values.iter().for_each(|value| sketch.add(*value, 1.0));
+            for value in &mut values {
+                *value = value.exp();
+            }
+            let sketch = sketch(&values);
             let top = exact(&mut values, 1.0);
             for quantile in [0.8, 0.9, 0.99, 1.0] {
                 let truth = exact(&mut values, quantile);
@@ -258,15 +266,10 @@ mod tests {
             left in prop::collection::vec(0.0f64..1e6, 0..200),
             right in prop::collection::vec(0.0f64..1e6, 0..200),
         ) {
-            let sketch = |values: &[f64]| {
-                let mut sketch = Quantiles::default();
-                values.iter().for_each(|value| sketch.add(*value, 1.0));
-                sketch
-            };
             let mut merged = sketch(&left);
             merged.merge(&sketch(&right), 1.0);
             let both = sketch(&[left, right].concat());
-            prop_assert_eq!(merged.weight(), both.weight());
+            prop_assert!((merged.weight() - both.weight()).abs() < 1e-6);
             // A range that was collapsed on the way may differ at its low end only.
             for quantile in [0.9, 0.99, 1.0] {
                 prop_assert_eq!(merged.quantile(quantile), both.quantile(quantile));
@@ -275,10 +278,9 @@ mod tests {
 
         #[test]
         fn the_stored_form_reads_back(values in prop::collection::vec(0.0f64..1e9, 0..300)) {
-            let mut sketch = Quantiles::default();
-            values.iter().for_each(|value| sketch.add(*value, 1.0));
+            let sketch = sketch(&values);
             let read = Quantiles::unpack(&sketch.pack()).unwrap();
-            prop_assert_eq!(read.weight(), sketch.weight());
+            prop_assert!((read.weight() - sketch.weight()).abs() < 1e-6);
             for quantile in [0.0, 0.5, 0.999, 1.0] {
                 prop_assert_eq!(read.quantile(quantile), sketch.quantile(quantile));
             }

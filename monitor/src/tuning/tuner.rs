@@ -146,8 +146,7 @@ impl Tuner {
                 *current,
                 &advice,
                 self.learner.freeze(),
-                self.parameters.auto_of(&subject.service),
-                self.parameters.least_sources,
+                (self.parameters.auto_of(&subject.service), self.parameters.least_sources),
             );
             self.decisions.insert(subject.clone(), decisions.clone());
             if decisions.iter().any(|decision| matches!(decision, Decision::Step { .. })) {
