@@ -133,9 +133,12 @@ impl FromStr for ByteRate {
         let wrong = || {
             format!("`{text}` is no rate of bytes: say it as in \"50 Mbit/s\", \"10 MB/s\" or \"1 Gbit/s\"")
         };
-        let amount =
-            text.trim().strip_suffix("/s").or_else(|| text.trim().strip_suffix("ps")).ok_or_else(wrong)?;
-        let (number, unit) = split_unit(amount).ok_or_else(wrong)?;
+        // "Mbps" always means bits; "Mb/s" could mean either, so it is not guessed.
+        let amount = match text.trim().strip_suffix("bps") {
+            Some(amount) => format!("{amount}bit"),
+            None => text.trim().strip_suffix("/s").ok_or_else(wrong)?.to_owned(),
+        };
+        let (number, unit) = split_unit(&amount).ok_or_else(wrong)?;
         let (scale, bits) = match unit {
             "bit" => (1, true),
             "kbit" | "Kbit" => (1000, true),
@@ -340,3 +343,6 @@ as_text! {
     Bytes, "an amount of bytes as in \"64 KiB\"", |number| Some(Bytes(number));
     Duration, "a length of time as in \"30s\" or \"5m\"", |_| None;
 }
+
+#[cfg(test)]
+mod tests;
