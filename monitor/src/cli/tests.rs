@@ -1,6 +1,7 @@
 //! What people may type, and that the pages say the same.
 
 mod against_a_daemon;
+mod readme;
 
 use clap::Parser;
 

@@ -1,0 +1,50 @@
+//! What README shows is true: its configuration is valid, its commands are understood.
+
+use clap::Parser;
+
+use crate::cli::Arguments;
+use crate::config::Config;
+
+const README: &str = include_str!("../../../../README.md");
+
+fn blocks(language: &str) -> impl Iterator<Item = &'static str> {
+    let fence = format!("```{language}\n");
+    README.match_indices("```").step_by(2).filter_map(move |(start, _)| {
+        let block = README[start..].strip_prefix(fence.as_str())?;
+        block.split("```").next()
+    })
+}
+
+#[test]
+fn its_configurations_are_valid() {
+    let mut checked = 0;
+    for block in blocks("toml") {
+        Config::parse(block, "README.md").unwrap_or_else(|error| panic!("{error}"));
+        checked += 1;
+    }
+    assert!(checked > 0);
+}
+
+#[test]
+fn its_commands_are_understood() {
+    let mut checked = 0;
+    let shell = blocks("sh").flat_map(str::lines).filter(|line| line.starts_with("sluice "));
+    let table = README
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .flat_map(|line| line.split('`').skip(1).step_by(2));
+    for line in shell.chain(table.filter(|code| code.starts_with("sluice "))) {
+        let line = line.split(" #").next().unwrap_or(line).replace(['[', ']'], "");
+        // Of alternatives, written `a\|b`, the first one stands for all.
+        let words: Vec<String> = line
+            .replace("ADDRESS", "192.0.2.1")
+            .split_whitespace()
+            .map(|word| word.split("\\|").next().unwrap_or(word).to_owned())
+            .collect();
+        if let Err(error) = Arguments::try_parse_from(words) {
+            panic!("{line}: {error}");
+        }
+        checked += 1;
+    }
+    assert!(checked > 15, "only {checked} commands were found");
+}
