@@ -4,11 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Context, Execute, Exit, Failure};
-use crate::config::ConfigError;
+use super::{Context, Execute, Failure};
 use crate::daemon;
 use crate::engine::delta::Flags;
-use crate::engine::refusal::Refusal;
 
 /// Runs the daemon in the foreground
 #[derive(Clone, Debug, Default, Args)]
@@ -30,16 +28,7 @@ pub struct Run {
 impl Execute for Run {
     fn execute(self, _context: &Context) -> Result<(), Failure> {
         let Self { config, interfaces, pin_directory, watch_only } = self;
-        daemon::run(daemon::Options { config, flags: Flags { interfaces, pin_directory, watch_only } }).map_err(failure)
+        daemon::run(daemon::Options { config, flags: Flags { interfaces, pin_directory, watch_only } })
+            .map_err(|error| Failure::of(&error))
     }
-}
-
-/// The exit code says whose fault it is: the configuration's, or the system's.
-fn failure(error: anyhow::Error) -> Failure {
-    let exit = match error.downcast_ref::<Refusal>() {
-        Some(refusal) => refusal.code.into(),
-        None if error.is::<ConfigError>() => Exit::Invalid,
-        None => Exit::Failed,
-    };
-    Failure::new(exit, format!("{error:#}"))
 }
