@@ -22,7 +22,7 @@ use tokio::time::{Instant, interval};
 use crate::engine::command::{Caller, ChangeOptions, Command};
 use crate::engine::delta::{ConfigSetting, Flags};
 use crate::engine::kernel::Live;
-use crate::engine::{Ended, Handle, Pulse, Start, operators};
+use crate::engine::{Ended, Handle, Pulse, Start, links, operators};
 use crate::store::Store;
 use serving::Doors;
 
@@ -55,7 +55,8 @@ async fn live(path: Option<PathBuf>, setting: ConfigSetting, config: &crate::con
     let mut kernel = Live::open(config).context("load the kernel side")?;
     let log = kernel.take_log();
     let operator = operators::session();
-    let start = Start { kernel: Box::new(kernel), store: opened.store, config: setting, path, operator };
+    let own = links::own_addresses().await?;
+    let start = Start { kernel: Box::new(kernel), store: opened.store, config: setting, path, own, operator };
     let (engine, handle) = start.engine()?;
     privilege::drop_all()?;
 

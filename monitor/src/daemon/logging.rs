@@ -14,7 +14,10 @@ use crate::config::{Format, Log};
 /// Starts logging. `RUST_LOG` wins over the configuration's level.
 pub fn start(log: &Log) -> Result<()> {
     let level = std::env::var("RUST_LOG").unwrap_or_else(|_| log.level.clone());
-    let filter = EnvFilter::try_new(&level).with_context(|| {
+    // The loader's own diagnostics are for those who name it.
+    let directives =
+        if level.contains("aya") { level.clone() } else { format!("{level},aya=warn,aya_obj=warn") };
+    let filter = EnvFilter::try_new(directives).with_context(|| {
         format!("log.level = {level:?} is no filter; write error, warn, info, debug or trace")
     })?;
     let builder = tracing_subscriber::fmt()

@@ -32,7 +32,7 @@ impl Engine {
             )
             .next(format!("`sluice confirm` keeps it, `sluice revert {number}` takes it back")));
         }
-        if summary.is_empty() && delta.config.is_none() {
+        if next == self.standing && delta.config.is_none() {
             if delta.saved {
                 self.persist(&delta, asking).map_err(|error| Refusal::failed(&error))?;
             }

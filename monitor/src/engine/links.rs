@@ -12,13 +12,6 @@ use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::{MulticastGroup, new_connection, new_multicast_connection};
 use tokio::sync::watch;
 
-/// The index of an interface by its name; `None` while it does not exist.
-pub fn index_of(name: &str) -> Option<u32> {
-    let socket =
-        rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None).ok()?;
-    rustix::net::netdevice::name_to_index(&socket, name).ok()
-}
-
 /// The interfaces with a default route of either family.
 pub fn with_default_route() -> Result<Vec<String>> {
     let v4 = fs::read_to_string("/proc/net/route").context("read /proc/net/route")?;

@@ -37,6 +37,8 @@ pub struct Start {
     pub config: ConfigSetting,
     /// The file that reloads read.
     pub path: Option<PathBuf>,
+    /// The host's own addresses.
+    pub own: Vec<IpAddr>,
     /// The far end of the SSH session that the daemon was started from.
     pub operator: Option<IpAddr>,
 }
@@ -50,12 +52,25 @@ impl fmt::Debug for Start {
 impl Start {
     /// Writes the rules and makes the engine. Interfaces are guarded by the first turn of its loop.
     pub fn engine(self) -> Result<(Engine, Handle)> {
-        let Self { kernel, mut store, config, path, operator } = self;
+        let Self { kernel, store, config, path, own, operator } = self;
         let now = Timestamp::now();
         let mut problems = BTreeMap::new();
-        let config = take_back_unconfirmed(&mut store, config, &mut problems)?;
-        let parsed = config.parse()?;
-        let standing = standing(&store, kernel.as_ref(), parsed, now)?;
+        let unconfirmed = Unconfirmed::find(&store)?;
+        let config = match unconfirmed.as_ref().and_then(|change| change.restore.config.clone()) {
+            Some(before) => {
+                problems.insert("configuration", NEVER_CONFIRMED.to_owned());
+                before
+            }
+            None => config,
+        };
+        let mut standing = standing(&store, kernel.as_ref(), config.parse()?, now)?;
+        standing.rules.own = own;
+        let held = bans_held(kernel.as_ref(), &standing.rules)?;
+        if let Some(Unconfirmed { restore, .. }) = &unconfirmed {
+            // What was saved never held the rest of it; bans stand in the kernel.
+            let bans = Delta { bans: restore.bans.clone(), ..Delta::default() };
+            standing = bans.applied(&standing, now)?;
+        }
         let numbering = if kernel.rules()?.flips == 0 { Numbering::default() } else { numbering(&store)? };
         let image = compile(&standing.rules, &numbering, &kernel.environment())
             .context("make the kernel's rules of the configuration")?;
@@ -72,7 +87,7 @@ impl Start {
         let mut engine = Engine {
             kernel,
             store,
-            standing: Standing { bans: BTreeMap::new(), rules: standing.rules.clone() },
+            standing: Standing { bans: held, rules: standing.rules.clone() },
             config,
             path,
             image,
@@ -96,6 +111,10 @@ impl Start {
             tracing::warn!("{warning}");
         }
         engine.install(standing).context("put the rules in force")?;
+        if let Some(Unconfirmed { number, .. }) = unconfirmed {
+            engine.store.settle(number, ChangeState::RolledBack)?;
+            tracing::warn!(change = number, "nobody confirmed it before the daemon ended, so it is taken back");
+        }
         engine.follow_links();
         Ok((engine, Handle::new(sender, snapshots)))
     }
@@ -121,21 +140,21 @@ fn numbering(store: &Store) -> Result<Numbering> {
     }
 }
 
-/// A timed change that outlived its daemon: what was saved never held it, so only a configuration must be put back.
-fn take_back_unconfirmed(
-    store: &mut Store,
-    config: ConfigSetting,
-    problems: &mut BTreeMap<&'static str, String>,
-) -> Result<ConfigSetting> {
-    let Some(pending) = store.pending()? else { return Ok(config) };
-    let number = pending.change;
-    let restore: Delta = serde_json::from_value(pending.restore).context("read the way back of a change")?;
-    store.settle(number, ChangeState::RolledBack)?;
-    tracing::warn!(change = number, "nobody confirmed it before the daemon ended, so it is taken back");
-    let Some(before) = restore.config else { return Ok(config) };
-    let told = "the configuration file was never confirmed, so the one before it is in force; `sluice reload` takes the file";
-    problems.insert("configuration", told.to_owned());
-    Ok(before)
+const NEVER_CONFIRMED: &str =
+    "the configuration file was never confirmed, so the one before it is in force; `sluice reload` takes the file";
+
+/// A timed change that outlived its daemon.
+struct Unconfirmed {
+    number: u64,
+    restore: Delta,
+}
+
+impl Unconfirmed {
+    fn find(store: &Store) -> Result<Option<Self>> {
+        let Some(pending) = store.pending()? else { return Ok(None) };
+        let restore = serde_json::from_value(pending.restore).context("read the way back of a change")?;
+        Ok(Some(Self { number: pending.change, restore }))
+    }
 }
 
 /// What was saved, and the bans that the kernel holds.
@@ -155,20 +174,7 @@ fn standing(store: &Store, kernel: &dyn Kernel, config: Config, now: Timestamp) 
         );
         rules.limits.remove(&orphan);
     }
-    let mut bans = BTreeMap::new();
-    let clock = kernel.environment().clock;
-    for (key, ban) in kernel.bans()? {
-        let for_ever = ban.until == u64::MAX;
-        if ban.origin == origin::OPERATOR && (for_ever || ban.until.wrapping_sub(clock).cast_signed() > 0) {
-            let address = address_of(key.address());
-            let source = rules.config.source;
-            let bits = if address.is_ipv4() { source.ipv4_prefix } else { source.ipv6_prefix };
-            let source = IpNet::new(address, bits).unwrap_or_else(|_| IpNet::from(address)).trunc();
-            let until = (!for_ever).then(|| kernel.wall(ban.until));
-            let made_by = "an operator, before the last start".to_owned();
-            bans.insert(source, Ban { since: kernel.wall(ban.since), until, comment: None, made_by });
-        }
-    }
+    let mut bans = bans_held(kernel, &rules)?;
     for rule in store.access(now)? {
         let permission = match rule.kind {
             AccessRuleKind::Exempt => Permission::Exempt,
@@ -188,4 +194,23 @@ fn standing(store: &Store, kernel: &dyn Kernel, config: Config, now: Timestamp) 
         });
     }
     Ok(Standing { rules, bans })
+}
+
+/// The bans of operators that the kernel holds, which need not be saved to outlive a daemon.
+fn bans_held(kernel: &dyn Kernel, rules: &Rules) -> Result<BTreeMap<IpNet, Ban>> {
+    let mut bans = BTreeMap::new();
+    let clock = kernel.environment().clock;
+    for (key, ban) in kernel.bans()? {
+        let for_ever = ban.until == u64::MAX;
+        if ban.origin == origin::OPERATOR && (for_ever || ban.until.wrapping_sub(clock).cast_signed() > 0) {
+            let address = address_of(key.address());
+            let source = rules.config.source;
+            let bits = if address.is_ipv4() { source.ipv4_prefix } else { source.ipv6_prefix };
+            let source = IpNet::new(address, bits).unwrap_or_else(|_| IpNet::from(address)).trunc();
+            let until = (!for_ever).then(|| kernel.wall(ban.until));
+            let made_by = "an operator, before the last start".to_owned();
+            bans.insert(source, Ban { since: kernel.wall(ban.since), until, comment: None, made_by });
+        }
+    }
+    Ok(bans)
 }
