@@ -88,7 +88,7 @@ async fn live(path: Option<PathBuf>, setting: ConfigSetting, config: &crate::con
     serving::drain(served).await;
     match outcome? {
         Ended::Stopped => {
-            tracing::info!("stopped; the kernel side keeps protecting (`sluice detach` removes it)")
+            tracing::info!("stopped; the kernel side keeps protecting (`sluice detach` removes it)");
         }
         Ended::Detached => tracing::info!("stopped; nothing is left in the kernel"),
     }

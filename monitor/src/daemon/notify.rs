@@ -1,4 +1,4 @@
-//! What the service manager is told (sd_notify): ready, reloading, stopping, alive.
+//! What the service manager is told (`sd_notify`): ready, reloading, stopping, alive.
 //!
 //! In: moments of the daemon's life. Out: datagrams to `NOTIFY_SOCKET`, nothing without it. A failure is logged, never
 //! fatal.

@@ -19,12 +19,12 @@ use crate::policy::{self, Permission};
 use crate::snapshot::{Ban, Count, address_of};
 
 /// How long a ban lasts when nobody says.
-const BAN_FOR: Duration = Duration::from_secs(600);
+const BAN_FOR: Duration = Duration::from_mins(10);
 /// The longest time that a clock can hold; more is "for ever".
-const LONGEST: Duration = Duration::from_secs(10 * 366 * 86400);
+const LONGEST: Duration = Duration::from_hours(10 * 366 * 24);
 
 impl Engine {
-    pub(super) fn add_access(&mut self, asking: &Asking, add: AccessAdd) -> Result<Applied, Refusal> {
+    pub(super) fn add_access(&mut self, asking: &Asking, add: &AccessAdd) -> Result<Applied, Refusal> {
         let prefix = add.prefix.trunc();
         let wanted = add.for_seconds.map(Duration::from_secs);
         if wanted == Some(Duration::ZERO) {

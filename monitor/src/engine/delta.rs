@@ -111,6 +111,7 @@ impl Delta {
     }
 
     /// What stands now at every place that this would write. `config` is the one in force.
+    #[must_use]
     pub fn before(&self, standing: &Standing, config: &ConfigSetting) -> Self {
         let rules = &standing.rules;
         let limit = |set: &LimitSetting| LimitSetting {
@@ -176,7 +177,7 @@ pub fn differences(before: &Standing, after: &Standing) -> Vec<String> {
         match before.bans.get(source) {
             None => lines.push(format!("+ ban {source}: {}", until(ban))),
             Some(old) if old != ban => {
-                lines.push(format!("~ ban {source}: {} -> {}", until(old), until(ban)))
+                lines.push(format!("~ ban {source}: {} -> {}", until(old), until(ban)));
             }
             Some(_) => {}
         }

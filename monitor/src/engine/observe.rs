@@ -257,7 +257,7 @@ impl Engine {
         let reason = Reason::from_number(event.reason).map_or("unknown", Reason::label);
         match kind {
             EventKind::ExceedStarted => {
-                tracing::info!(%source, service, interface, reason, "source exceeds its limit")
+                tracing::info!(%source, service, interface, reason, "source exceeds its limit");
             }
             EventKind::ExceedEnded => {
                 tracing::info!(%source, service, interface, over = event.value, "source is within its limit again");

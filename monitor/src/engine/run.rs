@@ -91,7 +91,7 @@ impl Engine {
                 match &row.problem {
                     None => tracing::info!(interface = name, mode, "interface is guarded"),
                     Some(problem) => {
-                        tracing::warn!(interface = name, mode, "interface is not guarded: {problem}")
+                        tracing::warn!(interface = name, mode, "interface is not guarded: {problem}");
                     }
                 }
             }

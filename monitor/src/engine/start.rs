@@ -113,7 +113,10 @@ impl Start {
         engine.install(standing).context("put the rules in force")?;
         if let Some(Unconfirmed { number, .. }) = unconfirmed {
             engine.store.settle(number, ChangeState::RolledBack)?;
-            tracing::warn!(change = number, "nobody confirmed it before the daemon ended, so it is taken back");
+            tracing::warn!(
+                change = number,
+                "nobody confirmed it before the daemon ended, so it is taken back"
+            );
         }
         engine.follow_links();
         Ok((engine, Handle::new(sender, snapshots)))
@@ -140,8 +143,7 @@ fn numbering(store: &Store) -> Result<Numbering> {
     }
 }
 
-const NEVER_CONFIRMED: &str =
-    "the configuration file was never confirmed, so the one before it is in force; `sluice reload` takes the file";
+const NEVER_CONFIRMED: &str = "the configuration file was never confirmed, so the one before it is in force; `sluice reload` takes the file";
 
 /// A timed change that outlived its daemon.
 struct Unconfirmed {

@@ -27,11 +27,11 @@ use crate::snapshot::{AttachMode, MapUse, Rules};
 /// Entries that one tick looks at: the whole default table in eight seconds.
 const SWEEP: u32 = 16_384;
 /// An entry is forgotten after so long at the earliest.
-const LEAST_IDLE: Duration = Duration::from_secs(300);
+const LEAST_IDLE: Duration = Duration::from_mins(5);
 /// Entries of conversations are idle after so long; the kernel's own bounds are shorter where it knows better.
-const CONVERSATION_IDLE: Duration = Duration::from_secs(300);
+const CONVERSATION_IDLE: Duration = Duration::from_mins(5);
 /// How long a ban that is over is remembered, so that the next one is longer.
-const STRIKES_KEPT: Duration = Duration::from_secs(24 * 3600);
+const STRIKES_KEPT: Duration = Duration::from_hours(24);
 /// What one emptying of a ring takes at most.
 const DRAINED: usize = 65_536;
 
@@ -43,7 +43,7 @@ pub struct Live {
     sources: Sources,
     bans: Bans,
     conversations: Option<Conversations>,
-    rings: Option<(Option<Ring<Event>>, Option<Ring<Record>>)>,
+    rings: Option<Rings>,
     maps: Vec<MapUse>,
     sources_at: Cursor,
     conversations_at: Cursor,
@@ -51,6 +51,13 @@ pub struct Live {
     swept: Vec<Record>,
     idle: u64,
     ticks: u64,
+}
+
+/// Taken at the first emptying, because that is within the runtime that watches them.
+#[derive(Debug)]
+struct Rings {
+    events: Option<Ring<Event>>,
+    records: Option<Ring<Record>>,
 }
 
 impl Live {
@@ -309,13 +316,13 @@ impl Kernel for Live {
     fn drain(&mut self, events: &mut Vec<Event>, records: &mut Vec<Record>) -> Result<()> {
         if self.rings.is_none() {
             let datapath = self.held_mut()?;
-            self.rings = Some((datapath.take_events()?, datapath.take_records()?));
+            self.rings = Some(Rings { events: datapath.take_events()?, records: datapath.take_records()? });
         }
-        if let Some((of_events, of_records)) = &mut self.rings {
-            if let Some(ring) = of_events {
+        if let Some(rings) = &mut self.rings {
+            if let Some(ring) = &mut rings.events {
                 ring.read_ready(events, DRAINED);
             }
-            if let Some(ring) = of_records {
+            if let Some(ring) = &mut rings.records {
                 ring.read_ready(records, DRAINED);
             }
         }
