@@ -32,7 +32,9 @@ impl Engine {
             )
             .next(format!("`sluice confirm` keeps it, `sluice revert {number}` takes it back")));
         }
-        if next == self.standing && delta.config.is_none() {
+        if next == self.standing {
+            // A file may differ in its words alone.
+            self.take_config(&delta);
             if delta.saved {
                 self.persist(&delta, asking).map_err(|error| Refusal::failed(&error))?;
             }
