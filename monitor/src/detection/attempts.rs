@@ -1,0 +1,336 @@
+//! Contacts in; out comes what became of every *first* contact of a source with a host and port: reached, refused,
+//! unanswered. Retries, retransmissions, answers, backscatter and ICMP errors are not contacts.
+//!
+//! An attempt is pending until an answer or a refusal is seen, or its patience is over. An answer that comes later
+//! corrects the verdict.
+
+use std::{collections::VecDeque, net::IpAddr};
+
+use monitor_common::{
+    conversation::{note, outcome},
+    flow::{protocol, tcp},
+};
+
+use super::{
+    bounded::{Bounded, StateSize},
+    contact::{Contact, is_broadcast_like, is_group},
+};
+
+const SECOND: u64 = 1_000_000_000;
+/// How long an answer is waited for.
+pub const PATIENCE: u64 = 3 * SECOND;
+/// How long a stray segment may prove to belong to a conversation.
+const STRAY_PATIENCE: u64 = 8 * SECOND;
+/// How long a first contact is remembered as such.
+const MEMORY: u64 = 4 * 3600 * SECOND;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Attempted {
+    pub source: IpAddr,
+    pub destination: IpAddr,
+    pub protocol: u8,
+    /// 0 for echo requests.
+    pub port: u16,
+    /// Segments that open nothing (ACK, FIN, NULL, XMAS scans).
+    pub stray: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The first contact itself; what becomes of it follows.
+    Pending,
+    Reached,
+    Refused,
+    Unanswered,
+    /// Accepted, and not taken up.
+    HalfOpen,
+}
+
+impl Verdict {
+    pub const fn failed(self) -> bool {
+        matches!(self, Self::Refused | Self::Unanswered | Self::HalfOpen)
+    }
+}
+
+/// A verdict, once per attempt (twice when a late answer corrects it).
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt {
+    pub what: Attempted,
+    pub verdict: Verdict,
+    /// The verdict that this one corrects.
+    pub before: Verdict,
+    pub source_inside: bool,
+    pub destination_inside: bool,
+    /// TCP flags of a stray segment.
+    pub flags: u8,
+    /// When the contact was made, on the recorded clock and on detection's.
+    pub began_at: u64,
+    pub began: u64,
+    pub now: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct State {
+    verdict: Verdict,
+    answered: bool,
+    /// Its packet died on the way: traceroute, not a scan.
+    expired: bool,
+    source_inside: bool,
+    destination_inside: bool,
+    flags: u8,
+    began_at: u64,
+    began: u64,
+    touched: u64,
+}
+
+#[derive(Debug)]
+pub struct Attempts {
+    states: Bounded<Attempted, State>,
+    pending: VecDeque<(u64, Attempted)>,
+    pending_strays: VecDeque<(u64, Attempted)>,
+}
+
+impl Attempts {
+    pub fn new(capacity: usize) -> Self {
+        Self { states: Bounded::new("attempts", capacity), pending: VecDeque::new(), pending_strays: VecDeque::new() }
+    }
+
+    pub fn size(&self) -> StateSize {
+        self.states.size()
+    }
+
+    /// Ends the patience with attempts that are older.
+    pub fn tick(&mut self, now: u64, out: &mut Vec<Attempt>) {
+        loop {
+            let due = |queue: &VecDeque<(u64, Attempted)>| queue.front().filter(|(at, _)| *at <= now).copied();
+            let what = if let Some((_, what)) = due(&self.pending) {
+                self.pending.pop_front();
+                what
+            } else if let Some((_, what)) = due(&self.pending_strays) {
+                self.pending_strays.pop_front();
+                what
+            } else {
+                break;
+            };
+            let Some(state) = self.states.get(&what) else { continue };
+            let verdict = if state.answered { Verdict::HalfOpen } else { Verdict::Unanswered };
+            if state.verdict == Verdict::Pending && !state.expired {
+                self.decide(what, verdict, now, out);
+            }
+        }
+    }
+
+    pub fn contact(&mut self, contact: &Contact<'_>, out: &mut Vec<Attempt>) {
+        match contact.observed() {
+            Some(kind) => self.packet(contact, kind, out),
+            None => self.conversation(contact, out),
+        }
+    }
+
+    /// Whether `source` was ever seen to try `destination`.
+    pub fn knows(&self, what: &Attempted) -> bool {
+        self.states.get(what).is_some()
+    }
+
+    fn packet(&mut self, contact: &Contact<'_>, kind: u32, out: &mut Vec<Attempt>) {
+        let there = forward(contact, false);
+        // The packet as an answer: to an attempt of its destination on the port that it comes from.
+        let answers = Attempted {
+            source: contact.destination,
+            destination: contact.source,
+            protocol: contact.protocol,
+            port: contact.record.initiator_port,
+            stray: false,
+        };
+        match kind {
+            note::SYN | note::ECHO => self.begin(there, contact, out),
+            note::UDP => {
+                if self.knows(&answers) {
+                    self.decide(answers, Verdict::Reached, contact.now, out);
+                } else if !is_answer_port(contact.record.initiator_port, contact.port) {
+                    self.begin(there, contact, out);
+                }
+            }
+            note::SYN_ACK => {
+                if let Some(state) = self.states.get_mut(&answers) {
+                    state.answered = true;
+                }
+            }
+            note::RESET => {
+                for stray in [false, true] {
+                    let what = Attempted { stray, ..answers };
+                    if self.states.get(&what).is_some_and(|state| state.verdict == Verdict::Pending) {
+                        self.decide(what, Verdict::Refused, contact.now, out);
+                    }
+                }
+            }
+            note::STRAY => {
+                // What follows a handshake that was seen, or answers one, is no scan.
+                if contact.record.forward.payload == 0 && !self.knows(&there) && !self.knows(&answers) {
+                    self.begin(Attempted { stray: true, ..there }, contact, out);
+                } else if contact.record.forward_flags & u32::from(tcp::SYN | tcp::ACK | tcp::RST) == u32::from(tcp::ACK) {
+                    self.decide(there, Verdict::Reached, contact.now, out);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn conversation(&mut self, contact: &Contact<'_>, out: &mut Vec<Attempt>) {
+        let record = contact.record;
+        let what = forward(contact, false);
+        let flipped = Attempted {
+            source: contact.destination,
+            destination: contact.source,
+            protocol: contact.protocol,
+            port: record.initiator_port,
+            stray: false,
+        };
+        if record.outcome == outcome::MIDSTREAM {
+            self.midstream(contact, what, flipped, out);
+            return;
+        }
+        if contact.started() {
+            if contact.is_udp() && (self.knows(&flipped) || record.forward.packets == 0) {
+                self.decide(flipped, Verdict::Reached, contact.now, out);
+                return;
+            }
+            self.begin(what, contact, out);
+        }
+        if contact.succeeded() {
+            self.begin_quietly(what, contact);
+            self.decide(what, Verdict::Reached, contact.now, out);
+        } else if record.outcome == outcome::REFUSED {
+            self.decide(what, Verdict::Refused, contact.now, out);
+        } else if record.outcome == outcome::EXPIRED {
+            if let Some(state) = self.states.get_mut(&what) {
+                state.expired = true;
+            }
+        } else if record.outcome == outcome::ESTABLISHED && contact.is_tcp() {
+            if let Some(state) = self.states.get_mut(&what) {
+                state.answered = true;
+            }
+            if contact.ended() {
+                self.decide(what, Verdict::HalfOpen, contact.now, out);
+            }
+        }
+    }
+
+    /// A conversation whose start was not seen: real when both ends speak, a stray when only one does and says nothing.
+    fn midstream(&mut self, contact: &Contact<'_>, what: Attempted, flipped: Attempted, out: &mut Vec<Attempt>) {
+        let record = contact.record;
+        let sender = if record.forward.packets > 0 { what } else { flipped };
+        if record.outcome == outcome::REFUSED || record.forward.payload + record.backward.payload > 0 || contact.succeeded()
+        {
+            for what in [what, flipped] {
+                self.decide(what, Verdict::Reached, contact.now, out);
+                self.decide(Attempted { stray: true, ..what }, Verdict::Reached, contact.now, out);
+            }
+        } else if contact.started() {
+            self.begin(Attempted { stray: true, ..sender }, contact, out);
+        }
+    }
+
+    fn begin(&mut self, what: Attempted, contact: &Contact<'_>, out: &mut Vec<Attempt>) {
+        if is_group(what.source) || is_group(what.destination) {
+            return;
+        }
+        if what.protocol != protocol::TCP && is_broadcast_like(what.destination) {
+            return;
+        }
+        if let Some(state) = self.states.get_mut(&what) {
+            state.touched = contact.now;
+            return;
+        }
+        if !self.insert(what, contact) {
+            return;
+        }
+        if what.stray {
+            self.pending_strays.push_back((contact.now + STRAY_PATIENCE, what));
+        } else {
+            self.pending.push_back((contact.now + PATIENCE, what));
+            out.push(self.event(what, Verdict::Pending, contact.now));
+        }
+    }
+
+    /// Remembers a contact whose beginning was not reported, so that its success can be.
+    fn begin_quietly(&mut self, what: Attempted, contact: &Contact<'_>) {
+        if !self.knows(&what) && !is_group(what.destination) {
+            self.insert(what, contact);
+        }
+    }
+
+    fn insert(&mut self, what: Attempted, contact: &Contact<'_>) -> bool {
+        let now = contact.now;
+        // A stray's sender may be the responder of a conversation whose start was not seen.
+        let as_said = what.source == contact.source;
+        let (source_inside, destination_inside) = if as_said {
+            (contact.source_inside, contact.destination_inside)
+        } else {
+            (contact.destination_inside, contact.source_inside)
+        };
+        let flags = (contact.record.forward_flags | contact.record.backward_flags) & 0xff;
+        let state = State {
+            verdict: Verdict::Pending,
+            answered: false,
+            expired: false,
+            source_inside,
+            destination_inside,
+            flags: u8::try_from(flags).unwrap_or(0),
+            began_at: contact.began_at(),
+            began: now,
+            touched: now,
+        };
+        self.states
+            .entry(what, source_inside, now, |state| now.saturating_sub(state.touched) < MEMORY, || state)
+            .is_some()
+    }
+
+    fn decide(&mut self, what: Attempted, verdict: Verdict, now: u64, out: &mut Vec<Attempt>) {
+        let Some(state) = self.states.get_mut(&what) else { return };
+        state.touched = now;
+        let before = state.verdict;
+        let changes = match before {
+            Verdict::Pending => true,
+            // A late answer corrects; once reached, a host stays reached.
+            Verdict::Unanswered | Verdict::HalfOpen | Verdict::Refused => verdict == Verdict::Reached,
+            Verdict::Reached => false,
+        };
+        if changes {
+            state.verdict = verdict;
+            let mut event = self.event(what, verdict, now);
+            event.before = before;
+            out.push(event);
+        }
+    }
+
+    fn event(&self, what: Attempted, verdict: Verdict, now: u64) -> Attempt {
+        let state = self.states.get(&what);
+        Attempt {
+            what,
+            verdict,
+            before: Verdict::Pending,
+            source_inside: state.is_some_and(|state| state.source_inside),
+            destination_inside: state.is_some_and(|state| state.destination_inside),
+            flags: state.map_or(0, |state| state.flags),
+            began_at: state.map_or(0, |state| state.began_at),
+            began: state.map_or(now, |state| state.began),
+            now,
+        }
+    }
+}
+
+fn forward(contact: &Contact<'_>, stray: bool) -> Attempted {
+    Attempted {
+        source: contact.source,
+        destination: contact.destination,
+        protocol: contact.protocol,
+        port: contact.port,
+        stray,
+    }
+}
+
+/// Whether the ports say that a datagram is an answer.
+const fn is_answer_port(from: u16, to: u16) -> bool {
+    from < 1024 && to >= 1024
+}

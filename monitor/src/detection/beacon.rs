@@ -1,0 +1,364 @@
+//! `beacon`: a program that calls home. Regular starts of connections of one pair, or regular bursts of data within one
+//! long conversation.
+//!
+//! In: contacts. Out: one signal per source and destination. It reads times and sizes only: a poll, a heartbeat or a
+//! health check is as regular as an implant, so prevalence, bulk and well-known heartbeats lower it to `info`, and the
+//! rest is for `[[expected]]`.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::IpAddr,
+};
+
+use monitor_common::conversation::outcome;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{
+    bounded::{Bounded, StateSize},
+    contact::{Contact, is_broadcast_like},
+    evidence,
+    finding::{Detector, Party, Service, Severity, Signal, Signals},
+    statistics::{count, median, quantile, real, regularity, rounded},
+};
+
+const SECOND: u64 = 1_000_000_000;
+const DAY: u64 = 24 * 3600 * SECOND;
+
+/// `[detection.beacon]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Parameters {
+    /// Score from which a pair is flagged.
+    pub score: f64,
+    /// Starts or bursts below which nothing is said.
+    pub least_beats: usize,
+    /// Beats faster than this need `fast_beats` of them.
+    pub fast_period_s: f64,
+    pub fast_beats: usize,
+    /// Beats faster than this are not beacons.
+    pub least_period_s: f64,
+    /// The same within one conversation.
+    pub least_burst_period_s: f64,
+    /// A service that this many inside hosts talk to is `info`.
+    pub prevalent: usize,
+    /// A source with this many regular destinations at once (peers, monitoring) is `info`.
+    pub regular_destinations: usize,
+    /// Answers larger than this (median) are streaming or polling of content: `info`.
+    pub bulk_bytes: f64,
+    /// Ports whose conversations never beacon: they are regular by design.
+    pub ignored_ports: Vec<u16>,
+    /// Ports where programs keep a conversation open with heartbeats: bursts there are `info`.
+    pub heartbeat_ports: Vec<u16>,
+    pub pairs: usize,
+    /// Conversations whose bursts are followed.
+    pub conversations: usize,
+}
+
+impl Default for Parameters {
+    fn default() -> Self {
+        Self {
+            score: 0.8,
+            least_beats: 10,
+            fast_period_s: 5.0,
+            fast_beats: 30,
+            least_period_s: 1.0,
+            least_burst_period_s: 3.0,
+            prevalent: 3,
+            regular_destinations: 4,
+            bulk_bytes: 65_536.0,
+            ignored_ports: vec![53, 67, 68, 111, 123, 137, 138, 161, 514, 546, 547, 853, 1900, 5353, 5355],
+            heartbeat_ports: vec![
+                22, 88, 135, 139, 143, 389, 443, 445, 636, 993, 1433, 1883, 3268, 3306, 3389, 3478, 3544, 4500, 5222,
+                5223, 5228, 5432, 6379, 8883, 9092, 51820,
+            ],
+            pairs: 16_384,
+            conversations: 16_384,
+        }
+    }
+}
+
+const RING: usize = 64;
+/// From here on a destination counts as regular for its source, long before it is flagged.
+const CANDIDATE_BEATS: usize = 5;
+const CANDIDATE_SCORE: f64 = 0.7;
+
+#[derive(Debug, Default)]
+struct Pair {
+    /// Starts, on detection's clock.
+    starts: VecDeque<u64>,
+    sent: VecDeque<f64>,
+    received: VecDeque<f64>,
+    first_at: u64,
+    reached: bool,
+    total: u64,
+    quiet_until: u64,
+}
+
+#[derive(Debug, Default)]
+struct Bursts {
+    gaps: VecDeque<f64>,
+    count: u32,
+    first_at: u64,
+    touched: u64,
+    received: u64,
+    quiet_until: u64,
+}
+
+type PairKey = (IpAddr, IpAddr, u8, u16);
+
+#[derive(Debug)]
+pub struct Beacon {
+    parameters: Parameters,
+    pairs: Bounded<PairKey, Pair>,
+    bursts: Bounded<(PairKey, u16), Bursts>,
+    /// Who talks to a service: up to `prevalent` of them.
+    prevalence: Bounded<(IpAddr, u16), Vec<IpAddr>>,
+    /// Destinations that look regular, per source.
+    regular: Bounded<IpAddr, HashMap<IpAddr, u64>>,
+}
+
+impl Beacon {
+    pub fn new(parameters: &Parameters) -> Self {
+        Self {
+            parameters: parameters.clone(),
+            pairs: Bounded::new("beacon_pairs", parameters.pairs),
+            bursts: Bounded::new("beacon_bursts", parameters.conversations),
+            prevalence: Bounded::new("beacon_prevalence", parameters.pairs),
+            regular: Bounded::new("beacon_regular", parameters.pairs / 4),
+        }
+    }
+
+    pub fn sizes(&self) -> [StateSize; 4] {
+        [self.pairs.size(), self.bursts.size(), self.prevalence.size(), self.regular.size()]
+    }
+
+    pub fn contact(&mut self, contact: &Contact<'_>, signals: &mut Signals) {
+        if contact.observed().is_some() || contact.is_icmp() || is_broadcast_like(contact.destination) {
+            return;
+        }
+        let ports = [contact.port, contact.record.initiator_port];
+        if ports.iter().any(|port| self.parameters.ignored_ports.contains(port)) {
+            return;
+        }
+        let key = (contact.source, contact.destination, contact.protocol, contact.port);
+        if contact.started() {
+            self.meet(contact);
+        }
+        if contact.record.outcome != outcome::MIDSTREAM && contact.record.forward.packets > 0 {
+            self.connection(key, contact, signals);
+        }
+        self.conversation(key, contact, signals);
+    }
+
+    fn meet(&mut self, contact: &Contact<'_>) {
+        let most = self.parameters.prevalent;
+        let service = (contact.destination, contact.port);
+        let inside = contact.source_inside;
+        if let Some(sources) = self.prevalence.entry(service, inside, contact.now, |_| true, Vec::new)
+            && sources.len() < most
+            && !sources.contains(&contact.source)
+        {
+            sources.push(contact.source);
+        }
+    }
+
+    /// Starts of connections.
+    fn connection(&mut self, key: PairKey, contact: &Contact<'_>, signals: &mut Signals) {
+        let now = contact.now;
+        let keep = |pair: &Pair| pair.starts.back().is_some_and(|last| now - last < DAY);
+        let Some(pair) = self.pairs.entry(key, contact.source_inside, now, keep, Pair::default) else { return };
+        pair.reached |= contact.succeeded();
+        if contact.ended() {
+            push(&mut pair.sent, real(contact.record.forward.payload));
+            push(&mut pair.received, real(contact.record.backward.payload));
+        }
+        if !contact.started() {
+            return;
+        }
+        if pair.starts.is_empty() {
+            pair.first_at = contact.at;
+        }
+        // Connections that are opened together are one beat.
+        if pair.starts.back().is_none_or(|last| now - last >= SECOND * 3 / 4) {
+            pair.total += 1;
+            push(&mut pair.starts, now);
+        }
+        if pair.starts.len() < CANDIDATE_BEATS || now < pair.quiet_until {
+            return;
+        }
+        let gaps: Vec<f64> =
+            pair.starts.iter().zip(pair.starts.iter().skip(1)).map(|(one, next)| real(next - one) / 1e9).collect();
+        let Some(beat) = Beat::of(&gaps) else { return };
+        let sent: Vec<f64> = pair.sent.iter().copied().collect();
+        let sizes = if sent.len() < 3 { 1.0 } else { regularity(&sent) };
+        let score = 0.5 * beat.regularity + 0.3 * beat.steadiness + 0.2 * sizes;
+        let mut received: Vec<f64> = pair.received.iter().copied().collect();
+        let bulk = median(&mut received) > self.parameters.bulk_bytes;
+        let enough = if beat.period < self.parameters.fast_period_s {
+            pair.starts.len() >= self.parameters.fast_beats
+        } else {
+            true
+        };
+        if score < CANDIDATE_SCORE || beat.period < self.parameters.least_period_s {
+            return;
+        }
+        let beats = pair.starts.len();
+        pair.quiet_until = now + SECOND;
+        let (total, first_at, reached) = (pair.total, pair.first_at, pair.reached);
+        let context = self.context(contact);
+        if score < self.parameters.score || beats < self.parameters.least_beats || !enough {
+            return;
+        }
+        let severity =
+            if bulk || !reached || context.is_common(&self.parameters) { Severity::Info } else { Severity::Warning };
+        signals.push(self.signal(contact, &beat, "connections", total, score, severity, first_at, &context, sizes));
+    }
+
+    /// Bursts within a conversation.
+    fn conversation(&mut self, key: PairKey, contact: &Contact<'_>, signals: &mut Signals) {
+        let record = contact.record;
+        let reported = record.bursts;
+        if reported.count < 2 || contact.delta.bursts == 0 {
+            return;
+        }
+        let now = contact.now;
+        let keep = |bursts: &Bursts| now - bursts.touched < DAY / 24;
+        let place = (key, record.initiator_port);
+        let inside = contact.source_inside;
+        let Some(bursts) = self.bursts.entry(place, inside, now, keep, Bursts::default) else { return };
+        if reported.count <= bursts.count || bursts.count == 0 {
+            *bursts = Bursts { first_at: contact.began_at(), ..Bursts::default() };
+        }
+        // Several bursts since the last record: only their last gap is known, and their mean.
+        let news = reported.count - bursts.count;
+        bursts.count = reported.count;
+        bursts.touched = now;
+        bursts.received = record.backward.payload;
+        let gap = f64::from(reported.last_gap_ms) / 1000.0;
+        for _ in 0..news.min(if bursts.gaps.is_empty() { 1 } else { 3 }) {
+            push(&mut bursts.gaps, gap);
+        }
+        if bursts.gaps.len() < CANDIDATE_BEATS || now < bursts.quiet_until {
+            return;
+        }
+        let gaps: Vec<f64> = bursts.gaps.iter().copied().collect();
+        let Some(beat) = Beat::of(&gaps) else { return };
+        let score = 0.6 * beat.regularity + 0.4 * beat.steadiness;
+        if score < CANDIDATE_SCORE || beat.period < self.parameters.least_burst_period_s {
+            return;
+        }
+        bursts.quiet_until = now + SECOND;
+        let beats = bursts.gaps.len();
+        let bulk = real(bursts.received) / f64::from(bursts.count) > self.parameters.bulk_bytes;
+        let (total, first_at) = (u64::from(bursts.count), bursts.first_at);
+        let context = self.context(contact);
+        if score < self.parameters.score || beats < self.parameters.least_beats {
+            return;
+        }
+        let usual = self.parameters.heartbeat_ports.contains(&contact.port) || bulk;
+        let severity =
+            if usual || context.is_common(&self.parameters) { Severity::Info } else { Severity::Warning };
+        signals.push(self.signal(contact, &beat, "bursts", total, score, severity, first_at, &context, 1.0));
+    }
+
+    /// How usual the destination is, and how many regular destinations the source has.
+    fn context(&mut self, contact: &Contact<'_>) -> Context {
+        let now = contact.now;
+        let known = self.prevalence.get(&(contact.destination, contact.port)).map_or(1, Vec::len);
+        let inside = contact.source_inside;
+        let keep = |all: &HashMap<IpAddr, u64>| all.values().any(|last| now - last < DAY / 12);
+        let destinations = self.regular.entry(contact.source, inside, now, keep, HashMap::new).map_or(1, |all| {
+            if all.len() < 64 || all.contains_key(&contact.destination) {
+                all.insert(contact.destination, now);
+            }
+            all.retain(|_, last| now - *last < DAY / 12);
+            all.len()
+        });
+        Context { sources: known, destinations }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one signal, gathered by two callers")]
+    fn signal(
+        &self,
+        contact: &Contact<'_>,
+        beat: &Beat,
+        unit: &'static str,
+        total: u64,
+        score: f64,
+        severity: Severity,
+        first_at: u64,
+        context: &Context,
+        sizes: f64,
+    ) -> Signal {
+        Signal {
+            detector: Detector::Beacon,
+            severity,
+            subject: Party::Address(contact.source),
+            target: Some(Party::Address(contact.destination)),
+            service: Some(Service::new(contact.protocol, contact.port)),
+            first_seen: first_at,
+            measured: real(total),
+            threshold: count(self.parameters.least_beats),
+            unit,
+            window_s: 0,
+            confidence: rounded(score).min(0.99),
+            evidence: evidence(json!({
+                "score": rounded(score),
+                "period_s": rounded(beat.period),
+                "time_regularity": rounded(beat.regularity),
+                "steadiness": rounded(beat.steadiness),
+                "size_regularity": rounded(sizes),
+                "sources_of_this_service": context.sources,
+                "regular_destinations_of_this_source": context.destinations,
+            })),
+            workload: contact.workload.map(str::to_owned),
+        }
+    }
+}
+
+struct Context {
+    sources: usize,
+    destinations: usize,
+}
+
+impl Context {
+    fn is_common(&self, parameters: &Parameters) -> bool {
+        self.sources >= parameters.prevalent || self.destinations >= parameters.regular_destinations
+    }
+}
+
+/// What gaps between beats say.
+struct Beat {
+    period: f64,
+    regularity: f64,
+    /// Share of gaps within half of the period around it; missed beats count half.
+    steadiness: f64,
+}
+
+impl Beat {
+    fn of(gaps: &[f64]) -> Option<Self> {
+        let mut sorted = gaps.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let period = quantile(&sorted, 0.5);
+        if period <= 0.0 {
+            return None;
+        }
+        let near: f64 = gaps
+            .iter()
+            .map(|gap| match gap / period {
+                ratio if (0.5..=1.5).contains(&ratio) => 1.0,
+                ratio if (1.8..=2.2).contains(&ratio) => 0.5,
+                _ => 0.0,
+            })
+            .sum();
+        Some(Self { period, regularity: regularity(gaps), steadiness: near / count(gaps.len()) })
+    }
+}
+
+fn push<T>(ring: &mut VecDeque<T>, value: T) {
+    if ring.len() >= RING {
+        ring.pop_front();
+    }
+    ring.push_back(value);
+}

@@ -1,0 +1,350 @@
+//! Real captures with known truth: frames through the parser and the conversation functions over a table in memory, the
+//! records through the detectors, the findings against the index. Prints who was found, missed and falsely blamed.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs::File,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use monitor_common::{
+    bucket::UNITS_PER_NS,
+    conversation::{
+        Conversation, ConversationKey, Record, embedded, record_kind, report,
+        tracking::{Entering, SECOND as SECOND_UNITS, Sight, entering, key_of, since},
+    },
+    flow::from_halves,
+    parse::{Frame, Parsed, parse},
+    plain::Plain,
+};
+use pcap_file::{
+    DataLink,
+    pcap::PcapReader,
+    pcapng::{
+        Block, PcapNgReader,
+        blocks::interface_description::{InterfaceDescriptionBlock, InterfaceDescriptionOption},
+    },
+};
+use serde::Deserialize;
+
+use super::{
+    Detection, Learned,
+    contact::{Inside, default_inside, ip_of},
+    finding::{Finding, Severity},
+    ledger::ChangeKind,
+    parameters::Parameters,
+};
+
+const ACTIVE_TIMEOUT: u64 = 5 * SECOND_UNITS;
+const SWEEP: u64 = 10 * 1_000_000_000;
+
+/// What the kernel does with a table and a ring, with a map and the detectors.
+pub struct Tracker {
+    table: HashMap<ConversationKey, Conversation>,
+    inside: Inside,
+    pub detection: Detection,
+    swept: u64,
+    at: u64,
+    pub packets: u64,
+    pub records: u64,
+}
+
+impl Tracker {
+    pub fn new(parameters: &Parameters) -> Self {
+        Self {
+            table: HashMap::new(),
+            inside: Inside(default_inside()),
+            detection: Detection::new(parameters, default_inside(), &Learned::default()),
+            swept: 0,
+            at: 0,
+            packets: 0,
+            records: 0,
+        }
+    }
+
+    pub fn frame(&mut self, bytes: &[u8], at_ns: u64) {
+        self.packets += 1;
+        self.at = at_ns;
+        let now = at_ns.wrapping_mul(UNITS_PER_NS);
+        if at_ns > self.swept + SWEEP || at_ns + SWEEP < self.swept {
+            self.swept = at_ns;
+            self.sweep(now, false);
+            self.detection.tick(at_ns);
+        }
+        let mut record = Record::zeroed();
+        match parse(bytes) {
+            Parsed::Ip(frame) => self.packet(bytes, &frame, now, &mut record),
+            Parsed::Arp(offset) => {
+                if report::arp_request(&mut record, bytes, offset, 1, 1, now) {
+                    self.send(&record);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn packet(&mut self, bytes: &[u8], frame: &Frame, now: u64, record: &mut Record) {
+        if let Some(failure) = embedded::failure(bytes, frame)
+            && let Some(conversation) = self.table.get_mut(&failure.key)
+        {
+            let by_initiator = failure.sender_is_higher
+                == (conversation.state & monitor_common::conversation::state::INITIATOR_IS_HIGHER != 0);
+            let due = if by_initiator { conversation.fail(failure.outcome, now) } else { 0 };
+            if due != 0 {
+                report::conversation(record, &failure.key, conversation, due, now);
+                self.send(record);
+                return;
+            }
+        }
+        let sight = Sight {
+            source_inside: self.inside.contains(ip_of(&from_halves(frame.source[0], frame.source[1]))),
+            destination_inside: self.inside.contains(ip_of(&from_halves(frame.destination[0], frame.destination[1]))),
+            track_all: true,
+        };
+        if let Some((key, sender_is_higher)) = key_of(frame) {
+            if let Some(conversation) = self.table.get_mut(&key) {
+                let due = conversation.update(frame, sender_is_higher, now, ACTIVE_TIMEOUT);
+                if due != 0 {
+                    report::conversation(record, &key, conversation, due, now);
+                    self.send(record);
+                }
+                return;
+            }
+            let by_source = match entering(frame, sight) {
+                Entering::BySource => Some(true),
+                Entering::ByDestination => Some(false),
+                Entering::Observe(_) => None,
+            };
+            if let Some(by_source) = by_source {
+                let mut conversation = Conversation::zeroed();
+                conversation.begin(frame, sender_is_higher, by_source, now);
+                if by_source {
+                    conversation.mac = report::source_mac(bytes);
+                }
+                report::conversation(record, &key, &conversation, record_kind::STARTED, now);
+                self.table.insert(key, conversation);
+                self.send(record);
+                return;
+            }
+        }
+        if let Entering::Observe(note) = entering(frame, sight) {
+            report::observation(record, bytes, frame, note, 1, 1, now);
+            self.send(record);
+        }
+    }
+
+    fn send(&mut self, record: &Record) {
+        self.records += 1;
+        self.detection.observe(record, self.at, None);
+    }
+
+    fn sweep(&mut self, now: u64, all: bool) {
+        let mut over: Vec<(ConversationKey, Conversation)> = Vec::new();
+        self.table.retain(|key, conversation| {
+            let ends = all || since(now, conversation.last_seen) > conversation.idle_after(key.protocol);
+            if ends && conversation.state & monitor_common::conversation::state::CLOSED == 0 {
+                over.push((*key, *conversation));
+            }
+            !ends
+        });
+        over.sort_by_key(|(key, value)| (value.first_seen, key.lower, key.higher, key.lower_port, key.higher_port));
+        for (key, mut conversation) in over {
+            conversation.records += 1;
+            let mut record = Record::zeroed();
+            report::conversation(&mut record, &key, &conversation, record_kind::ENDED, now);
+            self.send(&record);
+        }
+    }
+
+    pub fn finish(&mut self) -> Vec<Finding> {
+        self.detection.tick(self.at);
+        self.sweep(self.at.wrapping_mul(UNITS_PER_NS), true);
+        self.detection.finish();
+        let mut findings = BTreeMap::new();
+        for change in self.detection.drain_findings() {
+            if change.kind == ChangeKind::Retracted {
+                findings.remove(&change.id);
+            } else {
+                findings.insert(change.id, change.finding);
+            }
+        }
+        for (id, finding) in self.detection.open_findings() {
+            findings.insert(id, finding.clone());
+        }
+        findings.into_values().collect()
+    }
+}
+
+/// Feeds every Ethernet frame of a capture; an error says why it cannot be read.
+pub fn read(path: &Path, mut each: impl FnMut(&[u8], u64)) -> Result<(), String> {
+    let mut file = BufReader::new(File::open(path).map_err(|error| error.to_string())?);
+    let mut padded = Vec::new();
+    // Captures with a snap length hold the start of a frame: the rest is zeros.
+    let mut feed = |data: &[u8], length: u32, at: u64| {
+        if (length as usize) > data.len() && length < 262_144 {
+            padded.clear();
+            padded.extend_from_slice(data);
+            padded.resize(length as usize, 0);
+            each(&padded, at);
+        } else {
+            each(data, at);
+        }
+    };
+    let magic = file.fill_buf().map_err(|error| error.to_string())?.get(..4).map(<[u8]>::to_vec);
+    let nanoseconds = |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    if magic.as_deref() == Some(&[0x0a, 0x0d, 0x0d, 0x0a]) {
+        let mut reader = PcapNgReader::new(file).map_err(|error| error.to_string())?;
+        let mut ticks: Vec<u64> = Vec::new();
+        while let Some(block) = reader.next_block() {
+            match block.map_err(|error| error.to_string())? {
+                Block::InterfaceDescription(interface) => ticks.push(nanoseconds_per_tick(&interface)),
+                // The reader takes every tick for a nanosecond.
+                Block::EnhancedPacket(packet) => {
+                    let tick = ticks.get(packet.interface_id as usize).copied().unwrap_or(1000);
+                    feed(&packet.data, packet.original_len, nanoseconds(packet.timestamp) * tick);
+                }
+                _ => {}
+            }
+        }
+    } else {
+        let mut reader = PcapReader::new(file).map_err(|error| error.to_string())?;
+        if reader.header().datalink != DataLink::ETHERNET {
+            return Err(format!("link type {:?} is not Ethernet", reader.header().datalink));
+        }
+        while let Some(packet) = reader.next_packet() {
+            let packet = packet.map_err(|error| error.to_string())?;
+            feed(&packet.data, packet.orig_len, nanoseconds(packet.timestamp));
+        }
+    }
+    Ok(())
+}
+
+fn nanoseconds_per_tick(interface: &InterfaceDescriptionBlock<'_>) -> u64 {
+    let resolution = interface.options.iter().find_map(|option| match option {
+        InterfaceDescriptionOption::IfTsResol(resolution) => Some(u32::from(*resolution)),
+        _ => None,
+    });
+    10u64.pow(9u32.saturating_sub(resolution.unwrap_or(6)))
+}
+
+pub fn directory() -> PathBuf {
+    std::env::var_os("SLUICE_CAPTURES").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/captures"),
+        PathBuf::from,
+    )
+}
+
+#[derive(Deserialize)]
+struct Truth {
+    file: String,
+    category: String,
+    attackers: BTreeMap<String, Vec<String>>,
+    verdict: String,
+}
+
+impl Truth {
+    fn does_not_count(&self) -> bool {
+        ["gray", "hard", "bonus", "optional"].iter().any(|word| self.verdict.contains(word))
+    }
+}
+
+/// Whether a finding is one of what the truth names: the subject (or the victim), and a detector that fits.
+fn fits(finding: &Finding, attacker: &str, kinds: &[String]) -> bool {
+    let detector = finding.detector.label();
+    let by_kind = kinds.iter().any(|kind| {
+        let acceptable: &[&str] = match kind.as_str() {
+            "vscan" => &["port_scan", "slow_scan", "syn_flood", "out_of_state_scan"],
+            "hscan" | "slow" => &["host_scan", "slow_scan"],
+            "udp_scan" => &["udp_scan"],
+            "hsweep_icmp" => &["icmp_sweep"],
+            "arp_sweep" => &["arp_sweep"],
+            "syn_flood" => &["syn_flood", "outbound_flood", "port_scan"],
+            "syn_flood_spoofed" => &["syn_flood"],
+            "udp_amp" => &["reflection", "udp_flood"],
+            "icmp6_flood" => &["icmp_flood", "outbound_flood"],
+            "beacon" | "beacon_inconn" => &["beacon"],
+            "icmp_tunnel" => &["icmp_tunnel"],
+            "dns_tunnel" => &["dns_tunnel"],
+            "lateral" => &["fan_out", "new_edge"],
+            "bruteforce_ssh" => &["brute_force"],
+            _ => &[],
+        };
+        acceptable.contains(&detector)
+    });
+    by_kind && names(finding, attacker)
+}
+
+fn names(finding: &Finding, attacker: &str) -> bool {
+    if attacker == "MAC" {
+        return finding.subject.contains(':') && !finding.subject.contains('.');
+    }
+    if let Some(victim) = attacker.strip_prefix("VICTIM") {
+        let victim = victim.trim_start_matches(':');
+        return finding.target.is_none() && (victim.is_empty() || finding.subject == victim);
+    }
+    if let Some((source, rest)) = attacker.split_once("->") {
+        return finding.subject == source
+            && finding.target.as_deref().is_some_and(|target| rest.starts_with(target));
+    }
+    finding.subject == attacker
+}
+
+#[test]
+fn captures_are_judged_as_their_index_says() {
+    let directory = directory();
+    let Ok(truths) = std::fs::read_to_string(directory.join("truth.jsonl")) else {
+        println!("SKIPPED: no captures at {}: set SLUICE_CAPTURES to judge real traffic", directory.display());
+        return;
+    };
+    let only = std::env::var("SLUICE_CAPTURE").unwrap_or_default();
+    let (mut missed, mut false_ones) = (Vec::new(), Vec::new());
+    let (mut packets, mut records, began) = (0, 0, Instant::now());
+    for line in truths.lines() {
+        let truth: Truth = serde_json::from_str(line).unwrap();
+        if !truth.file.contains(&only) {
+            continue;
+        }
+        let mut tracker = Tracker::new(&Parameters::default());
+        if let Err(why) = read(&directory.join(&truth.file), |bytes, at| tracker.frame(bytes, at)) {
+            println!("{:<34} {why}", truth.file);
+        }
+        let findings = tracker.finish();
+        packets += tracker.packets;
+        records += tracker.records;
+        let mut words = Vec::new();
+        for (attacker, kinds) in &truth.attackers {
+            let found: Vec<&Finding> = findings.iter().filter(|finding| fits(finding, attacker, kinds)).collect();
+            if let Some(first) = found.first() {
+                words.push(format!("found {attacker} as {} ({})", first.detector, first.severity.label()));
+            } else if truth.does_not_count() {
+                words.push(format!("missed {attacker} (does not count)"));
+            } else {
+                words.push(format!("MISSED {attacker}"));
+                missed.push(format!("{}: {attacker}", truth.file));
+            }
+        }
+        let others: Vec<&Finding> = findings
+            .iter()
+            .filter(|finding| finding.severity >= Severity::Warning)
+            .filter(|finding| !truth.attackers.keys().any(|attacker| names(finding, attacker)))
+            .collect();
+        let tolerated = if truth.category == "benign" { 1 } else { 0 };
+        if others.len() > tolerated && truth.category != "odd" {
+            false_ones.push(truth.file.clone());
+        }
+        for finding in &others {
+            words.push(format!("FALSE {} {}", finding.detector, finding.subject));
+        }
+        println!("{:<34} {:>6} records  {}", truth.file, tracker.records, words.join("; "));
+        if std::env::var_os("SLUICE_VERBOSE").is_some() {
+            for finding in &findings {
+                println!("      {}", serde_json::to_string(finding).unwrap());
+            }
+        }
+    }
+    println!("{packets} packets, {records} records in {:.2} s", began.elapsed().as_secs_f64());
+    println!("missed: {missed:?}; false: {false_ones:?}");
+    assert!(missed.is_empty() && false_ones.is_empty(), "missed {missed:?}, false {false_ones:?}");
+}

@@ -1,0 +1,412 @@
+//! Signals in, findings out: one open finding per detector, subject and target; updated, escalated, closed after a hold.
+//!
+//! It also drops what is expected (declared scanners, health checks, backups), what a better finding explains, and keeps
+//! the number of notifications per minute bounded. It never forgets to count what it drops.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{
+    contact::Inside,
+    finding::{Detector, Finding, Party, Severity, Signal},
+    parameters::{Expected, Hygiene, Silence},
+};
+
+const SECOND: u64 = 1_000_000_000;
+
+/// What happened to a finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeKind {
+    Opened,
+    Updated,
+    /// Graver, or grown by ten since somebody was told.
+    Escalated,
+    Closed,
+    /// Another finding explains it: it should not have been raised.
+    Retracted,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FindingChange {
+    /// Unique within this process.
+    pub id: u64,
+    pub kind: ChangeKind,
+    /// False: it is silenced, or more were raised this minute than people can read; see [`Summary`].
+    pub notify: bool,
+    pub finding: Finding,
+}
+
+/// Notifications that were held back in one minute.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    pub held_back: BTreeMap<Detector, u64>,
+}
+
+/// Findings of one detector and severity, for metrics.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DetectorCount {
+    pub detector: Detector,
+    pub severity: Severity,
+    pub open: u64,
+    pub raised: u64,
+}
+
+/// Signals that became no finding, for metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Dropped {
+    pub expected: u64,
+    pub explained: u64,
+    pub silenced: u64,
+    pub held_back: u64,
+    pub no_room: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Key {
+    detector: Detector,
+    subject: Party,
+    target: Option<Party>,
+}
+
+#[derive(Debug)]
+struct Open {
+    id: u64,
+    finding: Finding,
+    silenced: bool,
+    seen: u64,
+    updated: u64,
+    told: f64,
+}
+
+#[derive(Debug)]
+pub struct Ledger {
+    hygiene: Hygiene,
+    expected: Vec<Expected>,
+    silences: Vec<Silence>,
+    open: BTreeMap<Key, Open>,
+    /// How many open findings of warning or above an address has.
+    flagged: HashMap<IpAddr, u32>,
+    changes: Vec<FindingChange>,
+    raised: BTreeMap<(Detector, Severity), u64>,
+    dropped: Dropped,
+    next: u64,
+    minute: u64,
+    told_this_minute: u32,
+    summary: Summary,
+    summaries: Vec<Summary>,
+    checked: u64,
+}
+
+impl Ledger {
+    pub fn new(hygiene: &Hygiene, expected: &[Expected], silences: &[Silence]) -> Self {
+        Self {
+            hygiene: hygiene.clone(),
+            expected: expected.to_vec(),
+            silences: silences.to_vec(),
+            open: BTreeMap::new(),
+            flagged: HashMap::new(),
+            changes: Vec::new(),
+            raised: BTreeMap::new(),
+            dropped: Dropped::default(),
+            next: 1,
+            minute: 0,
+            told_this_minute: 0,
+            summary: Summary::default(),
+            summaries: Vec::new(),
+            checked: 0,
+        }
+    }
+
+    pub fn is_flagged(&self, address: IpAddr) -> bool {
+        self.flagged.contains_key(&address)
+    }
+
+    pub fn silence(&mut self, silence: Silence) {
+        for (key, open) in &mut self.open {
+            open.silenced |= silence.covers(key.detector, key.subject.address());
+        }
+        self.silences.push(silence);
+    }
+
+    pub fn drain(&mut self) -> Vec<FindingChange> {
+        std::mem::take(&mut self.changes)
+    }
+
+    pub fn drain_summaries(&mut self) -> Vec<Summary> {
+        std::mem::take(&mut self.summaries)
+    }
+
+    pub fn open(&self) -> impl Iterator<Item = (u64, &Finding)> {
+        self.open.values().map(|open| (open.id, &open.finding))
+    }
+
+    /// Closes a finding by hand; false when there is none of that number.
+    pub fn close(&mut self, id: u64) -> bool {
+        let Some(key) = self.open.iter().find(|(_, open)| open.id == id).map(|(key, _)| key.clone()) else {
+            return false;
+        };
+        self.end(&key, ChangeKind::Closed);
+        true
+    }
+
+    pub fn counts(&self) -> Vec<DetectorCount> {
+        self.raised
+            .iter()
+            .map(|(&(detector, severity), &raised)| {
+                let matches = |open: &&Open| (open.finding.detector, open.finding.severity) == (detector, severity);
+                let open = self.open.values().filter(matches).count();
+                DetectorCount { detector, severity, open: open as u64, raised }
+            })
+            .collect()
+    }
+
+    pub const fn dropped(&self) -> &Dropped {
+        &self.dropped
+    }
+
+    /// Takes a signal. `at` is the recorded time, `now` detection's clock.
+    pub fn take(&mut self, signal: Signal, now: u64, at: u64, inside: &Inside) {
+        if self.expected.iter().any(|expected| expected.covers(&signal, at)) {
+            self.dropped.expected += 1;
+            return;
+        }
+        if self.is_explained(&signal) {
+            self.dropped.explained += 1;
+            return;
+        }
+        let key = Key { detector: signal.detector, subject: signal.subject.clone(), target: signal.target.clone() };
+        if let Some(open) = self.open.get_mut(&key) {
+            let was = open.finding.severity;
+            open.seen = now;
+            let change = open.update(signal, now, at, &self.hygiene);
+            let (severity, subject) = (open.finding.severity, key.subject.address());
+            let (id, finding, silenced) = (open.id, open.finding.clone(), open.silenced);
+            if was < Severity::Warning && severity >= Severity::Warning {
+                self.flag(subject);
+                *self.raised.entry((key.detector, severity)).or_default() += 1;
+            }
+            if let Some(kind) = change {
+                let notify = kind == ChangeKind::Escalated && !silenced && self.may_tell(now, key.detector);
+                self.changes.push(FindingChange { id, kind, notify, finding });
+            }
+            return;
+        }
+        self.raise(key, signal, now, at, inside);
+    }
+
+    fn raise(&mut self, key: Key, signal: Signal, now: u64, at: u64, inside: &Inside) {
+        if self.open.len() >= self.hygiene.open_findings {
+            self.dropped.no_room += 1;
+            return;
+        }
+        if signal.detector.is_probing() && signal.severity >= Severity::Warning {
+            self.retract(&signal);
+        }
+        let silenced = self.silences.iter().any(|silence| silence.covers(key.detector, key.subject.address()));
+        let finding = finding_of(signal, at, inside);
+        if finding.severity >= Severity::Warning {
+            self.flag(key.subject.address());
+        }
+        *self.raised.entry((key.detector, finding.severity)).or_default() += 1;
+        let id = self.next;
+        self.next += 1;
+        let notify = if silenced {
+            self.dropped.silenced += 1;
+            false
+        } else {
+            self.may_tell(now, key.detector)
+        };
+        self.changes.push(FindingChange { id, kind: ChangeKind::Opened, notify, finding: finding.clone() });
+        let told = finding.measured;
+        self.open.insert(key, Open { id, finding, silenced, seen: now, updated: now, told });
+    }
+
+    /// Closes what has not been seen for the hold; ends the minute's summary.
+    pub fn tick(&mut self, now: u64) {
+        if now < self.checked + SECOND {
+            return;
+        }
+        self.checked = now;
+        self.turn_minute(now);
+        let hold = self.hygiene.hold_s * SECOND;
+        let over: Vec<Key> =
+            self.open.iter().filter(|(_, open)| now - open.seen > hold).map(|(key, _)| key.clone()).collect();
+        for key in over {
+            self.end(&key, ChangeKind::Closed);
+        }
+    }
+
+    fn end(&mut self, key: &Key, kind: ChangeKind) {
+        let Some(open) = self.open.remove(key) else { return };
+        if open.finding.severity >= Severity::Warning
+            && let Some(address) = key.subject.address()
+        {
+            let left = self.flagged.get(&address).copied().unwrap_or(0).saturating_sub(1);
+            if left == 0 {
+                self.flagged.remove(&address);
+            } else {
+                self.flagged.insert(address, left);
+            }
+        }
+        self.changes.push(FindingChange { id: open.id, kind, notify: !open.silenced, finding: open.finding });
+    }
+
+    fn flag(&mut self, address: Option<IpAddr>) {
+        if let Some(address) = address {
+            *self.flagged.entry(address).or_default() += 1;
+        }
+    }
+
+    /// A scan or guessing is named first: it makes regular connections too.
+    fn is_explained(&self, signal: &Signal) -> bool {
+        match signal.detector {
+            Detector::Beacon => self.open.iter().any(|(key, open)| {
+                key.detector.is_probing()
+                    && key.subject == signal.subject
+                    && (key.target == signal.target || (key.target.is_none() && same_service(&open.finding, signal)))
+                    && open.finding.severity >= Severity::Warning
+            }),
+            // The fast rules said it already.
+            Detector::SlowScan => self.open.iter().any(|(key, _)| {
+                matches!(key.detector, Detector::PortScan | Detector::HostScan) && key.subject == signal.subject
+            }),
+            _ => false,
+        }
+    }
+
+    fn retract(&mut self, signal: &Signal) {
+        let explained: Vec<Key> = self
+            .open
+            .iter()
+            .filter(|(key, open)| {
+                key.detector == Detector::Beacon
+                    && key.subject == signal.subject
+                    && (key.target == signal.target || (signal.target.is_none() && same_service(&open.finding, signal)))
+            })
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in explained {
+            self.dropped.explained += 1;
+            self.end(&key, ChangeKind::Retracted);
+        }
+    }
+
+    fn may_tell(&mut self, now: u64, detector: Detector) -> bool {
+        self.turn_minute(now);
+        if self.told_this_minute < self.hygiene.notifications_per_minute {
+            self.told_this_minute += 1;
+            return true;
+        }
+        self.dropped.held_back += 1;
+        *self.summary.held_back.entry(detector).or_default() += 1;
+        false
+    }
+
+    fn turn_minute(&mut self, now: u64) {
+        let minute = now / (60 * SECOND);
+        if minute != self.minute {
+            self.minute = minute;
+            self.told_this_minute = 0;
+            if !self.summary.held_back.is_empty() {
+                self.summaries.push(std::mem::take(&mut self.summary));
+            }
+        }
+    }
+}
+
+fn same_service(finding: &Finding, signal: &Signal) -> bool {
+    finding.service.is_some() && finding.service == signal.service
+}
+
+impl Open {
+    fn update(&mut self, signal: Signal, now: u64, at: u64, hygiene: &Hygiene) -> Option<ChangeKind> {
+        let finding = &mut self.finding;
+        let graver = signal.severity > finding.severity;
+        finding.severity = finding.severity.max(signal.severity);
+        finding.last_seen = timestamp(at);
+        let service = finding.service.take();
+        finding.service = if service == signal.service { service } else { signal.service };
+        if signal.measured >= finding.measured || signal.unit != finding.unit {
+            finding.measured = signal.measured;
+            finding.unit = signal.unit.to_owned();
+            finding.threshold = signal.threshold;
+            finding.window_s = signal.window_s;
+        }
+        finding.confidence = finding.confidence.max(signal.confidence);
+        let workload = finding.evidence.remove("workload");
+        finding.evidence = signal.evidence;
+        if let Some(workload) = signal.workload.map(|name| json!(name)).or(workload) {
+            finding.evidence.insert("workload".into(), workload);
+        }
+        if graver || finding.measured >= self.told * 10.0 {
+            self.told = finding.measured;
+            self.updated = now;
+            return Some(ChangeKind::Escalated);
+        }
+        if now >= self.updated + hygiene.update_s * SECOND {
+            self.updated = now;
+            return Some(ChangeKind::Updated);
+        }
+        None
+    }
+}
+
+fn finding_of(signal: Signal, at: u64, inside: &Inside) -> Finding {
+    let containment = containment(&signal, inside);
+    let mut evidence = signal.evidence;
+    if let Some(workload) = signal.workload {
+        evidence.insert("workload".into(), json!(workload));
+    }
+    Finding {
+        detector: signal.detector,
+        severity: signal.severity,
+        subject: signal.subject.to_string(),
+        target: signal.target.map(|target| target.to_string()),
+        service: signal.service,
+        first_seen: timestamp(signal.first_seen.min(at)),
+        raised_at: timestamp(at),
+        last_seen: timestamp(at),
+        measured: signal.measured,
+        threshold: signal.threshold,
+        unit: signal.unit.to_owned(),
+        window_s: signal.window_s,
+        confidence: signal.confidence,
+        evidence,
+        containment,
+    }
+}
+
+/// The command that would contain the subject.
+fn containment(signal: &Signal, inside: &Inside) -> String {
+    match &signal.subject {
+        Party::Address(address) if is_victim(signal) => format!("sluice explain {address}"),
+        Party::Address(address) if inside.contains(*address) => format!("sluice contain {address} --for 1h"),
+        Party::Address(address) => format!("sluice access ban {address} --for 1h"),
+        Party::Mac(_) | Party::Interface(_) => "sluice flows".to_owned(),
+        Party::Service(name) => format!("sluice tune {name}"),
+    }
+}
+
+/// A flood without a target is about its victim.
+fn is_victim(signal: &Signal) -> bool {
+    signal.target.is_none()
+        && matches!(
+            signal.detector,
+            Detector::SynFlood
+                | Detector::UdpFlood
+                | Detector::IcmpFlood
+                | Detector::FragmentFlood
+                | Detector::Reflection
+        )
+}
+
+fn timestamp(nanoseconds: u64) -> Timestamp {
+    Timestamp::from_nanosecond(i128::from(nanoseconds)).unwrap_or(Timestamp::MAX)
+}

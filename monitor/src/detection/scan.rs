@@ -1,0 +1,296 @@
+//! `port_scan`, `host_scan` and `udp_scan`: failed first contacts of one source, by host and by port, in a window.
+//!
+//! In: verdicts about attempts. Out: one signal per source and host (ports of one host) or source (hosts on one port).
+//! It never counts contacts that were answered: browsers, proxies and peer-to-peer programs make thousands.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::IpAddr,
+};
+
+use monitor_common::flow::protocol;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{
+    attempts::{Attempt, Verdict},
+    bounded::{Bounded, StateSize},
+    evidence,
+    finding::{Detector, Party, Service, Severity, Signal, Signals},
+};
+
+const SECOND: u64 = 1_000_000_000;
+
+/// `[detection.scan]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Parameters {
+    /// Failed TCP ports of one host that make a `port_scan`.
+    pub ports: u32,
+    /// Hosts that failed on one TCP port and make a `host_scan`.
+    pub hosts: u32,
+    /// Failed UDP ports of one host, or hosts on one UDP port, that make a `udp_scan`.
+    pub udp_targets: u32,
+    /// Failures count for this long.
+    pub window_s: u64,
+    /// Of a source's first contacts with hosts on one port, at least this share must have failed.
+    pub failed_share: f64,
+    /// A source whose failed hosts are spread over ports (peer-to-peer) is only `info`: the port's least share of them.
+    pub concentration: f64,
+    /// Sources that are followed.
+    pub sources: usize,
+    /// Failures remembered per source.
+    pub failures_per_source: usize,
+}
+
+impl Default for Parameters {
+    fn default() -> Self {
+        Self {
+            ports: 15,
+            hosts: 25,
+            udp_targets: 25,
+            window_s: 300,
+            failed_share: 0.7,
+            concentration: 0.5,
+            sources: 8192,
+            failures_per_source: 512,
+        }
+    }
+}
+
+/// What failures are counted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Group {
+    /// Ports of one host.
+    Host(u8, IpAddr),
+    /// Hosts on one port.
+    Port(u8, u16),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Failure {
+    now: u64,
+    host: IpAddr,
+    protocol: u8,
+    port: u16,
+    half_open: bool,
+}
+
+impl Failure {
+    fn groups(&self) -> [Group; 2] {
+        [Group::Host(self.protocol, self.host), Group::Port(self.protocol, self.port)]
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    failed: u32,
+    half_open: u32,
+    reached: u32,
+    /// Failures since the group came to be, also those that left the window.
+    total: u32,
+    first_at: u64,
+    quiet_until: u64,
+}
+
+#[derive(Debug, Default)]
+struct Source {
+    failures: VecDeque<Failure>,
+    groups: HashMap<Group, Tally>,
+    touched: u64,
+}
+
+#[derive(Debug)]
+pub struct Scan {
+    parameters: Parameters,
+    sources: Bounded<IpAddr, Source>,
+}
+
+impl Scan {
+    pub fn new(parameters: &Parameters) -> Self {
+        Self { parameters: parameters.clone(), sources: Bounded::new("scan", parameters.sources) }
+    }
+
+    pub fn size(&self) -> StateSize {
+        self.sources.size()
+    }
+
+    pub fn attempt(&mut self, attempt: &Attempt, signals: &mut Signals) {
+        let what = &attempt.what;
+        if what.stray || !matches!(what.protocol, protocol::TCP | protocol::UDP | protocol::SCTP) {
+            return;
+        }
+        match attempt.verdict {
+            Verdict::Pending => {}
+            Verdict::Reached => self.reached(attempt),
+            Verdict::Refused | Verdict::Unanswered | Verdict::HalfOpen => self.failed(attempt, signals),
+        }
+    }
+
+    fn reached(&mut self, attempt: &Attempt) {
+        let Some(source) = self.sources.get_mut(&attempt.what.source) else { return };
+        let what = &attempt.what;
+        if attempt.before.failed() {
+            source.failures.retain(|failure| {
+                let same = (failure.host, failure.protocol, failure.port) == (what.destination, what.protocol, what.port);
+                if same {
+                    forget(&mut source.groups, failure);
+                }
+                !same
+            });
+        }
+        if let Some(tally) = source.groups.get_mut(&Group::Port(what.protocol, what.port)) {
+            tally.reached += 1;
+        }
+    }
+
+    fn failed(&mut self, attempt: &Attempt, signals: &mut Signals) {
+        let (now, window) = (attempt.now, self.parameters.window_s * SECOND);
+        let what = attempt.what;
+        let Some(source) = self.sources.entry(
+            what.source,
+            attempt.source_inside,
+            now,
+            |source| now - source.touched < window,
+            Source::default,
+        ) else {
+            return;
+        };
+        source.touched = now;
+        while source.failures.len() >= self.parameters.failures_per_source.max(16)
+            || source.failures.front().is_some_and(|failure| now - failure.now > window)
+        {
+            let Some(failure) = source.failures.pop_front() else { break };
+            forget(&mut source.groups, &failure);
+        }
+        let failure = Failure {
+            now,
+            host: what.destination,
+            protocol: what.protocol,
+            port: what.port,
+            half_open: attempt.verdict == Verdict::HalfOpen,
+        };
+        source.failures.push_back(failure);
+        for group in failure.groups() {
+            let tally = source.groups.entry(group).or_default();
+            if tally.total == 0 {
+                tally.first_at = attempt.began_at;
+            }
+            tally.failed += 1;
+            tally.half_open += u32::from(failure.half_open);
+            tally.total += 1;
+            let judged = Judged { group, source: what.source, attempt };
+            if let Some(signal) = judged.signal(source, &self.parameters) {
+                signals.push(signal);
+            }
+        }
+    }
+}
+
+fn forget(groups: &mut HashMap<Group, Tally>, failure: &Failure) {
+    for group in failure.groups() {
+        if let Some(tally) = groups.get_mut(&group) {
+            tally.failed = tally.failed.saturating_sub(1);
+            tally.half_open = tally.half_open.saturating_sub(u32::from(failure.half_open));
+            if tally.failed == 0 {
+                groups.remove(&group);
+            }
+        }
+    }
+}
+
+/// A group of one source's failures after the latest.
+struct Judged<'a> {
+    group: Group,
+    source: IpAddr,
+    attempt: &'a Attempt,
+}
+
+impl Judged<'_> {
+    fn signal(&self, source: &mut Source, parameters: &Parameters) -> Option<Signal> {
+        let tally = *source.groups.get(&self.group)?;
+        // Hosts whose port is open are what a sweep looks for; half-open contacts count against hosts only when bare.
+        let (upper, threshold) = match self.group {
+            Group::Host(protocol::UDP, _) | Group::Port(protocol::UDP, _) => (protocol::UDP, parameters.udp_targets),
+            Group::Host(upper, _) => (upper, parameters.ports),
+            Group::Port(upper, _) => (upper, parameters.hosts),
+        };
+        if tally.failed < threshold || self.attempt.now < tally.quiet_until {
+            return None;
+        }
+        let share = f64::from(tally.failed) / f64::from(tally.failed + tally.reached);
+        let mut severity = Severity::Warning;
+        if let Group::Port(..) = self.group {
+            if share < parameters.failed_share {
+                return None;
+            }
+            let all = source.failures.iter().filter(|failure| failure.protocol == upper).count();
+            let concentration = f64::from(tally.failed) / f64::from(u32::try_from(all).unwrap_or(u32::MAX)).max(1.0);
+            // A scan of a few ports on many hosts is as concentrated as its ports are few.
+            let ports = source.groups.keys().filter(|group| matches!(group, Group::Port(other, _) if *other == upper)).count();
+            if concentration < parameters.concentration && ports > 8 && !self.is_grid(source, tally.failed) {
+                severity = Severity::Info;
+            }
+        }
+        if let Some(tally) = source.groups.get_mut(&self.group) {
+            tally.quiet_until = self.attempt.now + SECOND;
+        }
+        let measured = tally.failed.max(tally.total);
+        if measured >= threshold.saturating_mul(100) {
+            severity = severity.max(Severity::Critical);
+        }
+        let mut evidence = evidence(json!({
+            "failed_in_window": tally.failed,
+            "half_open": tally.half_open,
+            "reached": tally.reached,
+            "failed_share": (share * 1000.0).round() / 1000.0,
+        }));
+        let (detector, target, service, unit) = match self.group {
+            Group::Host(_, host) => {
+                evidence.insert("ports".into(), json!(self.sample(source, |failure| failure.port)));
+                let detector = if upper == protocol::UDP { Detector::UdpScan } else { Detector::PortScan };
+                (detector, Some(Party::Address(host)), None, "ports")
+            }
+            Group::Port(_, port) => {
+                evidence.insert("hosts".into(), json!(self.sample(source, |failure| failure.host)));
+                let detector = if upper == protocol::UDP { Detector::UdpScan } else { Detector::HostScan };
+                (detector, None, Some(Service::new(upper, port)), "hosts")
+            }
+        };
+        Some(Signal {
+            detector,
+            severity,
+            subject: Party::Address(self.source),
+            target,
+            service,
+            first_seen: tally.first_at,
+            measured: f64::from(measured),
+            threshold: f64::from(threshold),
+            unit,
+            window_s: parameters.window_s,
+            confidence: confidence(f64::from(measured), f64::from(threshold), share),
+            evidence,
+            workload: None,
+        })
+    }
+
+    /// Whether several ports failed on as many hosts: one list of ports tried on every host.
+    fn is_grid(&self, source: &Source, failed: u32) -> bool {
+        let similar = source
+            .groups
+            .iter()
+            .filter(|(group, tally)| matches!(group, Group::Port(..)) && tally.failed * 3 >= failed * 2)
+            .count();
+        similar >= 2
+    }
+
+    fn sample<T: PartialEq>(&self, source: &Source, of: impl Fn(&Failure) -> T) -> Vec<T> {
+        let mine = source.failures.iter().filter(|failure| failure.groups().contains(&self.group));
+        mine.take(8).map(of).collect()
+    }
+}
+
+fn confidence(measured: f64, threshold: f64, share: f64) -> f64 {
+    let excess = (measured / threshold.max(1.0)).ln().clamp(0.0, 2.0) / 2.0;
+    ((0.8 + 0.19 * excess) * share.clamp(0.5, 1.0) * 100.0).round() / 100.0
+}

@@ -1,0 +1,188 @@
+//! `slow_scan`: the sequential test of Jung et al. (threshold random walk) over first contacts, kept for hours.
+//!
+//! In: verdicts about attempts over TCP. Each failure multiplies the likelihood ratio by four, each success divides it.
+//! The walk is per source and port (hosts) and per source and host (ports), so that peers which happen to be away, each
+//! on its own port, never add up. Out: one signal per source.
+
+use std::{collections::HashMap, net::IpAddr};
+
+use monitor_common::flow::protocol;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{
+    attempts::{Attempt, Verdict},
+    bounded::{Bounded, StateSize},
+    evidence,
+    finding::{Detector, Party, Service, Severity, Signal, Signals},
+};
+
+const SECOND: u64 = 1_000_000_000;
+
+/// `[detection.slow_scan]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Parameters {
+    /// Likelihood ratio at which a source is a scanner.
+    pub scanner: f64,
+    /// Likelihood ratio at which a source is harmless and its walk begins anew.
+    pub harmless: f64,
+    /// Failed first contacts with hosts on one port below which nothing is said, whatever the ratio.
+    pub least_hosts: u32,
+    /// The same for ports of one host.
+    pub least_ports: u32,
+    /// How long a walk is kept after its last step.
+    pub memory_s: u64,
+    /// Failed ports of a source above which its walks over hosts are peers that are away: only `info`.
+    pub scattered_ports: usize,
+    pub sources: usize,
+    /// Walks per source.
+    pub walks: usize,
+}
+
+impl Default for Parameters {
+    fn default() -> Self {
+        Self {
+            scanner: 99.0,
+            harmless: 0.0101,
+            least_hosts: 6,
+            least_ports: 8,
+            memory_s: 6 * 3600,
+            scattered_ports: 12,
+            sources: 16_384,
+            walks: 256,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Group {
+    Host(IpAddr),
+    Port(u16),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Walk {
+    ratio: f64,
+    failed: u32,
+    reached: u32,
+    first_at: u64,
+    touched: u64,
+    flagged: bool,
+}
+
+#[derive(Debug, Default)]
+struct Source {
+    walks: HashMap<Group, Walk>,
+    touched: u64,
+    quiet_until: u64,
+}
+
+#[derive(Debug)]
+pub struct SlowScan {
+    parameters: Parameters,
+    sources: Bounded<IpAddr, Source>,
+}
+
+impl SlowScan {
+    pub fn new(parameters: &Parameters) -> Self {
+        Self { parameters: parameters.clone(), sources: Bounded::new("slow_scan", parameters.sources) }
+    }
+
+    pub fn size(&self) -> StateSize {
+        self.sources.size()
+    }
+
+    pub fn attempt(&mut self, attempt: &Attempt, signals: &mut Signals) {
+        let what = &attempt.what;
+        if what.stray || what.protocol != protocol::TCP || attempt.verdict == Verdict::Pending {
+            return;
+        }
+        let memory = self.parameters.memory_s * SECOND;
+        let now = attempt.now;
+        let failed = attempt.verdict.failed();
+        if !failed && self.sources.get(&what.source).is_none() {
+            return;
+        }
+        let keep = |source: &Source| now - source.touched < memory;
+        let Some(source) = self.sources.entry(what.source, attempt.source_inside, now, keep, Source::default) else {
+            return;
+        };
+        source.touched = now;
+        for group in [Group::Port(what.port), Group::Host(what.destination)] {
+            if source.walks.len() >= self.parameters.walks && !source.walks.contains_key(&group) {
+                source.walks.retain(|_, walk| now - walk.touched < memory && walk.failed > 1);
+                if source.walks.len() >= self.parameters.walks {
+                    continue;
+                }
+            }
+            if !failed && !source.walks.contains_key(&group) {
+                continue;
+            }
+            let walk = source.walks.entry(group).or_insert(Walk {
+                ratio: 1.0,
+                failed: 0,
+                reached: 0,
+                first_at: attempt.began_at,
+                touched: now,
+                flagged: false,
+            });
+            walk.touched = now;
+            if failed {
+                walk.failed += 1;
+                walk.ratio = (walk.ratio * 4.0).min(1e12);
+            } else {
+                walk.reached += 1;
+                walk.ratio /= if attempt.before.failed() { 16.0 } else { 4.0 };
+                walk.failed = walk.failed.saturating_sub(u32::from(attempt.before.failed()));
+                if walk.ratio <= self.parameters.harmless {
+                    source.walks.remove(&group);
+                }
+                continue;
+            }
+            let least = match group {
+                Group::Port(_) => self.parameters.least_hosts,
+                Group::Host(_) => self.parameters.least_ports,
+            };
+            if walk.ratio >= self.parameters.scanner && walk.failed >= least {
+                walk.flagged = true;
+                let walk = *walk;
+                if now >= source.quiet_until {
+                    source.quiet_until = now + SECOND;
+                    let ports = source.walks.keys().filter(|group| matches!(group, Group::Port(_))).count();
+                    signals.push(signal(&self.parameters, attempt, group, &walk, ports));
+                }
+            }
+        }
+    }
+}
+
+fn signal(parameters: &Parameters, attempt: &Attempt, group: Group, walk: &Walk, ports: usize) -> Signal {
+        let scattered = matches!(group, Group::Port(_)) && ports > parameters.scattered_ports && walk.failed < 64;
+        let (target, service, unit, threshold) = match group {
+            Group::Host(host) => (Some(Party::Address(host)), None, "ports", parameters.least_ports),
+            Group::Port(port) => {
+                (None, Some(Service::new(protocol::TCP, port)), "hosts", parameters.least_hosts)
+            }
+        };
+        Signal {
+            detector: Detector::SlowScan,
+            severity: if scattered { Severity::Info } else { Severity::Warning },
+            subject: Party::Address(attempt.what.source),
+            target,
+            service,
+            first_seen: walk.first_at,
+            measured: f64::from(walk.failed),
+            threshold: f64::from(threshold),
+            unit,
+            window_s: parameters.memory_s,
+            confidence: (1.0 - 1.0 / (1.0 + walk.ratio)).min(0.99),
+            evidence: evidence(json!({
+                "likelihood_ratio": walk.ratio.min(1e12),
+                "failed": walk.failed,
+                "reached": walk.reached,
+                "ports_tried": ports,
+            })),
+            workload: None,
+        }
+    }
