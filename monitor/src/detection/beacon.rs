@@ -42,6 +42,9 @@ pub struct Parameters {
     pub least_burst_period_s: f64,
     /// A service that this many inside hosts talk to is `info`.
     pub prevalent: usize,
+    /// Regularity of bursts within one conversation from which they are more than `info`: people and processes that react
+    /// to each other are regular too, programs on a timer are more so.
+    pub burst_regularity: f64,
     /// A source with this many regular destinations at once (peers, monitoring) is `info`.
     pub regular_destinations: usize,
     /// Answers larger than this (median) are streaming or polling of content: `info`.
@@ -65,6 +68,7 @@ impl Default for Parameters {
             least_period_s: 1.0,
             least_burst_period_s: 3.0,
             prevalent: 3,
+            burst_regularity: 0.95,
             regular_destinations: 4,
             bulk_bytes: 65_536.0,
             ignored_ports: vec![53, 67, 68, 111, 123, 137, 138, 161, 514, 546, 547, 853, 1900, 5353, 5355],
@@ -105,6 +109,13 @@ struct Bursts {
     quiet_until: u64,
 }
 
+/// Since when, and until when, a destination looked regular.
+#[derive(Clone, Copy, Debug)]
+struct Regular {
+    first: u64,
+    last: u64,
+}
+
 type PairKey = (IpAddr, IpAddr, u8, u16);
 
 #[derive(Debug)]
@@ -115,7 +126,7 @@ pub struct Beacon {
     /// Who talks to a service: up to `prevalent` of them.
     prevalence: Bounded<(IpAddr, u16), Vec<IpAddr>>,
     /// Destinations that look regular, per source.
-    regular: Bounded<IpAddr, HashMap<IpAddr, u64>>,
+    regular: Bounded<IpAddr, HashMap<IpAddr, Regular>>,
 }
 
 impl Beacon {
@@ -168,7 +179,7 @@ impl Beacon {
         let now = contact.now;
         let keep = |pair: &Pair| pair.starts.back().is_some_and(|last| now - last < DAY);
         let Some(pair) = self.pairs.entry(key, contact.source_inside, now, keep, Pair::default) else { return };
-        pair.reached |= contact.succeeded();
+        pair.reached |= contact.succeeded() || !contact.is_tcp();
         if contact.ended() {
             push(&mut pair.sent, real(contact.record.forward.payload));
             push(&mut pair.received, real(contact.record.backward.payload));
@@ -256,7 +267,9 @@ impl Beacon {
         if score < self.parameters.score || beats < self.parameters.least_beats {
             return;
         }
-        let usual = self.parameters.heartbeat_ports.contains(&contact.port) || bulk;
+        let usual = self.parameters.heartbeat_ports.contains(&contact.port)
+            || bulk
+            || beat.regularity < self.parameters.burst_regularity;
         let severity =
             if usual || context.is_common(&self.parameters) { Severity::Info } else { Severity::Warning };
         signals.push(self.signal(contact, &beat, "bursts", total, score, severity, first_at, &context, 1.0));
@@ -267,15 +280,18 @@ impl Beacon {
         let now = contact.now;
         let known = self.prevalence.get(&(contact.destination, contact.port)).map_or(1, Vec::len);
         let inside = contact.source_inside;
-        let keep = |all: &HashMap<IpAddr, u64>| all.values().any(|last| now - last < DAY / 12);
+        let keep = |all: &HashMap<IpAddr, Regular>| all.values().any(|one| now - one.last < DAY / 12);
         let destinations = self.regular.entry(contact.source, inside, now, keep, HashMap::new).map_or(1, |all| {
             if all.len() < 64 || all.contains_key(&contact.destination) {
-                all.insert(contact.destination, now);
+                all.entry(contact.destination).or_insert(Regular { first: now, last: now }).last = now;
             }
-            all.retain(|_, last| now - *last < DAY / 12);
+            all.retain(|_, one| now - one.last < DAY / 12);
             all.len()
         });
-        Context { sources: known, destinations }
+        // Answers that come as connections of their own are the other end's rhythm.
+        let echoes = self.regular.get(&contact.destination).is_some_and(|all| all.contains_key(&contact.source));
+        let earlier = destinations_first(&self.regular, contact);
+        Context { sources: known, destinations, is_echo: echoes && earlier }
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one signal, gathered by two callers")]
@@ -317,14 +333,25 @@ impl Beacon {
     }
 }
 
+/// Whether the other end was regular before this one.
+fn destinations_first(regular: &Bounded<IpAddr, HashMap<IpAddr, Regular>>, contact: &Contact<'_>) -> bool {
+    let since = |one: IpAddr, other: IpAddr| regular.get(&one).and_then(|all| all.get(&other)).map(|one| one.first);
+    match (since(contact.destination, contact.source), since(contact.source, contact.destination)) {
+        (Some(theirs), Some(ours)) => theirs < ours,
+        (theirs, _) => theirs.is_some(),
+    }
+}
+
 struct Context {
     sources: usize,
     destinations: usize,
+    is_echo: bool,
 }
 
 impl Context {
     fn is_common(&self, parameters: &Parameters) -> bool {
-        self.sources >= parameters.prevalent || self.destinations >= parameters.regular_destinations
+        self.is_echo
+            || self.sources >= parameters.prevalent || self.destinations >= parameters.regular_destinations
     }
 }
 

@@ -19,6 +19,7 @@ use monitor_common::{
     parse::{Frame, Parsed, parse},
     plain::Plain,
 };
+use ipnet::IpNet;
 use pcap_file::{
     DataLink,
     pcap::PcapReader,
@@ -52,11 +53,11 @@ pub struct Tracker {
 }
 
 impl Tracker {
-    pub fn new(parameters: &Parameters) -> Self {
+    pub fn new(parameters: &Parameters, inside: Vec<IpNet>) -> Self {
         Self {
             table: HashMap::new(),
-            inside: Inside(default_inside()),
-            detection: Detection::new(parameters, default_inside(), &Learned::default()),
+            inside: Inside(inside.clone()),
+            detection: Detection::new(parameters, inside, &Learned::default()),
             swept: 0,
             at: 0,
             packets: 0,
@@ -120,6 +121,7 @@ impl Tracker {
             if let Some(by_source) = by_source {
                 let mut conversation = Conversation::zeroed();
                 conversation.begin(frame, sender_is_higher, by_source, now);
+                conversation.interface = 1;
                 if by_source {
                     conversation.mac = report::source_mac(bytes);
                 }
@@ -293,6 +295,22 @@ fn names(finding: &Finding, attacker: &str) -> bool {
 
 #[test]
 fn captures_are_judged_as_their_index_says() {
+    judge("the default", &default_inside());
+}
+
+/// Nobody, everybody, and either half of the addresses: what is found must not hang on who is inside.
+#[test]
+fn captures_are_judged_alike_wherever_inside_is() {
+    let networks = |list: &[&str]| list.iter().map(|prefix| prefix.parse().unwrap()).collect::<Vec<IpNet>>();
+    judge("nobody", &[]);
+    judge("everybody", &networks(&["0.0.0.0/0", "::/0"]));
+    judge("the lower half", &networks(&["0.0.0.0/1", "::/1"]));
+    judge("the upper half", &networks(&["128.0.0.0/1", "8000::/1"]));
+    judge("even networks", &networks(&["10.0.0.0/9", "172.16.0.0/13", "192.168.0.0/18"]));
+}
+
+fn judge(who: &str, inside: &[IpNet]) {
+    println!("inside: {who}");
     let directory = directory();
     let Ok(truths) = std::fs::read_to_string(directory.join("truth.jsonl")) else {
         println!("SKIPPED: no captures at {}: set SLUICE_CAPTURES to judge real traffic", directory.display());
@@ -306,7 +324,7 @@ fn captures_are_judged_as_their_index_says() {
         if !truth.file.contains(&only) {
             continue;
         }
-        let mut tracker = Tracker::new(&Parameters::default());
+        let mut tracker = Tracker::new(&Parameters::default(), inside.to_vec());
         if let Err(why) = read(&directory.join(&truth.file), |bytes, at| tracker.frame(bytes, at)) {
             println!("{:<34} {why}", truth.file);
         }

@@ -4,7 +4,7 @@
 //! In: first contacts. Out: one signal per source. Until it has learned what a source usually does, only the total counts;
 //! then the threshold follows the source's own habit, within bounds.
 
-use std::{collections::VecDeque, net::IpAddr};
+use std::{collections::{HashMap, VecDeque}, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -26,6 +26,8 @@ pub struct Parameters {
     /// New inside peers or services within the window.
     pub contacts: usize,
     pub window_s: u64,
+    /// Services of one peer that count.
+    pub services_per_peer: u8,
     /// Once a source is learned: this many times its busiest window,
     pub habit_factor: f64,
     /// and never below this.
@@ -37,13 +39,15 @@ pub struct Parameters {
 
 impl Default for Parameters {
     fn default() -> Self {
-        Self { contacts: 100, window_s: 300, habit_factor: 3.0, least_contacts: 30, learning_hours: 24, sources: 8192 }
+        Self { contacts: 100, window_s: 300, services_per_peer: 3, habit_factor: 3.0, least_contacts: 30, learning_hours: 24, sources: 8192 }
     }
 }
 
 #[derive(Debug, Default)]
 struct Source {
     recent: VecDeque<(u64, u64)>,
+    /// Services per peer that counted, and when last: a peer with many ports is one peer.
+    peers: HashMap<IpAddr, (u8, u64)>,
     /// Most new contacts in a window so far, fading by half in a week.
     habit: f64,
     since: u64,
@@ -68,7 +72,8 @@ impl FanOut {
 
     pub fn attempt(&mut self, attempt: &Attempt, observed: u64, flagged: bool, signals: &mut Signals) {
         let inside = attempt.source_inside && attempt.destination_inside;
-        if attempt.verdict != Verdict::Pending || attempt.what.stray || attempt.what.port == 0 || !inside {
+        // Judged once it is known what became of the contact, so that a scan is named a scan first.
+        if attempt.verdict == Verdict::Pending || attempt.before != Verdict::Pending || attempt.what.stray || attempt.what.port == 0 || !inside {
             return;
         }
         let now = attempt.now;
@@ -80,6 +85,21 @@ impl FanOut {
         let idle = real(now - source.touched) / 1e9;
         source.habit *= 0.5f64.powf(idle / (7.0 * 24.0 * 3600.0));
         source.touched = now;
+        if source.peers.len() >= 1024 {
+            source.peers.retain(|_, (_, last)| now - *last < window);
+            if source.peers.len() >= 1024 {
+                source.peers.clear();
+            }
+        }
+        let (services, last) = source.peers.entry(attempt.what.destination).or_insert((0, now));
+        if now - *last > window {
+            *services = 0;
+        }
+        *last = now;
+        if *services >= parameters.services_per_peer {
+            return;
+        }
+        *services += 1;
         source.recent.push_back((now, attempt.began_at));
         while source.recent.len() > 1024 || source.recent.front().is_some_and(|(when, _)| now - when > window) {
             source.recent.pop_front();

@@ -89,7 +89,9 @@ const BYTES: usize = 3;
 #[derive(Debug)]
 struct Victim {
     rates: Rolling<4, 10>,
-    crowds: [Crowd; 2],
+    sources: [Crowd; 2],
+    /// Ports of a victim, or addresses behind an interface.
+    targets: Crowd,
     crowds_since: u64,
     first_at: u64,
     touched: u64,
@@ -112,9 +114,9 @@ struct Over {
 #[derive(Debug)]
 pub struct Flood {
     parameters: Parameters,
-    victims: Bounded<(IpAddr, Kind), Victim>,
+    victims: Bounded<(Party, Kind), Victim>,
     /// Bursts whose answers are waited for.
-    waiting: Vec<(u64, IpAddr, Kind)>,
+    waiting: Vec<(u64, Party, Kind)>,
 }
 
 /// One addition to one victim.
@@ -123,6 +125,7 @@ struct Blow {
     victim: IpAddr,
     victim_inside: bool,
     source: IpAddr,
+    port: u16,
     values: [u64; 4],
 }
 
@@ -141,15 +144,23 @@ impl Flood {
 
     pub fn contact(&mut self, contact: &Contact<'_>, signals: &mut Signals) {
         let Some(blow) = self.blow(contact) else { return };
-        if is_group(blow.victim) {
-            return;
+        if blow.kind == Kind::Syn {
+            // Forged sources may be aimed at everybody: the interface as a whole is a victim too.
+            self.hit(&Party::Interface(contact.record.interface), &blow, contact);
         }
-        let key = (blow.victim, blow.kind);
+        if !is_group(blow.victim) {
+            self.hit(&Party::Address(blow.victim), &blow, contact);
+        }
+        self.tick(contact.now, signals);
+    }
+
+    fn hit(&mut self, party: &Party, blow: &Blow, contact: &Contact<'_>) {
         let now = contact.now;
         let keep = |victim: &Victim| now - victim.touched < 10 * SECOND;
         let new = || Victim {
             rates: Rolling::new(SLOT),
-            crowds: [Crowd::default(); 2],
+            sources: [Crowd::default(); 2],
+            targets: Crowd::default(),
             crowds_since: now,
             first_at: contact.at,
             touched: now,
@@ -157,6 +168,7 @@ impl Flood {
             quiet_until: 0,
             total: 0,
         };
+        let key = (party.clone(), blow.kind);
         let Some(victim) = self.victims.entry(key, blow.victim_inside, now, keep, new) else { return };
         if now - victim.touched > 10 * SECOND {
             victim.first_at = contact.at;
@@ -166,12 +178,18 @@ impl Flood {
         victim.touched = now;
         victim.total += blow.values[PACKETS];
         victim.rates.add(now, blow.values);
-        if now - victim.crowds_since > 2 * SECOND {
-            victim.crowds = [Crowd::default(), victim.crowds[0]];
+        let crowded = matches!(party, Party::Interface(_)) && victim.sources[0].weight() >= 400;
+        if now - victim.crowds_since > 2 * SECOND || crowded {
+            victim.sources = [Crowd::default(), victim.sources[0]];
+            victim.targets = Crowd::default();
             victim.crowds_since = now;
         }
         if blow.values[PACKETS] > 0 {
-            victim.crowds[0].add(blow.source, blow.values[PACKETS]);
+            victim.sources[0].add(&blow.source, blow.values[PACKETS]);
+            match party {
+                Party::Interface(_) => victim.targets.add(&blow.victim, blow.values[PACKETS]),
+                _ => victim.targets.add(&IpAddr::from(u128::from(blow.port).to_be_bytes()), 1),
+            }
         }
         let sums = victim.rates.sums(now);
         if let Some(over) = &mut victim.over {
@@ -190,9 +208,8 @@ impl Flood {
                 completed: sums[COMPLETED],
             });
             let wait = if matches!(blow.kind, Kind::Syn | Kind::Datagram) { PATIENCE } else { 0 };
-            self.waiting.push((now + wait, blow.victim, blow.kind));
+            self.waiting.push((now + wait, party.clone(), blow.kind));
         }
-        self.tick(now, signals);
     }
 
     /// Judges the bursts whose answers had their time.
@@ -204,15 +221,15 @@ impl Flood {
         self.waiting.retain(|entry| {
             let over = entry.0 <= now;
             if over {
-                due.push(*entry);
+                due.push(entry.clone());
             }
             !over
         });
-        for (_, address, kind) in due {
-            let Some(victim) = self.victims.get_mut(&(address, kind)) else { continue };
+        for (_, party, kind) in due {
+            let Some(victim) = self.victims.get_mut(&(party.clone(), kind)) else { continue };
             let Some(over) = victim.over.take() else { continue };
             victim.quiet_until = now.max(over.since) + SECOND / 2;
-            if let Some(signal) = self.parameters.judge(address, kind, victim, &over) {
+            if let Some(signal) = self.parameters.judge(&party, kind, victim, &over) {
                 signals.push(signal);
             }
         }
@@ -225,6 +242,7 @@ impl Flood {
             victim: contact.destination,
             victim_inside: contact.destination_inside,
             source: contact.source,
+            port: contact.port,
             values,
         };
         let packets = contact.per_second(delta.forward.packets);
@@ -260,6 +278,7 @@ impl Flood {
                 victim: contact.source,
                 victim_inside: contact.source_inside,
                 source: contact.destination,
+                port: record.initiator_port,
                 values: [packets, packets, 0, contact.per_second(delta.backward.bytes)],
             });
         }
@@ -288,12 +307,27 @@ impl Parameters {
         }
     }
 
-    fn judge(&self, address: IpAddr, kind: Kind, victim: &Victim, over: &Over) -> Option<Signal> {
+    fn judge(&self, party: &Party, kind: Kind, victim: &Victim, over: &Over) -> Option<Signal> {
         if real(over.completed) > self.completed_share * real(over.packets) {
             return None;
         }
-        let sources = victim.crowds.iter().map(Crowd::distinct).max().unwrap_or(0);
-        let leader = victim.crowds[0].leader(self.leader_share).or_else(|| victim.crowds[1].leader(self.leader_share));
+        let sources = victim.sources.iter().map(Crowd::distinct).max().unwrap_or(0);
+        let leader =
+            victim.sources[0].leader(self.leader_share).or_else(|| victim.sources[1].leader(self.leader_share));
+        if matches!(party, Party::Interface(_)) {
+            // Nearly every packet from another source, and no single victim: forged, and nobody else is told of it.
+            let fuller = if victim.sources[0].weight() >= 60 { &victim.sources[0] } else { &victim.sources[1] };
+            let forged = real(fuller.distinct()) >= 0.6 * real(fuller.weight());
+            if !forged || victim.targets.leader(0.3).is_some() || victim.targets.distinct() < self.many_sources {
+                return None;
+            }
+        } else if leader.is_some() && kind == Kind::Syn && over.peak < self.syns_per_second.saturating_mul(10) {
+            // One source that tries port after port is a scanner, and named so.
+            let ports = victim.targets.distinct();
+            if real(ports) >= 0.5 * real(victim.targets.weight()).min(1000.0) {
+                return None;
+            }
+        }
         let many = sources >= self.many_sources && leader.is_none();
         let mostly_amplified = over.amplified * 2 >= over.packets;
         let (detector, threshold) = match kind {
@@ -311,14 +345,14 @@ impl Parameters {
         }
         let severity = if over.peak >= threshold.saturating_mul(10) { Severity::Critical } else { Severity::Warning };
         let (subject, target) = match leader {
-            Some(source) => (source, Some(address)),
-            None => (address, None),
+            Some(source) => (Party::Address(source), Some(party.clone())),
+            None => (party.clone(), None),
         };
         Some(Signal {
             detector,
             severity,
-            subject: Party::Address(subject),
-            target: target.map(Party::Address),
+            subject,
+            target,
             service: None,
             first_seen: victim.first_at,
             measured: real(over.peak),

@@ -274,9 +274,9 @@ impl Ledger {
                     && open.finding.severity >= Severity::Warning
             }),
             // The fast rules said it already.
-            Detector::SlowScan => self.open.iter().any(|(key, _)| {
-                matches!(key.detector, Detector::PortScan | Detector::HostScan) && key.subject == signal.subject
-            }),
+            Detector::SlowScan | Detector::FanOut => {
+                self.open.iter().any(|(key, open)| is_plain_scan(key.detector, open) && key.subject == signal.subject)
+            }
             _ => false,
         }
     }
@@ -286,9 +286,16 @@ impl Ledger {
             .open
             .iter()
             .filter(|(key, open)| {
-                key.detector == Detector::Beacon
-                    && key.subject == signal.subject
-                    && (key.target == signal.target || (signal.target.is_none() && same_service(&open.finding, signal)))
+                let of_pair =
+                    key.target == signal.target || (signal.target.is_none() && same_service(&open.finding, signal));
+                let lesser = match key.detector {
+                    Detector::Beacon => of_pair,
+                    Detector::SlowScan | Detector::FanOut => {
+                        matches!(signal.detector, Detector::PortScan | Detector::HostScan | Detector::UdpScan)
+                    }
+                    _ => false,
+                };
+                lesser && key.subject == signal.subject
             })
             .map(|(key, _)| key.clone())
             .collect();
@@ -319,6 +326,11 @@ impl Ledger {
             }
         }
     }
+}
+
+fn is_plain_scan(detector: Detector, open: &Open) -> bool {
+    matches!(detector, Detector::PortScan | Detector::HostScan | Detector::UdpScan)
+        && open.finding.severity >= Severity::Warning
 }
 
 fn same_service(finding: &Finding, signal: &Signal) -> bool {

@@ -15,7 +15,7 @@ use super::{
     contact::Contact,
     evidence,
     finding::{Detector, Party, Severity, Signal, Signals},
-    statistics::{count, real},
+    statistics::real,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -154,7 +154,7 @@ impl Spoofed {
                 "last_source": contact.source,
                 "last_destination": contact.destination,
                 "mac": Party::Mac(contact.record.mac).to_string(),
-                "sources": count(interface.sources.len()),
+                "sources": interface.sources.len(),
             })),
             workload: None,
         });

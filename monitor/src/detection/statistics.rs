@@ -46,7 +46,8 @@ pub fn regularity(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     let middle = median(&mut sorted);
     let (lower, upper) = (quantile(&sorted, 0.25), quantile(&sorted, 0.75));
-    let skew = if upper - lower <= f64::EPSILON || lower >= middle || upper <= middle {
+    // Within a tenth of the middle value, on which side the rest lies says nothing.
+    let skew = if upper - lower <= middle.abs() * 0.1 || lower >= middle || upper <= middle {
         0.0
     } else {
         (upper + lower - 2.0 * middle) / (upper - lower)

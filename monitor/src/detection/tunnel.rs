@@ -156,7 +156,7 @@ impl Tunnel {
                 "mean_query_bytes": rounded(queries.mean),
                 "query_deviation": rounded(queries.deviation),
                 "mean_answer_bytes": rounded(answers.mean),
-                "answers": answers.packets,
+                "answers": sums[BACKWARD],
             })),
             workload: contact.workload.map(str::to_owned),
         });
@@ -209,7 +209,7 @@ impl Tunnel {
                 "mean_request_bytes": rounded(requests.mean),
                 "mean_reply_bytes": rounded(replies.mean),
                 "spread": rounded(spread),
-                "bytes": bytes,
+                "bytes": sums[FORWARD + 1] + sums[BACKWARD + 1],
             })),
             workload: contact.workload.map(str::to_owned),
         });

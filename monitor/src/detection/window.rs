@@ -76,20 +76,24 @@ impl Default for Crowd {
 }
 
 impl Crowd {
-    pub fn add(&mut self, address: IpAddr, weight: u64) {
+    pub const fn weight(&self) -> u64 {
+        self.weight
+    }
+
+    pub fn add(&mut self, address: &IpAddr, weight: u64) {
         // Not keyed: an attacker who makes addresses collide only looks like fewer sources.
         let mut hasher = DefaultHasher::new();
         address.hash(&mut hasher);
         let bit = hasher.finish() % 512;
         self.bits[index::<8>(bit / 64)] |= 1 << (bit % 64);
         self.weight += weight;
-        if self.leader == Some(address) {
+        if self.leader == Some(*address) {
             self.lead += weight;
             self.of_leader += weight;
         } else if self.lead >= weight {
             self.lead -= weight;
         } else {
-            self.leader = Some(address);
+            self.leader = Some(*address);
             self.lead = weight - self.lead;
             self.of_leader = weight;
         }
@@ -128,11 +132,11 @@ mod tests {
     fn a_crowd_knows_its_size_and_its_leader() {
         let mut crowd = Crowd::default();
         for number in 0..100u8 {
-            crowd.add(IpAddr::from([10, 0, 0, number]), 1);
+            crowd.add(&IpAddr::from([10, 0, 0, number]), 1);
         }
         assert!((90..110).contains(&crowd.distinct()), "{}", crowd.distinct());
         assert_eq!(crowd.leader(0.8), None);
-        crowd.add(IpAddr::from([10, 0, 1, 1]), 1000);
+        crowd.add(&IpAddr::from([10, 0, 1, 1]), 1000);
         assert_eq!(crowd.leader(0.8), Some(IpAddr::from([10, 0, 1, 1])));
     }
 }
