@@ -69,12 +69,20 @@ pub struct Attempt {
     pub now: u64,
 }
 
+/// What was heard of a pending attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sign {
+    None,
+    /// Accepted, and not taken up yet.
+    Accepted,
+    /// Its packet died on the way: traceroute, not a scan.
+    Expired,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct State {
     verdict: Verdict,
-    answered: bool,
-    /// Its packet died on the way: traceroute, not a scan.
-    expired: bool,
+    sign: Sign,
     source_inside: bool,
     destination_inside: bool,
     flags: u8,
@@ -92,7 +100,11 @@ pub struct Attempts {
 
 impl Attempts {
     pub fn new(capacity: usize) -> Self {
-        Self { states: Bounded::new("attempts", capacity), pending: VecDeque::new(), pending_strays: VecDeque::new() }
+        Self {
+            states: Bounded::new("attempts", capacity),
+            pending: VecDeque::new(),
+            pending_strays: VecDeque::new(),
+        }
     }
 
     pub fn size(&self) -> StateSize {
@@ -102,7 +114,8 @@ impl Attempts {
     /// Ends the patience with attempts that are older.
     pub fn tick(&mut self, now: u64, out: &mut Vec<Attempt>) {
         loop {
-            let due = |queue: &VecDeque<(u64, Attempted)>| queue.front().filter(|(at, _)| *at <= now).copied();
+            let due =
+                |queue: &VecDeque<(u64, Attempted)>| queue.front().filter(|(at, _)| *at <= now).copied();
             let what = if let Some((_, what)) = due(&self.pending) {
                 self.pending.pop_front();
                 what
@@ -113,8 +126,8 @@ impl Attempts {
                 break;
             };
             let Some(state) = self.states.get(&what) else { continue };
-            let verdict = if state.answered { Verdict::HalfOpen } else { Verdict::Unanswered };
-            if state.verdict == Verdict::Pending && !state.expired {
+            let verdict = if state.sign == Sign::Accepted { Verdict::HalfOpen } else { Verdict::Unanswered };
+            if state.verdict == Verdict::Pending && state.sign != Sign::Expired {
                 self.decide(what, verdict, now, out);
             }
         }
@@ -153,7 +166,7 @@ impl Attempts {
             }
             note::SYN_ACK => {
                 if let Some(state) = self.states.get_mut(&answers) {
-                    state.answered = true;
+                    state.sign = Sign::Accepted;
                 }
             }
             note::RESET => {
@@ -168,7 +181,9 @@ impl Attempts {
                 // What follows a handshake that was seen, or answers one, is no scan.
                 if contact.record.forward.payload == 0 && !self.knows(&there) && !self.knows(&answers) {
                     self.begin(Attempted { stray: true, ..there }, contact, out);
-                } else if contact.record.forward_flags & u32::from(tcp::SYN | tcp::ACK | tcp::RST) == u32::from(tcp::ACK) {
+                } else if contact.record.forward_flags & u32::from(tcp::SYN | tcp::ACK | tcp::RST)
+                    == u32::from(tcp::ACK)
+                {
                     self.decide(there, Verdict::Reached, contact.now, out);
                 }
             }
@@ -204,11 +219,11 @@ impl Attempts {
             self.decide(what, Verdict::Refused, contact.now, out);
         } else if record.outcome == outcome::EXPIRED {
             if let Some(state) = self.states.get_mut(&what) {
-                state.expired = true;
+                state.sign = Sign::Expired;
             }
         } else if record.outcome == outcome::ESTABLISHED && contact.is_tcp() {
             if let Some(state) = self.states.get_mut(&what) {
-                state.answered = true;
+                state.sign = Sign::Accepted;
             }
             if contact.ended() {
                 self.decide(what, Verdict::HalfOpen, contact.now, out);
@@ -217,10 +232,18 @@ impl Attempts {
     }
 
     /// A conversation whose start was not seen: real when both ends speak, a stray when only one does and says nothing.
-    fn midstream(&mut self, contact: &Contact<'_>, what: Attempted, flipped: Attempted, out: &mut Vec<Attempt>) {
+    fn midstream(
+        &mut self,
+        contact: &Contact<'_>,
+        what: Attempted,
+        flipped: Attempted,
+        out: &mut Vec<Attempt>,
+    ) {
         let record = contact.record;
         let sender = if record.forward.packets > 0 { what } else { flipped };
-        if record.outcome == outcome::REFUSED || record.forward.payload + record.backward.payload > 0 || contact.succeeded()
+        if record.outcome == outcome::REFUSED
+            || record.forward.payload + record.backward.payload > 0
+            || contact.succeeded()
         {
             for what in [what, flipped] {
                 self.decide(what, Verdict::Reached, contact.now, out);
@@ -272,8 +295,7 @@ impl Attempts {
         let flags = (contact.record.forward_flags | contact.record.backward_flags) & 0xff;
         let state = State {
             verdict: Verdict::Pending,
-            answered: false,
-            expired: false,
+            sign: Sign::None,
             source_inside,
             destination_inside,
             flags: u8::try_from(flags).unwrap_or(0),

@@ -73,8 +73,8 @@ impl Default for Parameters {
             bulk_bytes: 65_536.0,
             ignored_ports: vec![53, 67, 68, 111, 123, 137, 138, 161, 514, 546, 547, 853, 1900, 5353, 5355],
             heartbeat_ports: vec![
-                22, 88, 135, 139, 143, 389, 443, 445, 636, 993, 1433, 1883, 3268, 3306, 3389, 3478, 3544, 4500, 5222,
-                5223, 5228, 5432, 6379, 8883, 9092, 51820,
+                22, 88, 135, 139, 143, 389, 443, 445, 636, 993, 1433, 1883, 3268, 3306, 3389, 3478, 3544,
+                4500, 5222, 5223, 5228, 5432, 6379, 8883, 9092, 51820,
             ],
             pairs: 16_384,
             conversations: 16_384,
@@ -178,7 +178,9 @@ impl Beacon {
     fn connection(&mut self, key: PairKey, contact: &Contact<'_>, signals: &mut Signals) {
         let now = contact.now;
         let keep = |pair: &Pair| pair.starts.back().is_some_and(|last| now - last < DAY);
-        let Some(pair) = self.pairs.entry(key, contact.source_inside, now, keep, Pair::default) else { return };
+        let Some(pair) = self.pairs.entry(key, contact.source_inside, now, keep, Pair::default) else {
+            return;
+        };
         pair.reached |= contact.succeeded() || !contact.is_tcp();
         if contact.ended() {
             push(&mut pair.sent, real(contact.record.forward.payload));
@@ -198,8 +200,12 @@ impl Beacon {
         if pair.starts.len() < CANDIDATE_BEATS || now < pair.quiet_until {
             return;
         }
-        let gaps: Vec<f64> =
-            pair.starts.iter().zip(pair.starts.iter().skip(1)).map(|(one, next)| real(next - one) / 1e9).collect();
+        let gaps: Vec<f64> = pair
+            .starts
+            .iter()
+            .zip(pair.starts.iter().skip(1))
+            .map(|(one, next)| real(next - one) / 1e9)
+            .collect();
         let Some(beat) = Beat::of(&gaps) else { return };
         let sent: Vec<f64> = pair.sent.iter().copied().collect();
         let sizes = if sent.len() < 3 { 1.0 } else { regularity(&sent) };
@@ -221,9 +227,22 @@ impl Beacon {
         if score < self.parameters.score || beats < self.parameters.least_beats || !enough {
             return;
         }
-        let severity =
-            if bulk || !reached || context.is_common(&self.parameters) { Severity::Info } else { Severity::Warning };
-        signals.push(self.signal(contact, &beat, "connections", total, score, severity, first_at, &context, sizes));
+        let severity = if bulk || !reached || context.is_common(&self.parameters) {
+            Severity::Info
+        } else {
+            Severity::Warning
+        };
+        signals.push(self.signal(
+            contact,
+            &beat,
+            "connections",
+            total,
+            score,
+            severity,
+            first_at,
+            &context,
+            sizes,
+        ));
     }
 
     /// Bursts within a conversation.
@@ -281,15 +300,17 @@ impl Beacon {
         let known = self.prevalence.get(&(contact.destination, contact.port)).map_or(1, Vec::len);
         let inside = contact.source_inside;
         let keep = |all: &HashMap<IpAddr, Regular>| all.values().any(|one| now - one.last < DAY / 12);
-        let destinations = self.regular.entry(contact.source, inside, now, keep, HashMap::new).map_or(1, |all| {
-            if all.len() < 64 || all.contains_key(&contact.destination) {
-                all.entry(contact.destination).or_insert(Regular { first: now, last: now }).last = now;
-            }
-            all.retain(|_, one| now - one.last < DAY / 12);
-            all.len()
-        });
+        let destinations =
+            self.regular.entry(contact.source, inside, now, keep, HashMap::new).map_or(1, |all| {
+                if all.len() < 64 || all.contains_key(&contact.destination) {
+                    all.entry(contact.destination).or_insert(Regular { first: now, last: now }).last = now;
+                }
+                all.retain(|_, one| now - one.last < DAY / 12);
+                all.len()
+            });
         // Answers that come as connections of their own are the other end's rhythm.
-        let echoes = self.regular.get(&contact.destination).is_some_and(|all| all.contains_key(&contact.source));
+        let echoes =
+            self.regular.get(&contact.destination).is_some_and(|all| all.contains_key(&contact.source));
         let earlier = destinations_first(&self.regular, contact);
         Context { sources: known, destinations, is_echo: echoes && earlier }
     }
@@ -335,7 +356,8 @@ impl Beacon {
 
 /// Whether the other end was regular before this one.
 fn destinations_first(regular: &Bounded<IpAddr, HashMap<IpAddr, Regular>>, contact: &Contact<'_>) -> bool {
-    let since = |one: IpAddr, other: IpAddr| regular.get(&one).and_then(|all| all.get(&other)).map(|one| one.first);
+    let since =
+        |one: IpAddr, other: IpAddr| regular.get(&one).and_then(|all| all.get(&other)).map(|one| one.first);
     match (since(contact.destination, contact.source), since(contact.source, contact.destination)) {
         (Some(theirs), Some(ours)) => theirs < ours,
         (theirs, _) => theirs.is_some(),
@@ -351,7 +373,8 @@ struct Context {
 impl Context {
     fn is_common(&self, parameters: &Parameters) -> bool {
         self.is_echo
-            || self.sources >= parameters.prevalent || self.destinations >= parameters.regular_destinations
+            || self.sources >= parameters.prevalent
+            || self.destinations >= parameters.regular_destinations
     }
 }
 

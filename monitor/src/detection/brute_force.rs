@@ -99,7 +99,8 @@ impl BruteForce {
     }
 
     pub fn contact(&mut self, contact: &Contact<'_>, signals: &mut Signals) {
-        if !contact.is_tcp() || !contact.ended() || !contact.succeeded() || contact.protocol != protocol::TCP {
+        if !contact.is_tcp() || !contact.ended() || !contact.succeeded() || contact.protocol != protocol::TCP
+        {
             return;
         }
         let record = contact.record;
@@ -111,7 +112,10 @@ impl BruteForce {
         }
         let keep = |sessions: &Sessions| sessions.recent.back().is_some_and(|last| now - last.now < window);
         let pair = (contact.source, contact.destination, contact.port);
-        let Some(sessions) = self.pairs.entry(pair, contact.source_inside, now, keep, Sessions::default) else { return };
+        let Some(sessions) = self.pairs.entry(pair, contact.source_inside, now, keep, Sessions::default)
+        else {
+            return;
+        };
         let short = record.forward.payload + record.backward.payload <= parameters.short_bytes
             && contact.duration() <= parameters.short_s * SECOND;
         sessions.total += 1;
@@ -121,10 +125,13 @@ impl BruteForce {
             answered_bytes: real(record.backward.payload),
             short,
         });
-        while sessions.recent.len() > 512 || sessions.recent.front().is_some_and(|first| now - first.now > window) {
+        while sessions.recent.len() > 512
+            || sessions.recent.front().is_some_and(|first| now - first.now > window)
+        {
             sessions.recent.pop_front();
         }
-        let within = |seconds: u64| sessions.recent.iter().filter(|one| now - one.now <= seconds * SECOND).count();
+        let within =
+            |seconds: u64| sessions.recent.iter().filter(|one| now - one.now <= seconds * SECOND).count();
         let (measured, threshold, window_s, severity) = if parameters.login_ports.contains(&contact.port) {
             if sessions.recent.len() >= parameters.login_attempts {
                 (sessions.recent.len(), parameters.login_attempts, parameters.window_s, Severity::Warning)
@@ -171,5 +178,3 @@ impl BruteForce {
         });
     }
 }
-
-

@@ -9,6 +9,7 @@ use std::{
     time::Instant,
 };
 
+use ipnet::IpNet;
 use monitor_common::{
     bucket::UNITS_PER_NS,
     conversation::{
@@ -19,7 +20,6 @@ use monitor_common::{
     parse::{Frame, Parsed, parse},
     plain::Plain,
 };
-use ipnet::IpNet;
 use pcap_file::{
     DataLink,
     pcap::PcapReader,
@@ -77,10 +77,8 @@ impl Tracker {
         let mut record = Record::zeroed();
         match parse(bytes) {
             Parsed::Ip(frame) => self.packet(bytes, &frame, now, &mut record),
-            Parsed::Arp(offset) => {
-                if report::arp_request(&mut record, bytes, offset, 1, 1, now) {
-                    self.send(&record);
-                }
+            Parsed::Arp(offset) if report::arp_request(&mut record, bytes, offset, 1, 1, now) => {
+                self.send(&record);
             }
             _ => {}
         }
@@ -101,7 +99,9 @@ impl Tracker {
         }
         let sight = Sight {
             source_inside: self.inside.contains(ip_of(&from_halves(frame.source[0], frame.source[1]))),
-            destination_inside: self.inside.contains(ip_of(&from_halves(frame.destination[0], frame.destination[1]))),
+            destination_inside: self
+                .inside
+                .contains(ip_of(&from_halves(frame.destination[0], frame.destination[1]))),
             track_all: true,
         };
         if let Some((key, sender_is_higher)) = key_of(frame) {
@@ -151,7 +151,9 @@ impl Tracker {
             }
             !ends
         });
-        over.sort_by_key(|(key, value)| (value.first_seen, key.lower, key.higher, key.lower_port, key.higher_port));
+        over.sort_by_key(|(key, value)| {
+            (value.first_seen, key.lower, key.higher, key.lower_port, key.higher_port)
+        });
         for (key, mut conversation) in over {
             conversation.records += 1;
             let mut record = Record::zeroed();
@@ -232,10 +234,8 @@ fn nanoseconds_per_tick(interface: &InterfaceDescriptionBlock<'_>) -> u64 {
 }
 
 pub fn directory() -> PathBuf {
-    std::env::var_os("SLUICE_CAPTURES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/captures"),
-        PathBuf::from,
-    )
+    std::env::var_os("SLUICE_CAPTURES")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/captures"), PathBuf::from)
 }
 
 #[derive(Deserialize)]
@@ -313,7 +313,10 @@ fn judge(who: &str, inside: &[IpNet]) {
     println!("inside: {who}");
     let directory = directory();
     let Ok(truths) = std::fs::read_to_string(directory.join("truth.jsonl")) else {
-        println!("SKIPPED: no captures at {}: set SLUICE_CAPTURES to judge real traffic", directory.display());
+        println!(
+            "SKIPPED: no captures at {}: set SLUICE_CAPTURES to judge real traffic",
+            directory.display()
+        );
         return;
     };
     let only = std::env::var("SLUICE_CAPTURE").unwrap_or_default();
@@ -333,7 +336,8 @@ fn judge(who: &str, inside: &[IpNet]) {
         records += tracker.records;
         let mut words = Vec::new();
         for (attacker, kinds) in &truth.attackers {
-            let found: Vec<&Finding> = findings.iter().filter(|finding| fits(finding, attacker, kinds)).collect();
+            let found: Vec<&Finding> =
+                findings.iter().filter(|finding| fits(finding, attacker, kinds)).collect();
             if let Some(first) = found.first() {
                 words.push(format!("found {attacker} as {} ({})", first.detector, first.severity.label()));
             } else if truth.does_not_count() {
@@ -348,7 +352,7 @@ fn judge(who: &str, inside: &[IpNet]) {
             .filter(|finding| finding.severity >= Severity::Warning)
             .filter(|finding| !truth.attackers.keys().any(|attacker| names(finding, attacker)))
             .collect();
-        let tolerated = if truth.category == "benign" { 1 } else { 0 };
+        let tolerated = usize::from(truth.category == "benign");
         if others.len() > tolerated && truth.category != "odd" {
             false_ones.push(truth.file.clone());
         }

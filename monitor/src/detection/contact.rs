@@ -51,7 +51,11 @@ pub struct Delta {
 impl Contact<'_> {
     /// What was added, as a rate: records of lasting conversations cover several seconds.
     pub const fn per_second(&self, added: u64) -> u64 {
-        if self.delta.span <= SECOND { added } else { added.saturating_mul(1000) / (self.delta.span / 1_000_000) }
+        if self.delta.span <= SECOND {
+            added
+        } else {
+            added.saturating_mul(1000) / (self.delta.span / 1_000_000)
+        }
     }
 
     pub const fn started(&self) -> bool {
@@ -88,8 +92,9 @@ impl Contact<'_> {
         let record = self.record;
         match record.outcome {
             outcome::ESTABLISHED if self.is_tcp() => record.forward_flags & tcp::ACK as u32 != 0,
-            outcome::ESTABLISHED => record.forward.packets > 0 && record.backward.packets > 0,
-            outcome::MIDSTREAM => record.forward.packets > 0 && record.backward.packets > 0,
+            outcome::ESTABLISHED | outcome::MIDSTREAM => {
+                record.forward.packets > 0 && record.backward.packets > 0
+            }
             _ => false,
         }
     }
@@ -144,22 +149,31 @@ impl Inside {
 
 /// Private and unique local ranges, link-local, loopback: inside unless the configuration says otherwise.
 pub fn default_inside() -> Vec<IpNet> {
-    ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "127.0.0.0/8", "fc00::/7", "fe80::/10", "::1/128"]
-        .iter()
-        .filter_map(|prefix| prefix.parse().ok())
-        .collect()
+    [
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "169.254.0.0/16",
+        "127.0.0.0/8",
+        "fc00::/7",
+        "fe80::/10",
+        "::1/128",
+    ]
+    .iter()
+    .filter_map(|prefix| prefix.parse().ok())
+    .collect()
 }
 
 /// The last counters of every conversation, so that a record's totals become what was added.
 #[derive(Debug)]
 pub struct Progress {
-    last: Bounded<Tuple, Seen>,
+    last: Bounded<Tuple, Last>,
 }
 
 type Tuple = ([u8; 16], [u8; 16], u16, u16, u8);
 
 #[derive(Clone, Copy, Debug)]
-struct Seen {
+struct Last {
     forward: Direction,
     backward: Direction,
     opens: u32,
@@ -215,7 +229,7 @@ impl Progress {
         if record.kind == record_kind::ENDED {
             self.last.remove(&key);
         } else {
-            let next = Seen {
+            let next = Last {
                 forward: total.forward,
                 backward: total.backward,
                 opens: total.opens,

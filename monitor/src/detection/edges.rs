@@ -84,7 +84,7 @@ pub struct Learned {
 pub struct Edges {
     parameters: Parameters,
     /// The edge and when it was last used.
-    edges: Bounded<Edge, u64>,
+    known: Bounded<Edge, u64>,
     profiles: Bounded<Edge, Profile>,
 }
 
@@ -95,20 +95,22 @@ impl Edges {
             edges.entry(*edge, true, now, |_| true, || now);
         }
         let mut profiles = Bounded::new("profiles", parameters.profiles);
-        for (edge, profile) in learned.profiles.iter().filter(|(_, profile)| profile.uses.len() == WEEK_HOURS) {
+        for (edge, profile) in learned.profiles.iter().filter(|(_, profile)| profile.uses.len() == WEEK_HOURS)
+        {
             profiles.entry(*edge, true, now, |_| true, || profile.clone());
         }
-        Self { parameters: parameters.clone(), edges, profiles }
+        Self { parameters: parameters.clone(), known: edges, profiles }
     }
 
     pub fn sizes(&self) -> [StateSize; 2] {
-        [self.edges.size(), self.profiles.size()]
+        [self.known.size(), self.profiles.size()]
     }
 
     pub fn learned(&self) -> Learned {
-        let mut edges: Vec<Edge> = self.edges.iter().map(|(edge, _)| *edge).collect();
+        let mut edges: Vec<Edge> = self.known.iter().map(|(edge, _)| *edge).collect();
         edges.sort();
-        let mut profiles: Vec<_> = self.profiles.iter().map(|(edge, profile)| (*edge, profile.clone())).collect();
+        let mut profiles: Vec<_> =
+            self.profiles.iter().map(|(edge, profile)| (*edge, profile.clone())).collect();
         profiles.sort_by_key(|(edge, _)| *edge);
         Learned { edges, profiles }
     }
@@ -116,7 +118,8 @@ impl Edges {
     /// `observed` is how long anything was observed, earlier runs included.
     pub fn contact(&mut self, contact: &Contact<'_>, observed: u64, flagged: bool, signals: &mut Signals) {
         let inside = contact.source_inside || contact.destination_inside;
-        if !contact.delta.completed || !inside || contact.is_icmp() || is_broadcast_like(contact.destination) {
+        if !contact.delta.completed || !inside || contact.is_icmp() || is_broadcast_like(contact.destination)
+        {
             return;
         }
         let bits = if contact.source.is_ipv4() { self.parameters.v4_bits } else { self.parameters.v6_bits };
@@ -132,7 +135,7 @@ impl Edges {
             return;
         }
         let now = contact.now;
-        if let Some(used) = self.edges.get_mut(&edge) {
+        if let Some(used) = self.known.get_mut(&edge) {
             *used = now;
         } else {
             let is_learned = observed >= self.parameters.learning_days * DAY;
@@ -141,22 +144,32 @@ impl Edges {
                     Detector::NewEdge,
                     contact,
                     (1.0, 0.0, "edges"),
-                    json!({ "source": edge.source, "learned_edges": self.edges.len() }),
+                    json!({ "source": edge.source, "learned_edges": self.known.len() }),
                 ));
             }
             if !flagged {
                 let keep = |used: &u64| now - used < 60 * DAY;
-                self.edges.entry(edge, contact.source_inside, now, keep, || now);
+                self.known.entry(edge, contact.source_inside, now, keep, || now);
             }
             return;
         }
         self.hours(contact, edge, observed, flagged, signals);
     }
 
-    fn hours(&mut self, contact: &Contact<'_>, edge: Edge, observed: u64, flagged: bool, signals: &mut Signals) {
+    fn hours(
+        &mut self,
+        contact: &Contact<'_>,
+        edge: Edge,
+        observed: u64,
+        flagged: bool,
+        signals: &mut Signals,
+    ) {
         let new = || Profile { uses: vec![0; WEEK_HOURS] };
         let parameters = &self.parameters;
-        let Some(profile) = self.profiles.entry(edge, contact.source_inside, contact.now, |_| true, new) else { return };
+        let Some(profile) = self.profiles.entry(edge, contact.source_inside, contact.now, |_| true, new)
+        else {
+            return;
+        };
         let Ok(hour) = usize::try_from(contact.at / HOUR % WEEK_HOURS as u64) else { return };
         let total: u64 = profile.uses.iter().map(|uses| u64::from(*uses)).sum();
         let near: u64 = [hour + WEEK_HOURS - 1, hour, hour + 1]
@@ -164,7 +177,8 @@ impl Edges {
             .map(|hour| u64::from(profile.uses[hour % WEEK_HOURS]))
             .sum();
         let probability = (real(near) + 0.5) / (real(total) + real(WEEK_HOURS as u64) / 6.0);
-        let is_learned = observed >= parameters.hours_learning_days * DAY && total >= u64::from(parameters.least_uses);
+        let is_learned =
+            observed >= parameters.hours_learning_days * DAY && total >= u64::from(parameters.least_uses);
         if is_learned && probability < parameters.least_probability && contact.source_inside {
             signals.push(signal(
                 Detector::OffHours,

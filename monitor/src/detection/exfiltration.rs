@@ -96,7 +96,11 @@ impl Exfiltration {
         for (source, baseline) in learned {
             baselines.entry(*source, true, 0, |_| true, || *baseline);
         }
-        Self { parameters: parameters.clone(), pairs: Bounded::new("exfiltration", parameters.pairs), baselines }
+        Self {
+            parameters: parameters.clone(),
+            pairs: Bounded::new("exfiltration", parameters.pairs),
+            baselines,
+        }
     }
 
     pub fn sizes(&self) -> [StateSize; 2] {
@@ -110,7 +114,9 @@ impl Exfiltration {
     }
 
     pub fn contact(&mut self, contact: &Contact<'_>, flagged: bool, signals: &mut Signals) {
-        if contact.observed().is_some() || contact.source_inside == contact.destination_inside && contact.source_inside {
+        if contact.observed().is_some()
+            || contact.source_inside == contact.destination_inside && contact.source_inside
+        {
             return;
         }
         let (forward, backward) = (contact.delta.forward.payload, contact.delta.backward.payload);
@@ -139,14 +145,20 @@ impl Exfiltration {
         signals: &mut Signals,
     ) {
         let now = contact.now;
-        let new = || Pair { bytes: Rolling::new(STEP), first_at: contact.began_at(), touched: now, quiet_until: 0 };
+        let new =
+            || Pair { bytes: Rolling::new(STEP), first_at: contact.began_at(), touched: now, quiet_until: 0 };
         let keep = |pair: &Pair| now - pair.touched < 3600 * SECOND;
-        let Some(pair) = self.pairs.entry((source, peer), contact.source_inside, now, keep, new) else { return };
+        let Some(pair) = self.pairs.entry((source, peer), contact.source_inside, now, keep, new) else {
+            return;
+        };
         pair.touched = now;
         pair.bytes.add(now, [sent, received]);
         let [sent, received] = pair.bytes.sums(now);
         let ratio = producer_ratio(sent, received);
-        if sent < self.parameters.bytes_per_hour || ratio < self.parameters.producer_ratio || now < pair.quiet_until {
+        if sent < self.parameters.bytes_per_hour
+            || ratio < self.parameters.producer_ratio
+            || now < pair.quiet_until
+        {
             return;
         }
         pair.quiet_until = now + 5 * SECOND;

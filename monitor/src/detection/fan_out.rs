@@ -4,7 +4,10 @@
 //! In: first contacts. Out: one signal per source. Until it has learned what a source usually does, only the total counts;
 //! then the threshold follows the source's own habit, within bounds.
 
-use std::{collections::{HashMap, VecDeque}, net::IpAddr};
+use std::{
+    collections::{HashMap, VecDeque},
+    net::IpAddr,
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -39,7 +42,15 @@ pub struct Parameters {
 
 impl Default for Parameters {
     fn default() -> Self {
-        Self { contacts: 100, window_s: 300, services_per_peer: 3, habit_factor: 3.0, least_contacts: 30, learning_hours: 24, sources: 8192 }
+        Self {
+            contacts: 100,
+            window_s: 300,
+            services_per_peer: 3,
+            habit_factor: 3.0,
+            least_contacts: 30,
+            learning_hours: 24,
+            sources: 8192,
+        }
     }
 }
 
@@ -73,7 +84,12 @@ impl FanOut {
     pub fn attempt(&mut self, attempt: &Attempt, observed: u64, flagged: bool, signals: &mut Signals) {
         let inside = attempt.source_inside && attempt.destination_inside;
         // Judged once it is known what became of the contact, so that a scan is named a scan first.
-        if attempt.verdict == Verdict::Pending || attempt.before != Verdict::Pending || attempt.what.stray || attempt.what.port == 0 || !inside {
+        if attempt.verdict == Verdict::Pending
+            || attempt.before != Verdict::Pending
+            || attempt.what.stray
+            || attempt.what.port == 0
+            || !inside
+        {
             return;
         }
         let now = attempt.now;
@@ -101,13 +117,15 @@ impl FanOut {
         }
         *services += 1;
         source.recent.push_back((now, attempt.began_at));
-        while source.recent.len() > 1024 || source.recent.front().is_some_and(|(when, _)| now - when > window) {
+        while source.recent.len() > 1024 || source.recent.front().is_some_and(|(when, _)| now - when > window)
+        {
             source.recent.pop_front();
         }
         let fresh = source.recent.len();
         let is_learned = observed.saturating_sub(source.since) >= parameters.learning_hours * 3600 * SECOND;
         let threshold = if is_learned {
-            (source.habit * parameters.habit_factor).clamp(count(parameters.least_contacts), count(parameters.contacts))
+            (source.habit * parameters.habit_factor)
+                .clamp(count(parameters.least_contacts), count(parameters.contacts))
         } else {
             count(parameters.contacts)
         };

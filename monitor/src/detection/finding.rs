@@ -105,7 +105,12 @@ impl Detector {
     pub const fn is_probing(self) -> bool {
         matches!(
             self,
-            Self::PortScan | Self::HostScan | Self::SlowScan | Self::UdpScan | Self::OutOfStateScan | Self::BruteForce
+            Self::PortScan
+                | Self::HostScan
+                | Self::SlowScan
+                | Self::UdpScan
+                | Self::OutOfStateScan
+                | Self::BruteForce
         )
     }
 }
@@ -164,8 +169,10 @@ impl fmt::Display for Party {
         match self {
             Self::Address(address) => address.fmt(out),
             Self::Mac(mac) => {
-                let [_, _, a, b, c, d, e, f] = mac.to_be_bytes();
-                write!(out, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+                for (index, byte) in mac.to_be_bytes()[2..].iter().enumerate() {
+                    write!(out, "{}{byte:02x}", if index == 0 { "" } else { ":" })?;
+                }
+                Ok(())
             }
             Self::Interface(index) => write!(out, "interface {index}"),
             Self::Service(name) => out.write_str(name),

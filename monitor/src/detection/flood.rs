@@ -61,8 +61,8 @@ impl Default for Parameters {
             fragments_per_second: 1000,
             answers_per_second: 200,
             amplifiers: vec![
-                17, 19, 53, 69, 111, 123, 137, 161, 389, 427, 520, 623, 1434, 1900, 3283, 3702, 5060, 5093, 5353, 5683,
-                6881, 10001, 11211, 17185, 27015, 27960, 30718, 32414, 33848, 37810, 47808,
+                17, 19, 53, 69, 111, 123, 137, 161, 389, 427, 520, 623, 1434, 1900, 3283, 3702, 5060, 5093,
+                5353, 5683, 6881, 10001, 11211, 17185, 27015, 27960, 30718, 32414, 33848, 37810, 47808,
             ],
             completed_share: 0.4,
             leader_share: 0.8,
@@ -251,7 +251,8 @@ impl Flood {
             return Some(match kind {
                 note::SYN => toward(Kind::Syn, [u64::from(delta.opens), 0, 0, bytes]),
                 note::UDP => {
-                    let amplified = if self.parameters.amplifies(record.initiator_port) { packets } else { 0 };
+                    let amplified =
+                        if self.parameters.amplifies(record.initiator_port) { packets } else { 0 };
                     toward(Kind::Datagram, [packets, amplified, 0, bytes])
                 }
                 note::ECHO | note::ICMP_ERROR | note::ICMP_OTHER | note::SOLICITATION => {
@@ -287,7 +288,8 @@ impl Flood {
         }
         let unanswered = if record.backward.packets == 0 { packets } else { 0 };
         let amplified = if self.parameters.amplifies(record.initiator_port) { unanswered } else { 0 };
-        (unanswered + completed > 0).then(|| toward(Kind::Datagram, [unanswered, amplified, completed, bytes]))
+        (unanswered + completed > 0)
+            .then(|| toward(Kind::Datagram, [unanswered, amplified, completed, bytes]))
     }
 }
 
@@ -312,16 +314,22 @@ impl Parameters {
             return None;
         }
         let sources = victim.sources.iter().map(Crowd::distinct).max().unwrap_or(0);
-        let leader =
-            victim.sources[0].leader(self.leader_share).or_else(|| victim.sources[1].leader(self.leader_share));
+        let leader = victim.sources[0]
+            .leader(self.leader_share)
+            .or_else(|| victim.sources[1].leader(self.leader_share));
         if matches!(party, Party::Interface(_)) {
             // Nearly every packet from another source, and no single victim: forged, and nobody else is told of it.
-            let fuller = if victim.sources[0].weight() >= 60 { &victim.sources[0] } else { &victim.sources[1] };
+            let fuller =
+                if victim.sources[0].weight() >= 60 { &victim.sources[0] } else { &victim.sources[1] };
             let forged = real(fuller.distinct()) >= 0.6 * real(fuller.weight());
-            if !forged || victim.targets.leader(0.3).is_some() || victim.targets.distinct() < self.many_sources {
+            if !forged
+                || victim.targets.leader(0.3).is_some()
+                || victim.targets.distinct() < self.many_sources
+            {
                 return None;
             }
-        } else if leader.is_some() && kind == Kind::Syn && over.peak < self.syns_per_second.saturating_mul(10) {
+        } else if leader.is_some() && kind == Kind::Syn && over.peak < self.syns_per_second.saturating_mul(10)
+        {
             // One source that tries port after port is a scanner, and named so.
             let ports = victim.targets.distinct();
             if real(ports) >= 0.5 * real(victim.targets.weight()).min(1000.0) {
@@ -343,7 +351,8 @@ impl Parameters {
         if over.peak < threshold {
             return None;
         }
-        let severity = if over.peak >= threshold.saturating_mul(10) { Severity::Critical } else { Severity::Warning };
+        let severity =
+            if over.peak >= threshold.saturating_mul(10) { Severity::Critical } else { Severity::Warning };
         let (subject, target) = match leader {
             Some(source) => (Party::Address(source), Some(party.clone())),
             None => (party.clone(), None),

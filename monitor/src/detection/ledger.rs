@@ -160,7 +160,8 @@ impl Ledger {
         self.raised
             .iter()
             .map(|(&(detector, severity), &raised)| {
-                let matches = |open: &&Open| (open.finding.detector, open.finding.severity) == (detector, severity);
+                let matches =
+                    |open: &&Open| (open.finding.detector, open.finding.severity) == (detector, severity);
                 let open = self.open.values().filter(matches).count();
                 DetectorCount { detector, severity, open: open as u64, raised }
             })
@@ -181,7 +182,8 @@ impl Ledger {
             self.dropped.explained += 1;
             return;
         }
-        let key = Key { detector: signal.detector, subject: signal.subject.clone(), target: signal.target.clone() };
+        let key =
+            Key { detector: signal.detector, subject: signal.subject.clone(), target: signal.target.clone() };
         if let Some(open) = self.open.get_mut(&key) {
             let was = open.finding.severity;
             open.seen = now;
@@ -209,7 +211,8 @@ impl Ledger {
         if signal.detector.is_probing() && signal.severity >= Severity::Warning {
             self.retract(&signal);
         }
-        let silenced = self.silences.iter().any(|silence| silence.covers(key.detector, key.subject.address()));
+        let silenced =
+            self.silences.iter().any(|silence| silence.covers(key.detector, key.subject.address()));
         let finding = finding_of(signal, at, inside);
         if finding.severity >= Severity::Warning {
             self.flag(key.subject.address());
@@ -270,13 +273,15 @@ impl Ledger {
             Detector::Beacon => self.open.iter().any(|(key, open)| {
                 key.detector.is_probing()
                     && key.subject == signal.subject
-                    && (key.target == signal.target || (key.target.is_none() && same_service(&open.finding, signal)))
+                    && (key.target == signal.target
+                        || (key.target.is_none() && same_service(&open.finding, signal)))
                     && open.finding.severity >= Severity::Warning
             }),
             // The fast rules said it already.
-            Detector::SlowScan | Detector::FanOut => {
-                self.open.iter().any(|(key, open)| is_plain_scan(key.detector, open) && key.subject == signal.subject)
-            }
+            Detector::SlowScan | Detector::FanOut => self
+                .open
+                .iter()
+                .any(|(key, open)| is_plain_scan(key.detector, open) && key.subject == signal.subject),
             _ => false,
         }
     }
@@ -286,8 +291,8 @@ impl Ledger {
             .open
             .iter()
             .filter(|(key, open)| {
-                let of_pair =
-                    key.target == signal.target || (signal.target.is_none() && same_service(&open.finding, signal));
+                let of_pair = key.target == signal.target
+                    || (signal.target.is_none() && same_service(&open.finding, signal));
                 let lesser = match key.detector {
                     Detector::Beacon => of_pair,
                     Detector::SlowScan | Detector::FanOut => {

@@ -44,7 +44,9 @@ impl LongConnection {
             return;
         }
         let seconds = real(contact.duration() / SECOND);
-        let Some(level) = self.parameters.hours.iter().rposition(|hours| seconds >= hours * 3600.0) else { return };
+        let Some(level) = self.parameters.hours.iter().rposition(|hours| seconds >= hours * 3600.0) else {
+            return;
+        };
         let hours = self.parameters.hours[level];
         signals.push(Signal {
             detector: Detector::LongConnection,

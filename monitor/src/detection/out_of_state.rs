@@ -66,7 +66,10 @@ pub struct OutOfState {
 
 impl OutOfState {
     pub fn new(parameters: &Parameters) -> Self {
-        Self { parameters: parameters.clone(), sources: Bounded::new("out_of_state_scan", parameters.sources) }
+        Self {
+            parameters: parameters.clone(),
+            sources: Bounded::new("out_of_state_scan", parameters.sources),
+        }
     }
 
     pub fn size(&self) -> StateSize {
@@ -80,10 +83,12 @@ impl OutOfState {
         let now = attempt.now;
         let window = self.parameters.window_s * SECOND;
         let keep = |source: &Source| now - source.touched < window;
-        let source = self.sources.entry(attempt.what.source, attempt.source_inside, now, keep, Source::default);
+        let source =
+            self.sources.entry(attempt.what.source, attempt.source_inside, now, keep, Source::default);
         let Some(source) = source else { return };
         let forged = attempt.flags & tcp::ACK == 0;
-        let counts = forged || attempt.verdict == Verdict::Refused || observed >= self.parameters.warm_up_s * SECOND;
+        let counts =
+            forged || attempt.verdict == Verdict::Refused || observed >= self.parameters.warm_up_s * SECOND;
         source.touched = now;
         source.total += 1;
         source.strays.push_back(Stray {
@@ -94,7 +99,8 @@ impl OutOfState {
             flags: attempt.flags,
             counts,
         });
-        while source.strays.len() > 512 || source.strays.front().is_some_and(|stray| now - stray.now > window) {
+        while source.strays.len() > 512 || source.strays.front().is_some_and(|stray| now - stray.now > window)
+        {
             source.strays.pop_front();
         }
         let counted = source.strays.iter().filter(|stray| stray.counts).count();
@@ -130,7 +136,6 @@ impl OutOfState {
         });
     }
 }
-
 
 /// What people call a segment with these flags.
 const fn flags(flags: u8) -> &'static str {

@@ -86,12 +86,20 @@ impl Outbound {
     }
 
     pub fn contact(&mut self, contact: &Contact<'_>, signals: &mut Signals) {
-        if !contact.source_inside || contact.observed().is_some() || contact.record.outcome == outcome::MIDSTREAM {
+        if !contact.source_inside
+            || contact.observed().is_some()
+            || contact.record.outcome == outcome::MIDSTREAM
+        {
             return;
         }
         let now = contact.now;
         let keep = |source: &Source| now - source.touched < 10 * SECOND;
-        let new = || Source { rates: Rolling::new(SECOND / 10), first_at: contact.at, touched: now, quiet_until: 0 };
+        let new = || Source {
+            rates: Rolling::new(SECOND / 10),
+            first_at: contact.at,
+            touched: now,
+            quiet_until: 0,
+        };
         let Some(source) = self.sources.entry(contact.source, true, now, keep, new) else { return };
         if now - source.touched > 10 * SECOND {
             source.first_at = contact.at;
@@ -110,12 +118,13 @@ impl Outbound {
         );
         let [packets, bytes, flows, completed] = source.rates.sums(now);
         let flows = flows.saturating_sub(completed * 2);
-        let measures = [
+        let rates = [
             (packets, self.parameters.packets_per_second, "packets/s"),
             (bytes.saturating_mul(8), self.parameters.bits_per_second, "bits/s"),
             (flows, self.parameters.flows_per_second, "flows/s"),
         ];
-        let Some((measured, threshold, unit)) = measures.into_iter().find(|(value, least, _)| value >= least) else {
+        let Some((measured, threshold, unit)) = rates.into_iter().find(|(value, least, _)| value >= least)
+        else {
             return;
         };
         if now < source.quiet_until {

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    beacon, brute_force, edges, exfiltration, fan_out, finding::Detector, finding::Signal, flood, long_connection,
-    out_of_state, outbound, rate_shift, scan, slow_scan, spoofed, sweep, tunnel,
+    beacon, brute_force, edges, exfiltration, fan_out, finding::Detector, finding::Signal, flood,
+    long_connection, out_of_state, outbound, rate_shift, scan, slow_scan, spoofed, sweep, tunnel,
 };
 
 /// Everything under `[detection]`.
@@ -124,7 +124,9 @@ impl Expected {
             && self.until.is_none_or(|until| i128::from(at) < until.as_nanosecond())
             && within(self.subject, signal.subject.address())
             && within(self.target, signal.target.as_ref().and_then(super::finding::Party::address))
-            && self.port.is_none_or(|port| signal.service.as_ref().is_some_and(|service| service.port == port))
+            && self
+                .port
+                .is_none_or(|port| signal.service.as_ref().is_some_and(|service| service.port == port))
     }
 }
 

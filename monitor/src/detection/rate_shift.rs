@@ -127,15 +127,31 @@ impl RateShift {
             return;
         }
         let sums = [contact.delta.forward.packets, contact.delta.forward.bytes, 0];
-        self.add(Party::Address(contact.source), sums, contact.now, contact.at, flagged, signals);
+        self.add(&Party::Address(contact.source), sums, contact.now, contact.at, flagged, signals);
     }
 
-    pub fn service(&mut self, name: &str, rate: ServiceRate, now: u64, at: u64, flagged: bool, signals: &mut Signals) {
+    pub fn service(
+        &mut self,
+        name: &str,
+        rate: ServiceRate,
+        now: u64,
+        at: u64,
+        flagged: bool,
+        signals: &mut Signals,
+    ) {
         let sums = [rate.packets, rate.bytes, rate.new_sources];
-        self.add(Party::Service(name.to_owned()), sums, now, at, flagged, signals);
+        self.add(&Party::Service(name.to_owned()), sums, now, at, flagged, signals);
     }
 
-    fn add(&mut self, party: Party, sums: [u64; 3], now: u64, at: u64, flagged: bool, signals: &mut Signals) {
+    fn add(
+        &mut self,
+        party: &Party,
+        sums: [u64; 3],
+        now: u64,
+        at: u64,
+        flagged: bool,
+        signals: &mut Signals,
+    ) {
         let window = now / (self.parameters.window_s.max(1) * SECOND);
         let keep = |subject: &Subject| window - subject.window < 360;
         let new = || Subject { window, first_at: at, ..Subject::default() };
@@ -149,7 +165,7 @@ impl RateShift {
                 let rate = real(ended.sums[measure]) / real(self.parameters.window_s.max(1));
                 let habit = &mut subject.habits[measure];
                 if let Some(z) = habit.judge(rate, measure, &self.parameters) {
-                    signals.push(self.parameters.signal(&party, measure, rate, z, *habit, ended.first_at));
+                    signals.push(self.parameters.signal(party, measure, rate, z, *habit, ended.first_at));
                 }
                 if !flagged {
                     habit.learn(rate);
@@ -181,7 +197,8 @@ impl Habit {
         self.ramp = (self.ramp + slow.min(5.0)).clamp(0.0, 10.0 * parameters.ramp);
         let jump = z >= parameters.deviations && rate >= self.mean * parameters.factor && rate >= floor;
         self.over = if jump { self.over + 1 } else { 0 };
-        let ramps = self.ramp >= parameters.ramp && rate >= self.slow_mean * parameters.factor && rate >= floor;
+        let ramps =
+            self.ramp >= parameters.ramp && rate >= self.slow_mean * parameters.factor && rate >= floor;
         (self.over >= parameters.windows || ramps).then_some(z)
     }
 
@@ -198,7 +215,15 @@ impl Habit {
 }
 
 impl Parameters {
-    fn signal(&self, party: &Party, measure: usize, rate: f64, z: f64, habit: Habit, first_at: u64) -> Signal {
+    fn signal(
+        &self,
+        party: &Party,
+        measure: usize,
+        rate: f64,
+        z: f64,
+        habit: Habit,
+        first_at: u64,
+    ) -> Signal {
         let of_service = matches!(party, Party::Service(_));
         let grave = of_service && rate >= habit.mean * self.factor * 2.0 && z >= self.deviations * 2.0;
         Signal {

@@ -132,7 +132,8 @@ impl Scan {
         let what = &attempt.what;
         if attempt.before.failed() {
             source.failures.retain(|failure| {
-                let same = (failure.host, failure.protocol, failure.port) == (what.destination, what.protocol, what.port);
+                let same = (failure.host, failure.protocol, failure.port)
+                    == (what.destination, what.protocol, what.port);
                 if same {
                     forget(&mut source.groups, failure);
                 }
@@ -211,7 +212,9 @@ impl Judged<'_> {
         let tally = *source.groups.get(&self.group)?;
         // Hosts whose port is open are what a sweep looks for; half-open contacts count against hosts only when bare.
         let (upper, threshold) = match self.group {
-            Group::Host(protocol::UDP, _) | Group::Port(protocol::UDP, _) => (protocol::UDP, parameters.udp_targets),
+            Group::Host(protocol::UDP, _) | Group::Port(protocol::UDP, _) => {
+                (protocol::UDP, parameters.udp_targets)
+            }
             Group::Host(upper, _) => (upper, parameters.ports),
             Group::Port(upper, _) => (upper, parameters.hosts),
         };
@@ -225,10 +228,15 @@ impl Judged<'_> {
                 return None;
             }
             let all = source.failures.iter().filter(|failure| failure.protocol == upper).count();
-            let concentration = f64::from(tally.failed) / f64::from(u32::try_from(all).unwrap_or(u32::MAX)).max(1.0);
+            let concentration =
+                f64::from(tally.failed) / f64::from(u32::try_from(all).unwrap_or(u32::MAX)).max(1.0);
             // A scan of a few ports on many hosts is as concentrated as its ports are few.
-            let ports = source.groups.keys().filter(|group| matches!(group, Group::Port(other, _) if *other == upper)).count();
-            if concentration < parameters.concentration && ports > 8 && !self.is_grid(source, tally.failed) {
+            let ports = source
+                .groups
+                .keys()
+                .filter(|group| matches!(group, Group::Port(other, _) if *other == upper))
+                .count();
+            if concentration < parameters.concentration && ports > 8 && !is_grid(source, tally.failed) {
                 severity = Severity::Info;
             }
         }
@@ -274,20 +282,20 @@ impl Judged<'_> {
         })
     }
 
-    /// Whether several ports failed on as many hosts: one list of ports tried on every host.
-    fn is_grid(&self, source: &Source, failed: u32) -> bool {
-        let similar = source
-            .groups
-            .iter()
-            .filter(|(group, tally)| matches!(group, Group::Port(..)) && tally.failed * 3 >= failed * 2)
-            .count();
-        similar >= 2
-    }
-
     fn sample<T: PartialEq>(&self, source: &Source, of: impl Fn(&Failure) -> T) -> Vec<T> {
         let mine = source.failures.iter().filter(|failure| failure.groups().contains(&self.group));
         mine.take(8).map(of).collect()
     }
+}
+
+/// Whether several ports failed on as many hosts: one list of ports tried on every host.
+fn is_grid(source: &Source, failed: u32) -> bool {
+    let similar = source
+        .groups
+        .iter()
+        .filter(|(group, tally)| matches!(group, Group::Port(..)) && tally.failed * 3 >= failed * 2)
+        .count();
+    similar >= 2
 }
 
 fn confidence(measured: f64, threshold: f64, share: f64) -> f64 {

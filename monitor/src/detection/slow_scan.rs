@@ -105,7 +105,8 @@ impl SlowScan {
             return;
         }
         let keep = |source: &Source| now - source.touched < memory;
-        let Some(source) = self.sources.entry(what.source, attempt.source_inside, now, keep, Source::default) else {
+        let Some(source) = self.sources.entry(what.source, attempt.source_inside, now, keep, Source::default)
+        else {
             return;
         };
         source.touched = now;
@@ -158,31 +159,29 @@ impl SlowScan {
 }
 
 fn signal(parameters: &Parameters, attempt: &Attempt, group: Group, walk: &Walk, ports: usize) -> Signal {
-        let scattered = matches!(group, Group::Port(_)) && ports > parameters.scattered_ports && walk.failed < 64;
-        let (target, service, unit, threshold) = match group {
-            Group::Host(host) => (Some(Party::Address(host)), None, "ports", parameters.least_ports),
-            Group::Port(port) => {
-                (None, Some(Service::new(protocol::TCP, port)), "hosts", parameters.least_hosts)
-            }
-        };
-        Signal {
-            detector: Detector::SlowScan,
-            severity: if scattered { Severity::Info } else { Severity::Warning },
-            subject: Party::Address(attempt.what.source),
-            target,
-            service,
-            first_seen: walk.first_at,
-            measured: f64::from(walk.failed),
-            threshold: f64::from(threshold),
-            unit,
-            window_s: parameters.memory_s,
-            confidence: (1.0 - 1.0 / (1.0 + walk.ratio)).min(0.99),
-            evidence: evidence(json!({
-                "likelihood_ratio": walk.ratio.min(1e12),
-                "failed": walk.failed,
-                "reached": walk.reached,
-                "ports_tried": ports,
-            })),
-            workload: None,
-        }
+    let scattered = matches!(group, Group::Port(_)) && ports > parameters.scattered_ports && walk.failed < 64;
+    let (target, service, unit, threshold) = match group {
+        Group::Host(host) => (Some(Party::Address(host)), None, "ports", parameters.least_ports),
+        Group::Port(port) => (None, Some(Service::new(protocol::TCP, port)), "hosts", parameters.least_hosts),
+    };
+    Signal {
+        detector: Detector::SlowScan,
+        severity: if scattered { Severity::Info } else { Severity::Warning },
+        subject: Party::Address(attempt.what.source),
+        target,
+        service,
+        first_seen: walk.first_at,
+        measured: f64::from(walk.failed),
+        threshold: f64::from(threshold),
+        unit,
+        window_s: parameters.memory_s,
+        confidence: (1.0 - 1.0 / (1.0 + walk.ratio)).min(0.99),
+        evidence: evidence(json!({
+            "likelihood_ratio": walk.ratio.min(1e12),
+            "failed": walk.failed,
+            "reached": walk.reached,
+            "ports_tried": ports,
+        })),
+        workload: None,
     }
+}

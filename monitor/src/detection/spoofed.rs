@@ -112,7 +112,10 @@ impl Spoofed {
         if arrived && self.parameters.own_addresses.contains(&source) && !contact.destination_inside {
             return None;
         }
-        if arrived && self.parameters.outside_interfaces.contains(&contact.record.interface) && contact.source_inside {
+        if arrived
+            && self.parameters.outside_interfaces.contains(&contact.record.interface)
+            && contact.source_inside
+        {
             let own = self.parameters.own_addresses.contains(&source);
             return Some(if own { "own address from outside" } else { "inside address from outside" });
         }
@@ -123,7 +126,9 @@ impl Spoofed {
         let now = contact.now;
         let keep = |interface: &Interface| now - interface.touched < 3600 * SECOND;
         let index = contact.record.interface;
-        let Some(interface) = self.interfaces.entry(index, true, now, keep, Interface::default) else { return };
+        let Some(interface) = self.interfaces.entry(index, true, now, keep, Interface::default) else {
+            return;
+        };
         if interface.packets == 0 || now - interface.touched > 3600 * SECOND {
             *interface = Interface { first_at: contact.at, ..Interface::default() };
         }
@@ -187,7 +192,9 @@ impl Spoofed {
                 unit: "MAC changes",
                 window_s: 600,
                 confidence: 0.4,
-                evidence: evidence(json!({ "why": "address and MAC part", "mac": Party::Mac(mac).to_string() })),
+                evidence: evidence(
+                    json!({ "why": "address and MAC part", "mac": Party::Mac(mac).to_string() }),
+                ),
                 workload: None,
             });
         }

@@ -1,7 +1,10 @@
 //! Small robust statistics over short lists: medians, quartiles, deviations, and the regularity score after RITA.
 
 /// Whole numbers as measures; exact below 2^53.
-#[expect(clippy::cast_precision_loss, reason = "measures of thresholds and scores, far below 2^53 in practice")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "measures of thresholds and scores, far below 2^53 in practice"
+)]
 pub const fn real(number: u64) -> f64 {
     number as f64
 }
@@ -52,7 +55,8 @@ pub fn regularity(values: &[f64]) -> f64 {
     } else {
         (upper + lower - 2.0 * middle) / (upper - lower)
     };
-    let narrow = if middle <= 0.0 { 1.0 } else { (1.0 - median_deviation(&sorted, middle) / middle).max(0.0) };
+    let narrow =
+        if middle <= 0.0 { 1.0 } else { (1.0 - median_deviation(&sorted, middle) / middle).max(0.0) };
     f64::midpoint(1.0 - skew.abs(), narrow)
 }
 
@@ -65,7 +69,8 @@ mod tests {
         assert!(regularity(&[60.0; 12]) > 0.999);
         let jittered: Vec<f64> = (0..40).map(|step| 60.0 + f64::from(step % 9) - 4.0).collect();
         assert!(regularity(&jittered) > 0.9);
-        let wild: Vec<f64> = (0..40).map(|step| f64::from((step * step * 7 + 3) % 101) * f64::from(step % 4)).collect();
+        let wild: Vec<f64> =
+            (0..40).map(|step| f64::from((step * step * 7 + 3) % 101) * f64::from(step % 4)).collect();
         assert!(regularity(&wild) < 0.75, "{}", regularity(&wild));
     }
 

@@ -111,7 +111,9 @@ impl Sweep {
         let Some(sweeper) = self.sweeper(&key, attempt.source_inside, attempt.now) else { return };
         match attempt.verdict {
             Verdict::Pending => sweeper.ask(what.destination, attempt.now, attempt.began_at, most),
-            Verdict::Refused | Verdict::Unanswered | Verdict::HalfOpen => sweeper.failed.push_back(attempt.now),
+            Verdict::Refused | Verdict::Unanswered | Verdict::HalfOpen => {
+                sweeper.failed.push_back(attempt.now);
+            }
             Verdict::Reached => {
                 if attempt.before.failed() {
                     sweeper.failed.pop_back();
@@ -124,7 +126,9 @@ impl Sweep {
     pub fn contact(&mut self, contact: &Contact<'_>, signals: &mut Signals) {
         let (kind, subject) = match contact.observed() {
             // A solicitation without a source asks whether the sender may use the address: it is its own.
-            Some(note::SOLICITATION) if !is_group(contact.source) => (Kind::Solicitation, Party::Address(contact.source)),
+            Some(note::SOLICITATION) if !is_group(contact.source) => {
+                (Kind::Solicitation, Party::Address(contact.source))
+            }
             Some(note::ARP_REQUEST) if contact.record.mac != 0 => (Kind::Arp, Party::Mac(contact.record.mac)),
             _ => return,
         };

@@ -115,7 +115,8 @@ impl Tunnel {
 
     fn dns(&mut self, contact: &Contact<'_>, signals: &mut Signals) {
         let now = contact.now;
-        let new = || Dns { sums: Rolling::new(10 * SECOND), first_at: contact.at, touched: now, quiet_until: 0 };
+        let new =
+            || Dns { sums: Rolling::new(10 * SECOND), first_at: contact.at, touched: now, quiet_until: 0 };
         let keep = |pair: &Dns| now - pair.touched < 60 * SECOND;
         let key = (contact.source, contact.destination);
         let Some(pair) = self.dns.entry(key, contact.source_inside, now, keep, new) else { return };
@@ -164,7 +165,8 @@ impl Tunnel {
 
     fn echo(&mut self, contact: &Contact<'_>, signals: &mut Signals) {
         let now = contact.now;
-        let new = || Echo { sums: Rolling::new(30 * SECOND), first_at: contact.at, touched: now, quiet_until: 0 };
+        let new =
+            || Echo { sums: Rolling::new(30 * SECOND), first_at: contact.at, touched: now, quiet_until: 0 };
         let keep = |pair: &Echo| now - pair.touched < 300 * SECOND;
         let key = (contact.source, contact.destination);
         let Some(pair) = self.echo.entry(key, contact.source_inside, now, keep, new) else { return };
@@ -189,7 +191,8 @@ impl Tunnel {
         let large = requests.mean.max(replies.mean) >= 64.0;
         let bytes = requests.total + replies.total;
         let varied = spread >= p.echo_spread && large;
-        if !((varied && unmirrored) || (varied && requests.packets >= 50.0) || bytes >= real(p.echo_bytes)) {
+        let betrayed = varied && (unmirrored || requests.packets >= 50.0);
+        if !betrayed && bytes < real(p.echo_bytes) {
             return;
         }
         pair.quiet_until = now + SECOND;

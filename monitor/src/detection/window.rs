@@ -60,19 +60,13 @@ const fn index<const S: usize>(slot: u64) -> usize {
 
 /// Distinct addresses by linear counting over 512 bits (3 % at 100, saturates near 3,000), and the address that holds
 /// the majority of the weight, if one does (Boyer-Moore).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Crowd {
     bits: [u64; 8],
     leader: Option<IpAddr>,
     lead: u64,
     weight: u64,
     of_leader: u64,
-}
-
-impl Default for Crowd {
-    fn default() -> Self {
-        Self { bits: [0; 8], leader: None, lead: 0, weight: 0, of_leader: 0 }
-    }
 }
 
 impl Crowd {
