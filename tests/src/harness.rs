@@ -1,3 +1,8 @@
 //! One module per thing that a test needs: packets, captures, the kernel's answers, networks and daemons.
 
+pub mod capture;
+pub mod kernel;
+pub mod network;
 pub mod packet;
+pub mod program;
+pub mod skip;

@@ -153,7 +153,7 @@ pub fn packet() -> Packet {
     }
 }
 
-/// The same from fd00:1::1 to fd00:2::1.
+/// The same over IPv6, from `fd00:1::1` to `fd00:2::1`.
 pub fn packet6() -> Packet {
     packet().between("fd00:1::1", "fd00:2::1")
 }
@@ -258,7 +258,7 @@ impl Packet {
 
     /// Makes it a fragment at `offset` bytes: in the IPv4 header, or by a fragment header at this place of the chain.
     pub fn fragment(mut self, offset: u16, more: bool) -> Self {
-        assert!(offset % 8 == 0, "offsets count in eights");
+        assert!(offset.is_multiple_of(8), "offsets count in eights");
         if self.is_v6() {
             let field = (offset | u16::from(more)).to_be_bytes();
             return self.extension_bytes(number::FRAGMENT, vec![0, field[0], field[1], 0, 0, 0, 77]);

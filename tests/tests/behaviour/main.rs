@@ -1,5 +1,7 @@
 //! Everything that proves sluice, a file per behaviour. Needs root for what touches the kernel; what cannot run says so.
 #![expect(clippy::enum_glob_use, clippy::wildcard_imports, reason = "rows of a table read as sentences")]
 
+mod agreement;
 mod fixtures;
 mod parser;
+mod random;

@@ -61,7 +61,7 @@ impl Packet {
         let total = u16_of(words * 4 + upper.len());
         let mut fragment = if self.dont_fragment { 0x4000 } else { 0 };
         if let Some(piece) = self.piece {
-            fragment |= piece.offset / 8 | if piece.more { 0x2000 } else { 0 };
+            fragment |= (piece.offset / 8) | (u16::from(piece.more) << 13);
         }
         let version = self.found(|wrong| if let Wrong::Version(v) = wrong { Some(v) } else { None });
         let claimed = self.found(|wrong| if let Wrong::HeaderWords(w) = wrong { Some(w) } else { None });

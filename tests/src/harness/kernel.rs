@@ -1,0 +1,163 @@
+//! The few calls of bpf(2) that the tests make, on descriptors that somebody else opened.
+//!
+//! In: descriptors, keys, values and frames as bytes. Out: the kernel's answer, or its error. It loads nothing.
+
+use std::{
+    io,
+    os::fd::{AsRawFd as _, BorrowedFd},
+    time::Duration,
+};
+
+use libc::{c_long, c_uint};
+
+const MAP_LOOKUP: c_uint = 1;
+const MAP_UPDATE: c_uint = 2;
+const MAP_DELETE: c_uint = 3;
+const MAP_NEXT_KEY: c_uint = 4;
+const PROG_TEST_RUN: c_uint = 10;
+/// `BPF_F_TEST_XDP_LIVE_FRAMES`.
+const LIVE_FRAMES: u32 = 1 << 1;
+
+#[repr(C)]
+#[derive(Default)]
+struct ElementAttr {
+    map: u32,
+    pad: u32,
+    key: u64,
+    /// The value, or the next key.
+    value: u64,
+    flags: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct RunAttr {
+    program: u32,
+    verdict: u32,
+    data_size_in: u32,
+    data_size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+    context_size_in: u32,
+    context_size_out: u32,
+    context_in: u64,
+    context_out: u64,
+    flags: u32,
+    cpu: u32,
+    batch_size: u32,
+    pad: u32,
+}
+
+/// `struct xdp_md` as the test run takes it: six words.
+const CONTEXT_BYTES: u32 = 24;
+#[repr(C)]
+#[derive(Default)]
+struct XdpContext {
+    data: u32,
+    data_end: u32,
+    data_meta: u32,
+    ingress_ifindex: u32,
+    rx_queue_index: u32,
+    egress_ifindex: u32,
+}
+
+fn call<T>(command: c_uint, attr: &mut T) -> io::Result<c_long> {
+    // SAFETY: every attribute struct here is laid out as the kernel's union for its command, and its pointers are to
+    // buffers that the caller keeps alive and whose sizes fit the map.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn element(map: BorrowedFd, key: &[u8], value: *const u8, flags: u64) -> ElementAttr {
+    ElementAttr {
+        map: map.as_raw_fd().cast_unsigned(),
+        pad: 0,
+        key: key.as_ptr() as u64,
+        value: value as u64,
+        flags,
+    }
+}
+
+/// Reads the value at `key` into `value`, which must have the map's value size (times the CPUs); false when there is none.
+pub fn lookup(map: BorrowedFd, key: &[u8], value: &mut [u8]) -> io::Result<bool> {
+    match call(MAP_LOOKUP, &mut element(map, key, value.as_mut_ptr(), 0)) {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+pub fn update(map: BorrowedFd, key: &[u8], value: &[u8]) -> io::Result<()> {
+    call(MAP_UPDATE, &mut element(map, key, value.as_ptr(), 0)).map(drop)
+}
+
+pub fn delete(map: BorrowedFd, key: &[u8]) -> io::Result<()> {
+    call(MAP_DELETE, &mut element(map, key, std::ptr::null(), 0)).map(drop)
+}
+
+/// The key behind `key` (or the first one) into `next`; false at the end.
+pub fn next_key(map: BorrowedFd, key: Option<&[u8]>, next: &mut [u8]) -> io::Result<bool> {
+    let mut attr = element(map, key.unwrap_or_default(), next.as_mut_ptr(), 0);
+    if key.is_none() {
+        attr.key = 0;
+    }
+    match call(MAP_NEXT_KEY, &mut attr) {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// How a program is run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Run {
+    pub repeat: u32,
+    /// Bytes of the frame that are linear; the rest goes into fragments of a multi-buffer frame. 0: as the kernel likes.
+    pub linear: u32,
+}
+
+/// What a run gave: the verdict of the last repetition and the mean time of one.
+#[derive(Clone, Copy, Debug)]
+pub struct Ran {
+    pub verdict: u32,
+    pub duration: Duration,
+}
+
+/// Runs an XDP program over `frame`.
+pub fn run(program: BorrowedFd, frame: &[u8], how: Run) -> io::Result<Ran> {
+    let context = XdpContext { data_end: how.linear, ..XdpContext::default() };
+    let mut attr = RunAttr {
+        program: program.as_raw_fd().cast_unsigned(),
+        data_in: frame.as_ptr() as u64,
+        data_size_in: u32::try_from(frame.len()).map_err(io::Error::other)?,
+        repeat: how.repeat.max(1),
+        ..RunAttr::default()
+    };
+    if how.linear != 0 {
+        attr.context_in = std::ptr::from_ref(&context) as u64;
+        attr.context_size_in = CONTEXT_BYTES;
+    }
+    call(PROG_TEST_RUN, &mut attr)?;
+    Ok(Ran { verdict: attr.verdict, duration: Duration::from_nanos(attr.duration.into()) })
+}
+
+/// Sends `count` copies of `frame` as live frames through an XDP program that redirects or transmits them, as if they
+/// had come in through `interface`.
+pub fn send(program: BorrowedFd, frame: &[u8], interface: u32, count: u32, batch: u32) -> io::Result<()> {
+    let length = u32::try_from(frame.len()).map_err(io::Error::other)?;
+    let context = XdpContext { data_end: length, ingress_ifindex: interface, ..XdpContext::default() };
+    let mut attr = RunAttr {
+        program: program.as_raw_fd().cast_unsigned(),
+        data_in: frame.as_ptr() as u64,
+        data_size_in: length,
+        repeat: count,
+        context_in: std::ptr::from_ref(&context) as u64,
+        context_size_in: CONTEXT_BYTES,
+        flags: LIVE_FRAMES,
+        batch_size: batch,
+        ..RunAttr::default()
+    };
+    call(PROG_TEST_RUN, &mut attr).map(drop)
+}
