@@ -63,10 +63,13 @@ impl Case {
         self.units[FRAGMENTS] = u32::from(self.frame.is_fragment());
     }
 
-    /// Notes what an observing limit would have done.
+    /// Notes what an observing limit would have done. The first one stands: enforcing, the packet would not have come to
+    /// the next.
     #[inline(always)]
     pub fn note_would_drop(&mut self, verdict: Verdict) {
-        self.would_drop = verdict.number();
+        if fresh(&self.would_drop) == NOTHING {
+            self.would_drop = verdict.number();
+        }
     }
 
     /// Number of the reason an observing limit would have given.

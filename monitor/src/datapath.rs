@@ -40,7 +40,7 @@ pub use capacity::{Capacities, MapSize};
 pub use clock::Clock;
 pub use events::{LogPump, Ring};
 pub use interfaces::{Interface, Mode, Xdp, find as find_interface, list as list_interfaces};
-pub use object::{KernelLog, is_stub};
+pub use object::{KernelLog, embedded, is_stub};
 pub use rules::Applied;
 pub use simulate::{SHORTEST_FRAME, Simulator, Verdict};
 pub use sources::{Conversations, Sources, Swept};

@@ -5,4 +5,5 @@ pub mod kernel;
 pub mod network;
 pub mod packet;
 pub mod program;
+pub mod rules;
 pub mod skip;

@@ -20,6 +20,11 @@ use super::table::{Map, Shape, copy_descriptor};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sluice-bpf"));
 
+/// The embedded object, for tests and benchmarks that load it their own way. Empty in a build without a BPF toolchain.
+pub fn embedded() -> &'static [u8] {
+    OBJECT
+}
+
 /// What the kernel side logs through aya-log. The verifier removes what lies below.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KernelLog {

@@ -2,6 +2,11 @@
 #![expect(clippy::enum_glob_use, clippy::wildcard_imports, reason = "rows of a table read as sentences")]
 
 mod agreement;
+mod bans;
 mod fixtures;
+mod floods;
+mod generations;
+mod limiter;
 mod parser;
 mod random;
+mod verdicts;
