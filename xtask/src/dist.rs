@@ -28,15 +28,10 @@ pub fn main() -> Result<()> {
     for page in ["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"] {
         place(&process::workspace().join(page), page)?;
     }
-    let pages = folder.join("man");
-    fs::create_dir(&pages).with_context(|| format!("make {}", pages.display()))?;
-    process::run(Command::new(&sluice).arg("man").arg(&pages))?;
-    let scripts = folder.join("completions");
-    fs::create_dir(&scripts).with_context(|| format!("make {}", scripts.display()))?;
-    for shell in ["bash", "fish", "zsh"] {
-        let script = scripts.join(format!("sluice.{shell}"));
-        let file = fs::File::create(&script).with_context(|| format!("make {}", script.display()))?;
-        process::run(Command::new(&sluice).args(["completions", shell]).stdout(file))?;
+    for kind in ["man", "completions"] {
+        let out = folder.join(kind);
+        fs::create_dir(&out).with_context(|| format!("make {}", out.display()))?;
+        process::run(Command::new(&sluice).args(["generate", kind, "--out"]).arg(&out))?;
     }
 
     let archive = dist.join(format!("{name}.tar.gz"));

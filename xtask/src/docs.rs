@@ -1,12 +1,24 @@
-//! `cargo xtask docs`: writes the pages that come from declarations in the code.
+//! `cargo xtask docs`: lets sluice write the pages of `docs/` that come from its own declarations.
 //!
-//! In: the unit tests of the daemon that compare such a page with its declaration. Out: the pages, written instead of
-//! compared. Every test run compares them, so a page that is out of date cannot stay.
+//! In: the built binary, which knows its metrics, its control API and its commands. Out: pages in `docs/`; with
+//! `--check` nothing is written and a page that is out of date is an error.
+
+use std::process::Command;
 
 use anyhow::Result;
 
-use crate::process;
+use crate::{build, process, setup};
 
-pub fn main() -> Result<()> {
-    process::run(process::cargo(["test", "--package", "monitor", "--lib"]).env("SLUICE_WRITE_DOCS", "1"))
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Only report pages that are out of date
+    #[arg(long)]
+    check: bool,
+}
+
+pub fn main(arguments: &Arguments) -> Result<()> {
+    build::build(setup::Scope::Build, false)?;
+    let mut sluice = Command::new(process::built("sluice", false)?);
+    sluice.current_dir(process::workspace()).args(["generate", "docs", "--out", "docs"]);
+    process::run(sluice.args(arguments.check.then_some("--check")))
 }

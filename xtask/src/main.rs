@@ -47,7 +47,7 @@ enum Command {
     /// Measure, in release
     Bench(bench::Arguments),
     /// Write the generated pages of docs/
-    Docs,
+    Docs(docs::Arguments),
     /// Pack the release binary, man pages and completions
     Dist,
     /// Start one test binary, as root if it needs that
@@ -65,7 +65,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => check::main(&arguments),
         Command::Tidy => tidy::main(),
         Command::Bench(arguments) => bench::main(&arguments),
-        Command::Docs => docs::main(),
+        Command::Docs(arguments) => docs::main(&arguments),
         Command::Dist => dist::main(),
         Command::Runner(arguments) => runner::main(&arguments),
     };
