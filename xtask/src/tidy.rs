@@ -41,19 +41,24 @@ pub fn main() -> Result<()> {
     let mut files = Vec::new();
     walk(&root, &mut files)?;
     files.sort();
-    let mut broken = 0;
-    let declared = metrics::declared(&root)?;
+    let mut sources = Vec::new();
     for file in &files {
         let path = file.strip_prefix(&root).unwrap_or(file).to_string_lossy().into_owned();
         let text = fs::read_to_string(file).with_context(|| format!("read {path}"))?;
-        let source = Source::new(path, text);
+        sources.push(Source::new(path, text));
+    }
+    let tests: Vec<String> = sources.iter().flat_map(Source::test_modules).collect();
+    let declared = metrics::declared(&root)?;
+    let mut broken = 0;
+    for source in &mut sources {
+        source.is_test |= tests.iter().any(|module| source.path == format!("{module}.rs"));
         for rule in RULES.into_iter().flatten() {
-            for Finding { line, text } in (rule.find)(&source) {
+            for Finding { line, text } in (rule.find)(source) {
                 eprintln!("{}:{line}: {text} ({})", source.path, rule.name);
                 broken += 1;
             }
         }
-        for Finding { line, text } in metrics::undeclared(&declared, &source) {
+        for Finding { line, text } in metrics::undeclared(&declared, source) {
             eprintln!("{}:{line}: {text} (a metric that is named exists)", source.path);
             broken += 1;
         }

@@ -11,12 +11,34 @@ pub struct Source {
     pub text: String,
     /// The text with comments, strings and characters blanked out; empty for what is not Rust.
     pub code: String,
+    /// A module that only tests compile.
+    pub is_test: bool,
 }
 
 impl Source {
     pub fn new(path: String, text: String) -> Self {
         let code = if is_rust(&path) { without_comments_and_literals(&text) } else { String::new() };
-        Self { path, text, code }
+        let is_test = path.ends_with("/tests.rs") || path.contains("/tests/");
+        Self { path, text, code, is_test }
+    }
+
+    /// The paths, without their ending, of the modules that this file declares for tests only.
+    pub fn test_modules(&self) -> Vec<String> {
+        let stem = self.path.trim_end_matches(".rs");
+        let folder = stem.strip_suffix("/lib").or_else(|| stem.strip_suffix("/main")).unwrap_or(stem);
+        let mut lines = self.code.lines().map(str::trim);
+        let mut modules = Vec::new();
+        while lines.any(|line| line == "#[cfg(test)]") {
+            let declared = lines.next().and_then(|line| line.strip_suffix(';')?.split_once("mod "));
+            modules.extend(declared.map(|(_, name)| format!("{folder}/{name}")));
+        }
+        modules
+    }
+
+    /// What is code in the lines before the tests of the same file.
+    pub fn product_lines(&self) -> impl Iterator<Item = (usize, &str)> {
+        let is_test = self.is_test;
+        self.code_lines().take_while(move |(_, code)| !is_test && !code.contains("#[cfg(test)]"))
     }
 
     pub fn is_rust(&self) -> bool {
@@ -168,6 +190,16 @@ mod tests {
     fn line_numbers_survive() {
         let code = without_comments_and_literals("let a = \"one\ntwo\n\";\nunsafe {}\n");
         assert_eq!(code.lines().nth(3), Some("unsafe {}"));
+    }
+
+    #[test]
+    fn a_module_for_tests_is_known_by_its_declaration() {
+        let check = |path: &str, text: &str| Source::new(path.to_owned(), text.to_owned()).test_modules();
+        let text = "mod scan;\n#[cfg(test)]\nmod captures;\n#[cfg(test)]\npub(crate) mod samples;\n";
+        let modules = ["monitor/src/detection/captures", "monitor/src/detection/samples"];
+        assert_eq!(check("monitor/src/detection.rs", text), modules);
+        assert_eq!(check("monitor/src/lib.rs", "#[cfg(test)]\nmod tests;"), ["monitor/src/tests"]);
+        assert!(check("monitor/src/policy.rs", "#[cfg(test)]\nmod tests {\n}\nmod list;").is_empty());
     }
 
     #[test]

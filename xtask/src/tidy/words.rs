@@ -70,8 +70,9 @@ fn machine_paths(source: &Source) -> Vec<Finding> {
 
 fn shared_folder(source: &Source) -> Vec<Finding> {
     let folder = concat!("../sha", "red");
-    let lines =
-        source.text_lines().filter(|(_, text)| !source.is_below(&["tests/"]) && text.contains(folder));
+    let lines = source
+        .text_lines()
+        .filter(|(_, text)| !source.is_test && !source.is_below(&["tests/"]) && text.contains(folder));
     lines.map(|(line, _)| Finding { line, text: format!("`{folder}` is not part of the project") }).collect()
 }
 
