@@ -31,8 +31,6 @@ pub mod tunnel;
 pub mod window;
 
 #[cfg(test)]
-mod captures;
-#[cfg(test)]
 mod tests;
 
 use std::net::IpAddr;

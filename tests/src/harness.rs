@@ -7,3 +7,4 @@ pub mod packet;
 pub mod program;
 pub mod rules;
 pub mod skip;
+pub mod tracker;

@@ -3,6 +3,7 @@
 
 mod agreement;
 mod bans;
+mod captures;
 mod fixtures;
 mod floods;
 mod generations;
