@@ -3,6 +3,7 @@
 //! In: the text of a TOML file. Out: a [`Config`] in which every value was checked, alone and against the others.
 //! It never touches the system: whether an interface or a group exists is found out by who uses it.
 
+mod advice;
 mod burst;
 mod check;
 mod nearest;
@@ -18,9 +19,9 @@ pub use nearest::nearest;
 pub use parse::{ConfigError, Place, Problem};
 pub use prefix::parse_prefix;
 pub use schema::{
-    Access, AccessList, Bpf, BpfLog, Capacity, Class, Control, Conversations, Expected, Flood, Format,
-    Heartbeat, Interfaces, ListAction, Log, Malformed, MalformedAction, Metrics, NativeMode, Source, State,
-    Track, WhenStale,
+    Access, AccessList, Bpf, BpfLog, Capacity, Class, Control, Conversations, Flood, Format, Heartbeat,
+    Interfaces, ListAction, Log, Malformed, MalformedAction, Metrics, NativeMode, Source, State, Track,
+    WhenStale,
 };
 pub use service::{
     AggregateLimits, BanRule, ClassProtection, Limits, Match, Mode, Ports, Protection, Protocol, Service,
@@ -28,6 +29,8 @@ pub use service::{
 pub use units::{ByteRate, Bytes, Duration, PacketRate, Period};
 
 use serde::{Deserialize, Serialize};
+
+use crate::{detection, tuning};
 
 /// The name by which the default service (all that no `[[service]]` matches) is addressed everywhere.
 pub const DEFAULT_SERVICE: &str = "default";
@@ -59,9 +62,10 @@ pub struct Config {
     pub log: Log,
     pub state: State,
     pub bpf: Bpf,
-    pub detection: toml::Table,
-    pub tuning: crate::tuning::Parameters,
-    pub expected: Vec<Expected>,
+    pub detection: detection::parameters::Parameters,
+    pub tuning: tuning::Parameters,
+    /// Behaviour that is declared, still counted, never alerted on.
+    pub expected: Vec<detection::parameters::Expected>,
 }
 
 impl Config {
@@ -83,6 +87,18 @@ impl Config {
             Ok(config) => config,
             Err(error) => unreachable!("a test holds the embedded default to be valid: {error}"),
         }
+    }
+
+    /// The detectors' parameters, with what `[[expected]]` declares.
+    pub fn detectors(&self) -> detection::parameters::Parameters {
+        let mut parameters = self.detection.clone();
+        parameters.expected.extend(self.expected.iter().cloned());
+        parameters
+    }
+
+    /// What is valid and still probably not meant, one sentence each.
+    pub fn advice(&self) -> Vec<String> {
+        advice::advice(self)
     }
 
     /// The configuration as a TOML file (without comments): what `sluice config show` prints.

@@ -9,6 +9,7 @@ use super::{Context, Execute, Exit, Failure};
 use crate::config;
 use crate::control::protocol::Versioned;
 use crate::engine::command::ConfigText;
+use crate::policy;
 
 /// Where the configuration stands unless a path is given.
 pub const DEFAULT_FILE: &str = "/etc/sluice/sluice.toml";
@@ -58,8 +59,13 @@ fn check(file: &Path) -> Result<(), Failure> {
         )
     })?;
     let origin = file.display().to_string();
-    config::Config::parse(&text, &origin)
+    let parsed = config::Config::parse(&text, &origin)
         .map_err(|error| Failure::new(Exit::Invalid, error.to_string().replace('\n', "\nsluice: ")))?;
+    policy::check(&parsed, jiff::Timestamp::now())
+        .map_err(|error| Failure::new(Exit::Invalid, format!("{origin}: {error}")))?;
+    for advice in parsed.advice() {
+        eprintln!("sluice: {origin}: note: {advice}");
+    }
     print(&format!("{origin} is valid\n"))
 }
 

@@ -84,6 +84,7 @@ impl Quantity {
     }
 
     /// The same limit with `share` of its rate and of its burst (which stays large enough to work).
+    #[must_use]
     pub fn share(&self, share: f64, tick_ns: u64) -> Self {
         const PARTS: u64 = 1_000_000;
         #[expect(

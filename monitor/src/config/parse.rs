@@ -86,7 +86,7 @@ fn plain_words(message: &str, key: Option<&str>) -> String {
     }
 }
 
-/// `unknown field `a`, expected one of `b`, `c`` to `a` and `b`, `c`.
+/// The unknown key and the known ones out of serde's sentence, in which all of them stand between backquotes.
 fn split_unknown(message: &str) -> Option<(&str, Vec<&str>)> {
     let mut quoted = message.strip_prefix("unknown field `")?.split('`');
     let unknown = quoted.next()?;

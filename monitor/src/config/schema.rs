@@ -402,8 +402,3 @@ pub enum BpfLog {
     Debug,
     Trace,
 }
-
-/// `[[expected]]`: behaviour that is declared, still counted, never alerted on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Expected(pub toml::Table);

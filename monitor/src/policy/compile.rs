@@ -242,15 +242,12 @@ fn denied(statements: &[Statement]) -> BTreeMap<IpNet, Option<Timestamp>> {
 /// A moment of the wall clock on the kernel's clock. What lies beyond half the clock's range is for ever.
 fn clock_at(moment: Timestamp, environment: &Environment) -> u64 {
     let away = moment.as_nanosecond() - environment.now.as_nanosecond();
-    match u64::try_from(away).ok().and_then(|away| away.checked_mul(UNITS_PER_NS)) {
-        Some(units) if units < 1 << 62 => match environment.clock.wrapping_add(units) {
-            u64::MAX => u64::MAX - 1,
-            until => until,
-        },
-        Some(_) => u64::MAX,
-        None if away < 0 => environment.clock,
-        None => u64::MAX,
+    let units = u64::try_from(away.max(0)).unwrap_or(u64::MAX).saturating_mul(UNITS_PER_NS);
+    if units >= 1 << 62 {
+        return u64::MAX;
     }
+    // The last value means "for ever".
+    environment.clock.wrapping_add(units).min(u64::MAX - 1)
 }
 
 fn settings(config: &Config, environment: &Environment) -> Result<Settings, CompileError> {

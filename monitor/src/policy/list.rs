@@ -144,7 +144,7 @@ impl ListPolicy {
     }
 }
 
-/// How much of the address space of each family is covered: of all of IPv4, and of IPv6's global unicast (2000::/3).
+/// How much of the address space of each family is covered: of all of IPv4, and of IPv6's global unicast (`2000::/3`).
 fn shares(prefixes: &[IpNet]) -> [(&'static str, f64); 2] {
     let mut v4 = 0.0;
     let mut v6 = 0.0;

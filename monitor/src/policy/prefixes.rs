@@ -102,7 +102,7 @@ pub(super) fn build(statements: &[Statement], denials: impl Fn(&IpNet) -> u32) -
                 position,
             }),
             IpNet::V6(prefix) => {
-                v6.push(Placed { bits: u128::from(prefix.network()), length: prefix.prefix_len(), position })
+                v6.push(Placed { bits: u128::from(prefix.network()), length: prefix.prefix_len(), position });
             }
         }
     }

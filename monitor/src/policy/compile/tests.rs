@@ -83,8 +83,8 @@ fn strangers_get_what_is_not_reserved() {
     assert_eq!(aggregate.mode, mode::ENFORCE);
     let (total, strangers) = (aggregate.total[PACKETS], aggregate.strangers[PACKETS]);
     assert!(strangers.unit_cost > total.unit_cost);
-    let ratio = total.unit_cost as f64 / strangers.unit_cost as f64;
-    assert!((ratio - 0.75).abs() < 0.001, "{ratio}");
+    let permille = total.unit_cost * 1000 / strangers.unit_cost;
+    assert!((749..=750).contains(&permille), "{permille}");
 }
 
 #[test]

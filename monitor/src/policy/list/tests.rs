@@ -104,7 +104,7 @@ fn inside_exempt_operator_and_loopback_are_protected() {
 
 #[test]
 fn a_list_that_covers_too_large_a_share_is_refused_as_a_whole() {
-    let text: String = (11..60).map(|n| format!("{n}.0.0.0/8\n")).collect();
+    let text = (11..60).map(|n| format!("{n}.0.0.0/8\n")).collect::<Vec<_>>().concat();
     let error = import("drop.txt", ListAction::Deny, &text, &policy()).expect_err("too large");
     assert_eq!(
         error,
@@ -139,7 +139,8 @@ proptest! {
         let text: String = addresses
             .iter()
             .map(|(bits, length)| format!("{}/{length}\n", std::net::Ipv4Addr::from(*bits)))
-            .collect();
+            .collect::<Vec<_>>()
+            .concat();
         let policy = ListPolicy { largest_share: 1.0, ..policy() };
         let list = import("any", ListAction::Deny, &text, &policy).expect("any share is permitted");
         for prefix in &list.prefixes {
