@@ -142,9 +142,9 @@ pub mod leaf {
 pub fn lookup(node: impl Fn(u32) -> Option<PrefixNode>, high: u64, low: u64, is_v4: bool) -> Option<u32> {
     // The address from the top of a word, and where the family's root begins.
     let (mut bits, width, base) = if is_v4 {
-        ((low as u128) << 96, 32, 0)
+        (u128::from(low) << 96, 32, 0)
     } else {
-        ((high as u128) << 64 | low as u128, 128, ROOT_NODES)
+        (u128::from(high) << 64 | u128::from(low), 128, ROOT_NODES)
     };
     let mut child = leaf::NODE | (base + take(&mut bits, 12));
     let mut used = 12;

@@ -4,9 +4,9 @@ use super::{Config, DEFAULT_SERVICE, Mode, Protection};
 
 pub(super) fn advice(config: &Config) -> Vec<String> {
     let mut told = Vec::new();
-    let named = config.services.iter().map(|service| (service.name.as_str(), &service.protection));
+    let services = config.services.iter().map(|service| (service.name.as_str(), &service.protection));
     let all: Vec<(&str, &Protection)> =
-        std::iter::once((DEFAULT_SERVICE, &config.default)).chain(named).collect();
+        std::iter::once((DEFAULT_SERVICE, &config.default)).chain(services).collect();
     let of_mode = |mode| {
         let names = all.iter().filter(|(_, protection)| protection.mode == mode).map(|(name, _)| *name);
         names.collect::<Vec<_>>()

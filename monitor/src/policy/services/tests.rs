@@ -107,7 +107,7 @@ fn a_chain_that_is_too_long_names_the_place_and_the_services() {
         Entry { name: "default", matches: None, number: 0, limits: [0; CLASSES] },
         Entry { name: "web", matches: Some(&matches), number: 1, limits: [0; CLASSES] },
     ];
-    let error = build(&entries, 1024).err().expect("too long");
+    let error = build(&entries, 1024).expect_err("too long");
     assert_eq!(error.to_string(), "9 destinations are too many for tcp port 443: at most 8 (services web)");
 }
 
