@@ -242,7 +242,7 @@ impl Attempts {
         let record = contact.record;
         let sender = if record.forward.packets > 0 { what } else { flipped };
         if record.outcome == outcome::REFUSED
-            || record.forward.payload + record.backward.payload > 0
+            || record.forward.payload.saturating_add(record.backward.payload) > 0
             || contact.succeeded()
         {
             for what in [what, flipped] {

@@ -51,6 +51,8 @@ pub struct Parameters {
     pub bulk_bytes: f64,
     /// Ports whose conversations never beacon: they are regular by design.
     pub ignored_ports: Vec<u16>,
+    /// Ports where people log in: regular connections there are guessing before they are a beacon, so `info`.
+    pub login_ports: Vec<u16>,
     /// Ports where programs keep a conversation open with heartbeats: bursts there are `info`.
     pub heartbeat_ports: Vec<u16>,
     pub pairs: usize,
@@ -72,6 +74,7 @@ impl Default for Parameters {
             regular_destinations: 4,
             bulk_bytes: 65_536.0,
             ignored_ports: vec![53, 67, 68, 111, 123, 137, 138, 161, 514, 546, 547, 853, 1900, 5353, 5355],
+            login_ports: vec![21, 22, 23, 139, 445, 2222, 3389, 5900, 5901, 5985],
             heartbeat_ports: vec![
                 22, 88, 135, 139, 143, 389, 443, 445, 636, 993, 1433, 1883, 3268, 3306, 3389, 3478, 3544,
                 4500, 5222, 5223, 5228, 5432, 6379, 8883, 9092, 51820,
@@ -227,11 +230,9 @@ impl Beacon {
         if score < self.parameters.score || beats < self.parameters.least_beats || !enough {
             return;
         }
-        let severity = if bulk || !reached || context.is_common(&self.parameters) {
-            Severity::Info
-        } else {
-            Severity::Warning
-        };
+        let usual = bulk || !reached || self.parameters.login_ports.contains(&contact.port);
+        let severity =
+            if usual || context.is_common(&self.parameters) { Severity::Info } else { Severity::Warning };
         signals.push(self.signal(
             contact,
             &beat,

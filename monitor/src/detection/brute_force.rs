@@ -116,7 +116,7 @@ impl BruteForce {
         else {
             return;
         };
-        let short = record.forward.payload + record.backward.payload <= parameters.short_bytes
+        let short = record.forward.payload.saturating_add(record.backward.payload) <= parameters.short_bytes
             && contact.duration() <= parameters.short_s * SECOND;
         sessions.total += 1;
         sessions.recent.push_back(Session {

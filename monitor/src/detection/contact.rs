@@ -13,6 +13,8 @@ use monitor_common::{
 use super::bounded::{Bounded, StateSize};
 
 const SECOND: u64 = 1_000_000_000;
+/// Far above what a record can truly add.
+const MOST: u64 = 1 << 44;
 const HOUR: u64 = 3600 * SECOND;
 
 /// One record in the terms of detection.
@@ -189,14 +191,26 @@ impl Progress {
         Self { last: Bounded::new("conversations", capacity) }
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "an IP protocol number is a byte")]
+    /// What `record` adds; no counter is larger than any sum of them can bear.
     pub fn delta(&mut self, record: &Record, inside: bool, now: u64) -> Delta {
+        let mut delta = self.added(record, inside, now);
+        for direction in [&mut delta.forward, &mut delta.backward] {
+            direction.packets = direction.packets.min(MOST);
+            direction.bytes = direction.bytes.min(MOST);
+            direction.payload = direction.payload.min(MOST);
+            direction.payload_squares = direction.payload_squares.min(MOST << 8);
+        }
+        delta
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "an IP protocol number is a byte")]
+    fn added(&mut self, record: &Record, inside: bool, now: u64) -> Delta {
         if record.kind == record_kind::OBSERVED {
             let weight = u64::from(record.weight.max(1));
             let mut forward = record.forward;
-            forward.packets *= weight;
-            forward.bytes *= weight;
-            forward.payload *= weight;
+            forward.packets = forward.packets.saturating_mul(weight);
+            forward.bytes = forward.bytes.saturating_mul(weight);
+            forward.payload = forward.payload.saturating_mul(weight);
             forward.payload_squares = forward.payload_squares.wrapping_mul(weight);
             let opens = if record.note == note::SYN { record.weight.max(1) } else { 0 };
             return Delta { forward, opens, ..Delta::default() };

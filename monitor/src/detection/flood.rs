@@ -103,7 +103,6 @@ struct Victim {
 
 #[derive(Clone, Copy, Debug)]
 struct Over {
-    since: u64,
     peak: u64,
     amplified: u64,
     bytes: u64,
@@ -200,7 +199,6 @@ impl Flood {
             over.completed += blow.values[COMPLETED];
         } else if sums[PACKETS] >= self.parameters.least(blow.kind) && now >= victim.quiet_until {
             victim.over = Some(Over {
-                since: now,
                 peak: sums[PACKETS],
                 amplified: sums[AMPLIFIED],
                 bytes: sums[BYTES],
@@ -228,8 +226,8 @@ impl Flood {
         for (_, party, kind) in due {
             let Some(victim) = self.victims.get_mut(&(party.clone(), kind)) else { continue };
             let Some(over) = victim.over.take() else { continue };
-            victim.quiet_until = now.max(over.since) + SECOND / 2;
             if let Some(signal) = self.parameters.judge(&party, kind, victim, &over) {
+                victim.quiet_until = now + SECOND / 2;
                 signals.push(signal);
             }
         }

@@ -80,6 +80,8 @@ struct Open {
     id: u64,
     finding: Finding,
     silenced: bool,
+    /// Somebody was told, so somebody is told of the end.
+    notified: bool,
     seen: u64,
     updated: u64,
     told: f64,
@@ -192,10 +194,14 @@ impl Ledger {
             let (id, finding, silenced) = (open.id, open.finding.clone(), open.silenced);
             if was < Severity::Warning && severity >= Severity::Warning {
                 self.flag(subject);
+                self.retract(key.detector, &finding, &key);
                 *self.raised.entry((key.detector, severity)).or_default() += 1;
             }
             if let Some(kind) = change {
                 let notify = kind == ChangeKind::Escalated && !silenced && self.may_tell(now, key.detector);
+                if let Some(open) = self.open.get_mut(&key) {
+                    open.notified |= notify;
+                }
                 self.changes.push(FindingChange { id, kind, notify, finding });
             }
             return;
@@ -208,9 +214,6 @@ impl Ledger {
             self.dropped.no_room += 1;
             return;
         }
-        if signal.detector.is_probing() && signal.severity >= Severity::Warning {
-            self.retract(&signal);
-        }
         let silenced =
             self.silences.iter().any(|silence| silence.covers(key.detector, key.subject.address()));
         let finding = finding_of(signal, at, inside);
@@ -218,6 +221,9 @@ impl Ledger {
             self.flag(key.subject.address());
         }
         *self.raised.entry((key.detector, finding.severity)).or_default() += 1;
+        if finding.severity >= Severity::Warning {
+            self.retract(key.detector, &finding, &key);
+        }
         let id = self.next;
         self.next += 1;
         let notify = if silenced {
@@ -228,7 +234,8 @@ impl Ledger {
         };
         self.changes.push(FindingChange { id, kind: ChangeKind::Opened, notify, finding: finding.clone() });
         let told = finding.measured;
-        self.open.insert(key, Open { id, finding, silenced, seen: now, updated: now, told });
+        self.open
+            .insert(key, Open { id, finding, silenced, notified: notify, seen: now, updated: now, told });
     }
 
     /// Closes what has not been seen for the hold; ends the minute's summary.
@@ -258,7 +265,7 @@ impl Ledger {
                 self.flagged.insert(address, left);
             }
         }
-        self.changes.push(FindingChange { id: open.id, kind, notify: !open.silenced, finding: open.finding });
+        self.changes.push(FindingChange { id: open.id, kind, notify: open.notified, finding: open.finding });
     }
 
     fn flag(&mut self, address: Option<IpAddr>) {
@@ -286,21 +293,27 @@ impl Ledger {
         }
     }
 
-    fn retract(&mut self, signal: &Signal) {
+    /// Takes back what `finding` explains better.
+    fn retract(&mut self, detector: Detector, finding: &Finding, of: &Key) {
+        if !detector.is_probing() {
+            return;
+        }
         let explained: Vec<Key> = self
             .open
             .iter()
             .filter(|(key, open)| {
-                let of_pair = key.target == signal.target
-                    || (signal.target.is_none() && same_service(&open.finding, signal));
+                let of_pair = key.target == of.target
+                    || (of.target.is_none()
+                        && finding.service.is_some()
+                        && open.finding.service == finding.service);
                 let lesser = match key.detector {
                     Detector::Beacon => of_pair,
                     Detector::SlowScan | Detector::FanOut => {
-                        matches!(signal.detector, Detector::PortScan | Detector::HostScan | Detector::UdpScan)
+                        matches!(detector, Detector::PortScan | Detector::HostScan | Detector::UdpScan)
                     }
                     _ => false,
                 };
-                lesser && key.subject == signal.subject
+                lesser && key.subject == of.subject
             })
             .map(|(key, _)| key.clone())
             .collect();

@@ -241,7 +241,7 @@ impl Judged<'_> {
             }
         }
         if let Some(tally) = source.groups.get_mut(&self.group) {
-            tally.quiet_until = self.attempt.now + SECOND;
+            tally.quiet_until = self.attempt.now + SECOND / 10;
         }
         let measured = tally.failed.max(tally.total);
         if measured >= threshold.saturating_mul(100) {

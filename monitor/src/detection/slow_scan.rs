@@ -33,7 +33,10 @@ pub struct Parameters {
     pub least_ports: u32,
     /// How long a walk is kept after its last step.
     pub memory_s: u64,
-    /// Failed ports of a source above which its walks over hosts are peers that are away: only `info`.
+    /// Share of the contacts of a walk that must have failed.
+    pub failed_share: f64,
+    /// Failed ports of a source above which its walks over hosts are peers that are away, only `info`, unless the walk
+    /// has ten failures for each of them.
     pub scattered_ports: usize,
     pub sources: usize,
     /// Walks per source.
@@ -48,6 +51,7 @@ impl Default for Parameters {
             least_hosts: 6,
             least_ports: 8,
             memory_s: 6 * 3600,
+            failed_share: 0.7,
             scattered_ports: 12,
             sources: 16_384,
             walks: 256,
@@ -68,7 +72,6 @@ struct Walk {
     reached: u32,
     first_at: u64,
     touched: u64,
-    flagged: bool,
 }
 
 #[derive(Debug, Default)]
@@ -126,7 +129,6 @@ impl SlowScan {
                 reached: 0,
                 first_at: attempt.began_at,
                 touched: now,
-                flagged: false,
             });
             walk.touched = now;
             if failed {
@@ -145,8 +147,9 @@ impl SlowScan {
                 Group::Port(_) => self.parameters.least_hosts,
                 Group::Host(_) => self.parameters.least_ports,
             };
-            if walk.ratio >= self.parameters.scanner && walk.failed >= least {
-                walk.flagged = true;
+            let share = f64::from(walk.failed) / f64::from(walk.failed + walk.reached).max(1.0);
+            let mostly = share >= self.parameters.failed_share;
+            if walk.ratio >= self.parameters.scanner && walk.failed >= least && mostly {
                 let walk = *walk;
                 if now >= source.quiet_until {
                     source.quiet_until = now + SECOND;
@@ -159,7 +162,9 @@ impl SlowScan {
 }
 
 fn signal(parameters: &Parameters, attempt: &Attempt, group: Group, walk: &Walk, ports: usize) -> Signal {
-    let scattered = matches!(group, Group::Port(_)) && ports > parameters.scattered_ports && walk.failed < 64;
+    let scattered = matches!(group, Group::Port(_))
+        && ports > parameters.scattered_ports
+        && (walk.failed as usize) < ports * 10;
     let (target, service, unit, threshold) = match group {
         Group::Host(host) => (Some(Party::Address(host)), None, "ports", parameters.least_ports),
         Group::Port(port) => (None, Some(Service::new(protocol::TCP, port)), "hosts", parameters.least_hosts),

@@ -165,7 +165,7 @@ impl Sweep {
         if measured < threshold || now < sweeper.quiet_until {
             return;
         }
-        sweeper.quiet_until = now + SECOND;
+        sweeper.quiet_until = now + SECOND / 10;
         let first = sweeper.recent.front().map_or(0, |(_, at, _)| *at);
         let mut facts = evidence(json!({
             "asked": asked,

@@ -1,1 +1,10 @@
+//! Traffic of the project's own making, both sides of every threshold.
 
+mod beacons;
+mod floods;
+mod hygiene;
+mod learned;
+mod scans;
+mod scene;
+mod traps;
+mod volumes;
