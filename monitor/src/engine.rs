@@ -10,6 +10,7 @@ pub mod command;
 pub mod delta;
 mod explain;
 pub mod handle;
+mod import;
 mod install;
 pub mod kernel;
 mod limits;

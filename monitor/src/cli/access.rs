@@ -1,5 +1,9 @@
 //! `sluice access`: who is exempt, denied or banned.
 
+use std::fs;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -7,10 +11,10 @@ use jiff::Timestamp;
 use super::change::{ChangeArgs, render as render_change};
 use super::sources::address;
 use super::table::Page;
-use super::{Context, Execute, Failure, figures};
+use super::{Context, Execute, Exit, Failure, figures};
 use crate::config::Duration;
 use crate::control::protocol::{AccessBody, Versioned, parse_prefix};
-use crate::engine::command::{AccessEntry, AccessKind, AccessList, Applied};
+use crate::engine::command::{AccessEntry, AccessImport, AccessKind, AccessList, Applied};
 use crate::snapshot::Ban;
 
 /// Exempts, denies and bans
@@ -36,6 +40,26 @@ enum Action {
     Undeny(Removal),
     /// Takes back a ban
     Unban(Removal),
+    /// Denies, or exempts, every prefix of a file as one change; the operator's own networks are left out
+    Import(Import),
+}
+
+#[derive(Clone, Debug, Args)]
+struct Import {
+    /// One prefix, address or range a line; `-` reads standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Exempt them instead
+    #[arg(long)]
+    exempt: bool,
+    /// Only say what would be taken, and what skipped
+    #[arg(long)]
+    dry_run: bool,
+    /// How long, as in 12h [default: until the daemon restarts; `access.lists` of the configuration keeps lists]
+    #[arg(long = "for", value_name = "TIME")]
+    duration: Option<Duration>,
+    #[command(flatten)]
+    change: ChangeArgs,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -75,6 +99,7 @@ impl Execute for Access {
             Action::Unexempt(removal) => take_out(context, AccessKind::Exempt, &removal),
             Action::Undeny(removal) => take_out(context, AccessKind::Deny, &removal),
             Action::Unban(removal) => take_out(context, AccessKind::Ban, &removal),
+            Action::Import(import) => take_over(context, &import),
         }
     }
 }
@@ -92,6 +117,30 @@ fn take_out(context: &Context, kind: AccessKind, removal: &Removal) -> Result<()
     let path = removal.change.path(&list_path(kind), &[("prefix", removal.prefix.to_string())]);
     let applied: Applied = context.delete(&path)?;
     context.show(&applied, render_change)
+}
+
+fn take_over(context: &Context, import: &Import) -> Result<(), Failure> {
+    let name = import.file.display().to_string();
+    let text = if name == "-" {
+        std::io::read_to_string(std::io::stdin())
+    } else {
+        fs::read_to_string(&import.file)
+    };
+    let text = text.map_err(|error| {
+        let exit =
+            if error.kind() == ErrorKind::PermissionDenied { Exit::NotPermitted } else { Exit::Failed };
+        Failure::new(exit, format!("access import: read {name}: {error}; name a text file of prefixes"))
+    })?;
+    let kind = if import.exempt { AccessKind::Exempt } else { AccessKind::Deny };
+    let for_seconds = import.duration.map(|Duration(time)| time.as_secs().max(1));
+    let list = AccessImport { name, kind, text, dry_run: import.dry_run, for_seconds };
+    let applied: Applied = context.post(&import.change.path("/v1/access/import", &[]), &list)?;
+    context.show(&applied, |applied, page| {
+        if import.dry_run {
+            page.line("a dry run: nothing was changed");
+        }
+        render_change(applied, page);
+    })
 }
 
 fn list_path(kind: AccessKind) -> String {

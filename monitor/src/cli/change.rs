@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::figures;
 use super::path::with_query;
 use super::table::Page;
 use crate::config::Duration;
@@ -52,6 +53,7 @@ pub fn render(applied: &Applied, page: &mut Page) {
     }
     let number = applied.change.map(|number| format!("change {number}")).unwrap_or_default();
     if let Some(until) = applied.confirm_by {
+        let until = figures::moment(until);
         page.line(format!("{number} is taken back at {until} unless you say `sluice confirm`"));
     } else if !number.is_empty() {
         let kept = if applied.saved { "kept over restarts" } else { "until the daemon restarts" };
@@ -87,7 +89,7 @@ mod tests {
         let mut page = Page::plain();
         render(&applied, &mut page);
         let wanted =
-            "web: 1k/s\nchange 7 is taken back at 2026-11-22T12:01:00Z unless you say `sluice confirm`\n";
+            "web: 1k/s\nchange 7 is taken back at 2026-11-22 12:01:00Z unless you say `sluice confirm`\n";
         assert_eq!(page.text(), wanted);
     }
 }

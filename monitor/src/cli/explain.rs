@@ -44,13 +44,13 @@ pub fn render(why: &Explanation, page: &mut Page) {
 
 fn entry(entry: Option<&AccessEntry>) -> String {
     let Some(entry) = entry else { return "no".to_owned() };
-    let until = entry.until.map(|until| format!(", until {until}")).unwrap_or_default();
+    let until = entry.until.map(|until| format!(", until {}", figures::moment(until))).unwrap_or_default();
     let comment = entry.comment.as_ref().map(|comment| format!(": {comment}")).unwrap_or_default();
     format!("by {} ({}){until}{comment}", entry.prefix, entry.origin)
 }
 
 fn ban(ban: &Ban) -> String {
-    let until = ban.until.map_or_else(|| "for ever".to_owned(), |until| format!("until {until}"));
+    let until = ban.until.map_or_else(|| "for ever".to_owned(), |until| format!("until {}", figures::moment(until)));
     let place = ban.service.as_ref().map(|service| format!(" at {service}")).unwrap_or_default();
     let comment = ban.comment.as_ref().map(|comment| format!(": {comment}")).unwrap_or_default();
     format!("{until}, by {}{place}, {} strikes, {} packets dropped{comment}", ban.made_by, ban.strikes, ban.dropped.packets)
@@ -78,7 +78,8 @@ fn at_service(explained: &ExplainedService, page: &mut Page) {
             figures::count(source.would_drop.packets)
         ),
     );
-    page.field("seen", format!("from {} to {}", source.first_seen, source.last_seen));
+    let (first, last) = (figures::moment(source.first_seen), figures::moment(source.last_seen));
+    page.field("seen", format!("from {first} to {last}"));
     if let Some(workload) = &source.workload {
         page.field("workload", workload);
     }
@@ -152,12 +153,12 @@ mod tests {
 counts as     198.51.100.9, class outside
 exempt        no
 denied        no
-banned        until 2026-11-22T12:10:00Z, by kernel at web, 1 strikes, 5 packets dropped
+banned        until 2026-11-22 12:10:00Z, by kernel at web, 1 strikes, 5 packets dropped
 
 service       web
 sends         50.0 k packets/s, 25.6 Mbit/s through eth0
 so far        1.25 M packets (80.0 MB), 1.20 M dropped, 0 would be dropped
-seen          from 2026-11-22T12:00:00Z to 2026-11-22T12:00:00Z
+seen          from 2026-11-22 12:00:00Z to 2026-11-22 12:00:00Z
 limit         enforce, packets 2k/s (burst 4000), from config
 BUCKET   RATE  BURST   USED
 packets  2k/s   4000  100 %

@@ -44,6 +44,11 @@ pub fn until(then: Timestamp, now: Timestamp) -> String {
     if seconds < 1 { "over".to_owned() } else { format!("in {}", span(seconds)) }
 }
 
+/// A moment to the second, in UTC.
+pub fn moment(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
 /// Seconds as the two largest units.
 pub fn span(seconds: i64) -> String {
     const UNITS: [(i64, &str); 4] = [(86_400, "d"), (3600, "h"), (60, "min"), (1, "s")];

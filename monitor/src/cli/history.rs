@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::table::Page;
-use super::{Context, Execute, Failure};
+use super::{Context, Execute, Failure, figures};
 use crate::control::protocol::{self, Versioned};
 use crate::engine::command::Change;
 
@@ -27,15 +27,13 @@ fn render(changes: &[Change], page: &mut Page) {
     let rows = changes.iter().map(|change| {
         vec![
             change.number.to_string(),
-            change.at.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+            figures::moment(change.at),
             change.made_by.clone(),
-            change.what.clone(),
-            change.before.clone(),
-            change.after.clone(),
             change.state.clone(),
+            change.what.clone(),
         ]
     });
-    page.table(&[">NUMBER", "AT", "BY", "WHAT", "BEFORE", "AFTER", "STATE"], rows.collect(), "nothing was changed");
+    page.table(&[">NUMBER", "AT", "BY", "STATE", "WHAT"], rows.collect(), "nothing was changed");
 }
 
 #[cfg(test)]
@@ -45,12 +43,12 @@ mod tests {
     use crate::control::scripted::change;
 
     #[test]
-    fn a_change_says_who_when_and_from_what_to_what() {
+    fn a_change_says_who_when_and_what() {
         let mut page = Page::plain();
         render(&[change()], &mut page);
         let wanted = "\
-NUMBER  AT                    BY        WHAT       BEFORE  AFTER           STATE
-     7  2026-11-22 12:00:00Z  uid 1000  limit web  off     enforce 1000/s  applied
+NUMBER  AT                    BY        STATE    WHAT
+     7  2026-11-22 12:00:00Z  uid 1000  applied  limit web
 ";
         assert_eq!(page.text(), wanted);
     }

@@ -33,6 +33,8 @@ fn what_people_type_is_understood() {
         "access unban 198.51.100.9",
         "access undeny 203.0.113.0/24",
         "access unexempt 10.0.0.0/8",
+        "access import blocklist.txt --dry-run",
+        "access import - --exempt --for 12h",
         "confirm",
         "confirm 7",
         "history -n 3",

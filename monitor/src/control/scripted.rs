@@ -121,6 +121,7 @@ fn answer(command: Command) {
         }
         Command::LimitUnset(_, reply)
         | Command::AccessAdd(_, reply)
+        | Command::AccessImport(_, reply)
         | Command::AccessRemove(_, reply)
         | Command::Contain(_, reply)
         | Command::Reload(reply)

@@ -14,7 +14,7 @@ fn every_endpoint_has_an_example_for_curl() {
         let start = endpoint.path.split('{').next().unwrap_or(endpoint.path);
         let method = format!("-X {} ", name(endpoint.method));
         let is_shown = DOCUMENT.lines().any(|line| {
-            line.starts_with("curl --unix-socket")
+            line.trim_start().starts_with("curl --unix-socket")
                 && line.contains(start)
                 && (if endpoint.method == Method::Get {
                     !line.contains("-X ")

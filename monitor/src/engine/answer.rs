@@ -46,6 +46,7 @@ impl Engine {
             Command::LimitSet(set, reply) => drop(reply.send(self.set_limit(&asking, &set))),
             Command::LimitUnset(target, reply) => drop(reply.send(self.unset_limit(&asking, &target))),
             Command::AccessAdd(add, reply) => drop(reply.send(self.add_access(&asking, &add))),
+            Command::AccessImport(list, reply) => drop(reply.send(self.import_access(&asking, &list))),
             Command::AccessRemove(target, reply) => drop(reply.send(self.remove_access(&asking, target))),
             Command::AccessList(reply) => drop(reply.send(self.access_list())),
             Command::Reload(reply) => drop(reply.send(self.reload(&asking))),

@@ -42,6 +42,7 @@ impl Engine {
         }
         self.guard(asking, &next)?;
         let before = delta.before(&self.standing, &self.config);
+        let what = &in_short(what, &summary);
         let record = new_change(asking, what, &before, &delta).map_err(|error| Refusal::failed(&error))?;
 
         if let Some(within) = timed {
@@ -79,7 +80,7 @@ impl Engine {
             saved = false;
             warnings.push(format!("it holds, but could not be saved: {error:#}"));
         }
-        tracing::info!(change, "{what}: {}", summary.join("; "));
+        tracing::info!(change, "{what}");
         Ok(Applied { change, summary, saved, confirm_by: None, warnings })
     }
 
@@ -272,6 +273,17 @@ impl Engine {
         let records = self.store.history(limit).map_err(|error| Refusal::failed(&error))?;
         Ok(records.into_iter().map(told).collect())
     }
+}
+
+/// What was asked for and what came of it, for the history.
+fn in_short(what: &str, summary: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let mut told = format!("{what}: {}", summary[..summary.len().min(SHOWN)].join("; "));
+    if summary.len() > SHOWN {
+        let more = format!("; and {} more", summary.len() - SHOWN);
+        told.push_str(&more);
+    }
+    told
 }
 
 /// Now, on the clocks that a deadline is kept by.

@@ -96,6 +96,8 @@ pub enum Command {
     LimitUnset(LimitTarget, Reply<Applied>),
     /// Exempts, denies or bans a prefix. Operator.
     AccessAdd(AccessAdd, Reply<Applied>),
+    /// Exempts or denies a whole list of prefixes as one change. Operator.
+    AccessImport(AccessImport, Reply<Applied>),
     /// Takes back an exemption, a denial or a ban. Operator.
     AccessRemove(AccessTarget, Reply<Applied>),
     /// Exemptions, denials and bans. Viewer.
@@ -131,6 +133,7 @@ impl Command {
             Self::LimitSet(..)
             | Self::LimitUnset(..)
             | Self::AccessAdd(..)
+            | Self::AccessImport(..)
             | Self::AccessRemove(..)
             | Self::Confirm(..)
             | Self::Revert(..)
@@ -148,6 +151,7 @@ impl Command {
             Self::LimitSet(..) => "limit set",
             Self::LimitUnset(..) => "limit unset",
             Self::AccessAdd(..) => "access add",
+            Self::AccessImport(..) => "access import",
             Self::AccessRemove(..) => "access remove",
             Self::AccessList(_) => "access list",
             Self::Reload(_) => "reload",
@@ -271,6 +275,23 @@ pub struct AccessAdd {
     pub for_seconds: Option<u64>,
     #[serde(default)]
     pub comment: Option<String>,
+}
+
+/// A list of prefixes, in any of the styles that `policy::import` reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessImport {
+    /// What the list is called in answers and in the history: its file, usually.
+    pub name: String,
+    /// Exemptions or denials; a ban is of one source.
+    pub kind: AccessKind,
+    pub text: String,
+    /// Only tell what would happen.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// How long; left out: until the daemon restarts.
+    #[serde(default)]
+    pub for_seconds: Option<u64>,
 }
 
 /// Names an entry of a list.

@@ -3,7 +3,7 @@
 //! In: limits, access entries or a whole configuration. Out: a new [`Standing`], and sentences about the difference. It
 //! writes to no map and no file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -148,12 +148,13 @@ impl Delta {
                 None => next.rules.limits.remove(&set.name),
             };
         }
-        for set in &self.access {
-            let same = |entry: &AccessEntry| entry.prefix == set.prefix && entry.permission == set.permission;
-            next.rules.access.retain(|entry| !same(entry));
-            let alive = |entry: &&AccessEntry| entry.until.is_none_or(|until| until > now);
-            next.rules.access.extend(set.entry.iter().filter(alive).cloned());
-        }
+        // An import may set thousands, so what they replace is looked up and not searched for.
+        let replaced: HashSet<_> = self.access.iter().map(|set| (set.prefix, set.permission)).collect();
+        next.rules.access.retain(|entry| !replaced.contains(&(entry.prefix, entry.permission)));
+        let alive = |entry: &&AccessEntry| entry.until.is_none_or(|until| until > now);
+        next.rules
+            .access
+            .extend(self.access.iter().filter_map(|set| set.entry.as_ref()).filter(alive).cloned());
         for set in &self.bans {
             match &set.ban {
                 Some(ban) if ban.until.is_none_or(|until| until > now) => {

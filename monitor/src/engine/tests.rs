@@ -1,5 +1,6 @@
 //! The engine with a stand-in for the kernel: what stands, what comes back, what is refused.
 
+mod import;
 mod stand_in;
 
 use std::net::IpAddr;

@@ -8,7 +8,7 @@ use crate::control::problem::Problem;
 use crate::control::protocol::{AccessBody, AccessQuery, Versioned};
 use crate::control::request::{Asker, Json as Body, Path, Query};
 use crate::engine::Handle;
-use crate::engine::command::{AccessAdd, AccessKind, AccessList, AccessTarget, Applied, Command, Role};
+use crate::engine::command::{AccessAdd, AccessImport, AccessKind, AccessList, AccessTarget, Applied, Command, Role};
 
 pub fn add(endpoints: Endpoints) -> Endpoints {
     endpoints
@@ -31,6 +31,16 @@ pub fn add(endpoints: Endpoints) -> Endpoints {
                 about: "Exempts, denies or bans a prefix.",
             },
             put_in,
+        )
+        .with(
+            Endpoint {
+                method: Method::Post,
+                path: "/v1/access/import",
+                role: Role::Operator,
+                query: &[],
+                about: "Exempts or denies a whole list of prefixes as one change, or tells what it would do.",
+            },
+            import,
         )
         .with(
             Endpoint {
@@ -57,6 +67,14 @@ async fn put_in(
 ) -> Result<Json<Applied>, Problem> {
     let entry = AccessAdd { kind, prefix, for_seconds, comment };
     Ok(Json(engine.ask(asker.caller, asker.options, |reply| Command::AccessAdd(entry, reply)).await?))
+}
+
+async fn import(
+    State(engine): State<Handle>,
+    asker: Asker,
+    Body(list): Body<AccessImport>,
+) -> Result<Json<Applied>, Problem> {
+    Ok(Json(engine.ask(asker.caller, asker.options, |reply| Command::AccessImport(list, reply)).await?))
 }
 
 async fn take_out(

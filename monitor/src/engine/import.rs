@@ -1,0 +1,113 @@
+//! `access import`: a list of prefixes taken over while running, as one change.
+//!
+//! In: the text of a list. Out: a delta for `change`, after the same safeguards that the configuration's lists pass: never
+//! the operator's own networks, nothing that covers too much. It keeps nothing over restarts; `access.lists` does.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+
+use super::Engine;
+use super::answer::Asking;
+use super::command::{AccessImport, AccessKind, Applied};
+use super::delta::{self, AccessSetting, Delta};
+use super::refusal::{Code, Refusal};
+use crate::config::{AccessList, ListAction};
+use crate::policy::{self, AccessEntry, ImportedList, ListPolicy, Permission};
+
+/// Prefixes and skipped lines that an answer names; it counts the others.
+const SHOWN: usize = 10;
+
+impl Engine {
+    pub(super) fn import_access(
+        &mut self,
+        asking: &Asking,
+        import: &AccessImport,
+    ) -> Result<Applied, Refusal> {
+        let (action, permission) = meaning(import.kind)?;
+        if asking.options.save {
+            return Err(Refusal::new(Code::Invalid, "an imported list is not kept over restarts")
+                .next("name its file under [[access.lists]] in the configuration, and reload"));
+        }
+        let taken = self.taken(asking, import, action)?;
+        let new = self.not_standing(&taken, permission);
+        let warnings = skipped(&taken);
+        let mut summary = vec![format!(
+            "{}: {} prefixes, {} of them new, {} lines skipped",
+            import.name,
+            taken.prefixes.len(),
+            new.len(),
+            taken.skipped.len()
+        )];
+        summary.extend(new.iter().take(SHOWN).map(|prefix| format!("+ {} {prefix}", import.kind.label())));
+        if new.len() > SHOWN {
+            summary.push(format!("+ {} more", new.len() - SHOWN));
+        }
+        if import.dry_run {
+            return Ok(Applied { summary, warnings, ..Applied::default() });
+        }
+        let until = import.for_seconds.map(Duration::from_secs);
+        let until = until.and_then(|time| Timestamp::now().checked_add(time).ok());
+        let setting = |prefix: &IpNet| AccessSetting {
+            prefix: *prefix,
+            permission,
+            entry: Some(AccessEntry {
+                prefix: *prefix,
+                permission,
+                until,
+                reason: format!("imported from {}", import.name),
+                origin: asking.made_by(),
+            }),
+        };
+        let access = new.iter().map(setting).collect();
+        let what = format!("access import {} ({} {})", import.name, new.len(), import.kind.label());
+        let applied = self.make(asking, &what, Delta { access, ..Delta::default() })?;
+        let warnings = warnings.into_iter().chain(applied.warnings).collect();
+        Ok(Applied { summary, warnings, ..applied })
+    }
+
+    fn taken(
+        &self,
+        asking: &Asking,
+        import: &AccessImport,
+        action: ListAction,
+    ) -> Result<ImportedList, Refusal> {
+        let mut operators = super::operators::protected(&asking.caller);
+        operators.extend(&self.operators);
+        let list = AccessList::new(PathBuf::from(&import.name), action);
+        let safeguards = ListPolicy::of(&list, &self.standing.rules, &operators);
+        policy::import(&import.name, action, &import.text, &safeguards)
+            .map_err(|why| Refusal::new(Code::Invalid, why).next("nothing was changed; correct the list"))
+    }
+
+    /// The prefixes of a list that have no entry yet.
+    fn not_standing(&self, taken: &ImportedList, permission: Permission) -> Vec<IpNet> {
+        let standing = self.standing.rules.access.iter().filter(|entry| entry.permission == permission);
+        let standing: HashSet<IpNet> = standing.map(|entry| entry.prefix).collect();
+        taken.prefixes.iter().filter(|prefix| !standing.contains(prefix)).copied().collect()
+    }
+}
+
+fn meaning(kind: AccessKind) -> Result<(ListAction, Permission), Refusal> {
+    let action = match kind {
+        AccessKind::Exempt => Some(ListAction::Exempt),
+        AccessKind::Deny => Some(ListAction::Deny),
+        AccessKind::Ban => None,
+    };
+    action.zip(delta::permission(kind)).ok_or_else(|| {
+        Refusal::new(Code::Invalid, "a ban is of one source, so a list cannot be imported as bans")
+            .next("import it as denials, with an end if need be")
+    })
+}
+
+fn skipped(taken: &ImportedList) -> Vec<String> {
+    let told = |line: &policy::LineError| format!("line {} was skipped: {}", line.line, line.problem);
+    let mut warnings: Vec<_> = taken.skipped.iter().take(SHOWN).map(told).collect();
+    if taken.skipped.len() > SHOWN {
+        warnings.push(format!("{} more lines were skipped", taken.skipped.len() - SHOWN));
+    }
+    warnings
+}
