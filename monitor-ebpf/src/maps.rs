@@ -1,6 +1,7 @@
 //! Every map: key -> value, who writes, who reads. Capacities that the configuration can change are set at load.
 
 use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
     macros::map,
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
@@ -94,9 +95,9 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(capacity::EVENT_RING_BYTES,
 /// 0 -> when the daemon last said that it lives, in clock units.
 #[map]
 pub static HEARTBEAT: Array<u64> = Array::with_max_entries(1, 0);
-/// 0 -> the clocks.
+/// 0 -> the clocks. Mapped into the memory of a replay, which moves the clock with every frame.
 #[map]
-pub static CLOCK: Array<ClockReading> = Array::with_max_entries(1, 0);
+pub static CLOCK: Array<ClockReading> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 /// 0 -> what `sluice_parse` made of a frame.
 #[map]
 pub static PARSED: Array<ParsedRecord> = Array::with_max_entries(1, 0);

@@ -11,6 +11,7 @@ mod bans;
 mod capacity;
 mod clock;
 mod events;
+mod hand;
 mod interfaces;
 mod object;
 mod pins;

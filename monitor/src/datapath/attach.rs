@@ -111,7 +111,13 @@ pub fn attach(
             let taken = take_over(pins, ours(Hook::Egress)?, Hook::Egress, slot, interface, program)?;
             Some(taken.map_or_else(|| create_egress(pins, slot, interface, program), Ok)?)
         }
-        None => None,
+        None => {
+            // An earlier run may have followed egress.
+            for link in ours(Hook::Egress)?.filter(|link| link.interface == *name) {
+                pins::detach(&link)?;
+            }
+            None
+        }
     };
     // Read back: what the kernel says, not what we asked for.
     let xdp = interfaces::find(name)?.xdp;

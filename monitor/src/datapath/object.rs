@@ -103,12 +103,17 @@ const PINNED: [&str; 21] = [
 ];
 /// The same, for maps that an object may lack.
 const PINNED_IF_THERE: [&str; 2] = [map::RECORDS, map::CONVERSATIONS];
-const PRIVATE: [&str; 3] = [map::FRESH, map::CLOCK, map::PARSED];
+const PRIVATE: [&str; 4] = [map::CASE, map::FRESH, map::CLOCK, map::PARSED];
 const PROGRAMS: [&str; 4] = [program::INGRESS, program::EGRESS, program::CLOCK, program::PARSE];
 
 /// Maps that flip together.
 const GENERATIONAL: [&str; 7] =
     [map::ACTIVE, map::SETTINGS, map::PREFIXES, map::PORTS, map::SERVICES, map::LIMITS, map::AGGREGATES];
+
+/// The embedded object, for tests and benchmarks that load it their own way. Empty in a build without a BPF toolchain.
+pub fn embedded() -> &'static [u8] {
+    OBJECT
+}
 
 /// Whether this build has a kernel side at all.
 pub fn is_stub() -> bool {

@@ -8,12 +8,12 @@ use std::os::fd::AsFd as _;
 use anyhow::{Context as _, Result, ensure};
 use monitor_common::conversation::Record;
 use monitor_common::names::{map, program};
-use monitor_common::plain::Plain as _;
-use monitor_common::record::{ClockReading, Event, ParsedRecord};
+use monitor_common::record::{Event, ParsedRecord};
 use monitor_common::verdict::{Action, Reason};
 
 use super::capacity::Capacities;
 use super::events::Ring;
+use super::hand::Hand;
 use super::object::{self, KernelLog, Load, Loaded};
 use super::rules::{Applied, RuleMaps};
 use super::slots::Slots;
@@ -38,11 +38,10 @@ pub struct Simulator {
     rules: RuleMaps,
     counters: CounterMaps,
     slots: Slots,
-    readings: Array<ClockReading>,
+    clock: Hand,
     ingress: TestRun,
     hash_key: [u64; 2],
     slot: u32,
-    now: Option<u64>,
 }
 
 /// What became of one frame, with its reason.
@@ -70,10 +69,9 @@ impl Simulator {
             rules: RuleMaps::new(&loaded, capacities)?.without_packets_under_way(),
             counters: CounterMaps::new(&loaded)?,
             slots: Slots::new(loaded.map(map::INTERFACES)?)?,
-            readings: Array::new(loaded.map(map::CLOCK)?)?,
+            clock: Hand::new(loaded.map(map::CLOCK)?)?,
             hash_key,
             slot: 0,
-            now: None,
             loaded,
         })
     }
@@ -103,7 +101,7 @@ impl Simulator {
     /// Judges one frame at the moment `at` (clock units). The fast way: no reason is looked up.
     pub fn run(&mut self, frame: &[u8], at: u64) -> Result<Action> {
         ensure!(frame.len() >= SHORTEST_FRAME, "a frame of {} bytes has no Ethernet header", frame.len());
-        self.set_clock(at)?;
+        self.clock.set(at);
         match self.ingress.run(frame).with_context(|| format!("judge a frame of {} bytes", frame.len()))? {
             XDP_PASS => Ok(Action::Pass),
             XDP_DROP => Ok(Action::Drop),
@@ -127,14 +125,6 @@ impl Simulator {
             self.loaded.program(program::PARSE).context("the embedded object has no parser program")?;
         TestRun::new(program.fd.as_fd()).run(frame).context("parse a frame")?;
         Array::new(self.loaded.map(map::PARSED)?)?.get(0)
-    }
-
-    fn set_clock(&mut self, at: u64) -> Result<()> {
-        if self.now != Some(at) {
-            self.readings.set(0, &ClockReading { now: at, ..ClockReading::zeroed() })?;
-            self.now = Some(at);
-        }
-        Ok(())
     }
 
     /// Totals of the slot in use, incidents, malformed frames.
