@@ -4,6 +4,7 @@ pub mod capture;
 pub mod kernel;
 pub mod network;
 pub mod packet;
+pub mod pins;
 pub mod program;
 pub mod rules;
 pub mod skip;

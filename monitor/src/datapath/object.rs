@@ -110,11 +110,6 @@ const PROGRAMS: [&str; 4] = [program::INGRESS, program::EGRESS, program::CLOCK, 
 const GENERATIONAL: [&str; 7] =
     [map::ACTIVE, map::SETTINGS, map::PREFIXES, map::PORTS, map::SERVICES, map::LIMITS, map::AGGREGATES];
 
-/// The embedded object, for tests and benchmarks that load it their own way. Empty in a build without a BPF toolchain.
-pub fn embedded() -> &'static [u8] {
-    OBJECT
-}
-
 /// Whether this build has a kernel side at all.
 pub fn is_stub() -> bool {
     OBJECT.is_empty()

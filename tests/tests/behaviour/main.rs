@@ -4,6 +4,7 @@
 mod agreement;
 mod bans;
 mod captures;
+mod datapath_life;
 mod fixtures;
 mod floods;
 mod generations;
