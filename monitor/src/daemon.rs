@@ -72,7 +72,7 @@ async fn live(path: Option<PathBuf>, setting: ConfigSetting, config: &crate::con
                     if let Some(log) = log {
                         tokio::spawn(log);
                     }
-                    engine.run(&engines).await
+                    Box::pin(engine.run(&engines)).await
                 })
             });
             // The other end is gone only when the process is ending anyway.

@@ -4,11 +4,15 @@
 //! own, because reading maps and writing the store block; no caller ever waits for a tick.
 
 mod access;
+mod alert_log;
+mod alerts;
 mod answer;
 mod change;
 pub mod command;
 pub mod delta;
+mod detect;
 mod explain;
+mod flows;
 pub mod handle;
 mod import;
 mod install;
@@ -24,6 +28,7 @@ mod sources;
 mod start;
 #[cfg(test)]
 mod tests;
+mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -67,6 +72,7 @@ pub struct Engine {
     measured: observe::Measured,
     reload: snapshot::Reload,
     pending: Option<Waiting>,
+    watch: detect::Watch,
     /// Sessions of operators that gave a command, as long as they last: exempt while `access.operator_safe` holds.
     operators: Vec<IpAddr>,
     /// Addresses that an operator cut off although asked twice.

@@ -15,7 +15,8 @@ use super::server::Limits;
 use super::{listen, router, server};
 use crate::engine::Handle;
 use crate::engine::command::{
-    AccessList, Applied, Caller, Change, ChangeOptions, Command, ConfigText, Explanation, Request, SourceList,
+    AccessList, Applied, Caller, Change, ChangeOptions, Command, ConfigText, Explanation, FlowList, Graph,
+    Request, SourceList,
 };
 use crate::engine::refusal::{Code, Refusal};
 use crate::snapshot::{
@@ -124,9 +125,18 @@ fn answer(command: Command) {
         | Command::AccessImport(_, reply)
         | Command::AccessRemove(_, reply)
         | Command::Contain(_, reply)
+        | Command::AlertSilence(_, reply)
         | Command::Reload(reply)
         | Command::Confirm(_, reply)
         | Command::Revert(_, reply) => drop(reply.send(applied())),
+        Command::AlertList(_, reply) => drop(reply.send(Ok(Vec::new()))),
+        Command::AlertShow(_, reply) | Command::AlertClose(_, reply) => {
+            drop(reply.send(Err(Refusal::new(Code::NotFound, "there is no such finding"))));
+        }
+        Command::Flows(_, reply) => {
+            drop(reply.send(Ok(FlowList { at: snapshot().at, matched: 0, flows: Vec::new() })));
+        }
+        Command::Graph(reply) => drop(reply.send(Ok(Graph { at: snapshot().at, edges: Vec::new() }))),
         Command::Stop(reply) | Command::Detach(reply) => drop(reply.send(Ok(()))),
         Command::ConfigShow(reply) => {
             let _ = reply.send(Ok(ConfigText { path: None, toml: "interfaces = [\"eth0\"]\n".to_owned() }));

@@ -65,6 +65,12 @@ impl Engine {
             Command::Confirm(number, reply) => drop(reply.send(self.confirm(&asking, number))),
             Command::History(limit, reply) => drop(reply.send(self.history(limit))),
             Command::Revert(number, reply) => drop(reply.send(self.revert(&asking, number))),
+            Command::AlertList(query, reply) => drop(reply.send(self.list_alerts(&query))),
+            Command::AlertShow(number, reply) => drop(reply.send(self.show_alert(number))),
+            Command::AlertClose(number, reply) => drop(reply.send(self.close_alert(number))),
+            Command::AlertSilence(silence, reply) => drop(reply.send(self.silence_alerts(&asking, silence))),
+            Command::Flows(query, reply) => drop(reply.send(self.list_flows(&query))),
+            Command::Graph(reply) => drop(reply.send(self.graph())),
             Command::Contain(_, reply) => {
                 let refusal = Refusal::new(Code::NotSupported, "containment is not part of this build");
                 drop(reply.send(Err(refusal.next("deny or ban the source instead"))));

@@ -97,6 +97,7 @@ impl Engine {
         if let Some(config) = &delta.config {
             self.config = config.clone();
             self.follow_links();
+            self.follow_detection();
         }
     }
 

@@ -3,6 +3,8 @@
 //! In: a [`Request`] over a channel. Out: one typed answer through the command's [`Reply`], or a [`Refusal`]. The state of
 //! things is not asked for here: it is published (`Handle::snapshot`). Nothing here does anything.
 
+pub mod insight;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -12,7 +14,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::refusal::Refusal;
+use crate::detection::parameters::Silence;
 use crate::snapshot::{Ban, LimitInForce, LimitMode, LimitScope, RateAndBurst, Source};
+
+pub use insight::{Alert, AlertQuery, AlertState, Flow, FlowList, FlowOutcome, FlowQuery, Graph, GraphEdge};
 
 /// Where the answer goes. A caller that went away is no error.
 pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
@@ -116,6 +121,18 @@ pub enum Command {
     History(usize, Reply<Vec<Change>>),
     /// Undoes one change of the history. Operator.
     Revert(u64, Reply<Applied>),
+    /// Findings, newest first. Viewer.
+    AlertList(AlertQuery, Reply<Vec<Alert>>),
+    /// One finding. Viewer.
+    AlertShow(u64, Reply<Alert>),
+    /// Closes a finding by hand. Operator.
+    AlertClose(u64, Reply<Alert>),
+    /// Keeps findings quiet: they are still counted and kept. Operator.
+    AlertSilence(Silence, Reply<Applied>),
+    /// Conversations as they stand. Viewer.
+    Flows(FlowQuery, Reply<FlowList>),
+    /// Who talks to whom. Viewer.
+    Graph(Reply<Graph>),
     /// Cuts off or limits an inside source or a workload on egress. Operator. (Reserved: see issue 4.)
     Contain(AccessAdd, Reply<Applied>),
 }
@@ -129,7 +146,11 @@ impl Command {
             | Self::LimitList(_)
             | Self::AccessList(_)
             | Self::ConfigShow(_)
-            | Self::History(..) => Role::Viewer,
+            | Self::History(..)
+            | Self::AlertList(..)
+            | Self::AlertShow(..)
+            | Self::Flows(..)
+            | Self::Graph(_) => Role::Viewer,
             Self::LimitSet(..)
             | Self::LimitUnset(..)
             | Self::AccessAdd(..)
@@ -137,6 +158,8 @@ impl Command {
             | Self::AccessRemove(..)
             | Self::Confirm(..)
             | Self::Revert(..)
+            | Self::AlertClose(..)
+            | Self::AlertSilence(..)
             | Self::Contain(..) => Role::Operator,
             Self::Reload(_) | Self::Stop(_) | Self::Detach(_) => Role::Admin,
         }
@@ -161,6 +184,12 @@ impl Command {
             Self::Confirm(..) => "confirm",
             Self::History(..) => "history",
             Self::Revert(..) => "revert",
+            Self::AlertList(..) => "alerts list",
+            Self::AlertShow(..) => "alerts show",
+            Self::AlertClose(..) => "alerts close",
+            Self::AlertSilence(..) => "alerts silence",
+            Self::Flows(..) => "flows",
+            Self::Graph(_) => "graph",
             Self::Contain(..) => "contain",
         }
     }

@@ -147,6 +147,7 @@ impl Engine {
             let mut next = self.standing.clone();
             next.rules.own = own;
             self.fallible("own addresses", |engine| Ok(engine.install(next)?));
+            self.follow_detection();
         }
     }
 

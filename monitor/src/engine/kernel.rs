@@ -9,7 +9,7 @@ pub use live::Live;
 
 use anyhow::Result;
 use jiff::Timestamp;
-use monitor_common::conversation::Record;
+use monitor_common::conversation::{Conversation, ConversationKey, Record};
 use monitor_common::flow::{BanKey, SourceKey};
 use monitor_common::record::{Ban, Event, FloodState, SourceEntry, Totals};
 use monitor_common::rule::Denial;
@@ -81,6 +81,9 @@ pub trait Kernel: Send {
     fn set_ban(&mut self, key: BanKey, ban: Ban) -> Result<(), BanError>;
     /// Whether there was one.
     fn remove_ban(&mut self, key: BanKey) -> Result<bool>;
+
+    /// The table of conversations; empty where they are not followed.
+    fn conversations(&self) -> Result<Vec<(ConversationKey, Conversation)>>;
 
     /// Removes what is idle or over, a bounded part at a time.
     fn sweep(&mut self) -> Result<()>;

@@ -32,7 +32,7 @@ const LOGGED_PER_DRAIN: usize = 10;
 /// What was measured last, and what the next measurement is compared with.
 #[derive(Debug, Default)]
 pub(super) struct Measured {
-    counters: Counters,
+    pub(super) counters: Counters,
     before: HashMap<(u32, u32, usize), (u64, u64)>,
     counted_at: Option<Instant>,
     sources_took: Duration,
@@ -43,7 +43,6 @@ pub(super) struct Measured {
     bans: Vec<crate::snapshot::Ban>,
     ban_entries: u64,
     events: [u64; EVENTS.len()],
-    records: u64,
 }
 
 const EVENTS: [(EventKind, &str); 5] = [
@@ -77,6 +76,7 @@ impl Engine {
             self.measured.sources_at = Some(instant);
             self.fallible("read the sources", |engine| engine.read_sources(instant));
         }
+        self.judge_tick(now);
         let totals = self.totals(instant);
         let snapshot = self.snapshot(now, totals, began.elapsed());
         self.publish.send_replace(Arc::new(snapshot));
@@ -155,7 +155,7 @@ impl Engine {
             sources: measured.summary.clone(),
             bans: measured.bans.clone(),
             limits: self.limits(),
-            findings: Findings { records: measured.records, ..Findings::default() },
+            findings: self.findings(),
             reload: self.reload.clone(),
             pending: self.pending.as_ref().map(|waiting| Pending {
                 change: waiting.pending.change,
@@ -221,7 +221,7 @@ impl Engine {
     pub(super) fn drain(&mut self) {
         let (mut events, mut records) = (Vec::new(), Vec::<Record>::new());
         self.fallible("read the rings", |engine| engine.kernel.drain(&mut events, &mut records));
-        self.measured.records += records.len() as u64;
+        self.judge(&records);
         for (position, event) in events.iter().enumerate() {
             self.take_event(event, position < LOGGED_PER_DRAIN);
         }
@@ -246,12 +246,15 @@ impl Engine {
             return;
         }
         self.count_event(kind);
+        let address = crate::snapshot::address_of(monitor_common::flow::from_halves(event.high, event.low));
+        if kind == EventKind::ExceedStarted {
+            self.judge_excess(address);
+        }
         if !log {
             return;
         }
         let wall = |clock| self.kernel.wall(clock);
         let names = self.names(&wall);
-        let address = crate::snapshot::address_of(monitor_common::flow::from_halves(event.high, event.low));
         let source = names.prefix(address);
         let (interface, service) = (names.interface(event.interface), names.service(event.service));
         let reason = Reason::from_number(event.reason).map_or("unknown", Reason::label);

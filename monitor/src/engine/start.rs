@@ -16,6 +16,7 @@ use monitor_common::record::origin;
 use tokio::sync::{mpsc, watch};
 
 use super::delta::{Ban, ConfigSetting, Delta, Standing};
+use super::detect::Watch;
 use super::handle::{Handle, QUEUE};
 use super::kernel::Kernel;
 use super::observe::{self, Measured};
@@ -52,7 +53,7 @@ impl fmt::Debug for Start {
 impl Start {
     /// Writes the rules and makes the engine. Interfaces are guarded by the first turn of its loop.
     pub fn engine(self) -> Result<(Engine, Handle)> {
-        let Self { kernel, store, config, path, own, operator } = self;
+        let Self { kernel, mut store, config, path, own, operator } = self;
         let now = Timestamp::now();
         let mut problems = BTreeMap::new();
         let unconfirmed = Unconfirmed::find(&store)?;
@@ -82,6 +83,7 @@ impl Start {
             failures: 0,
             path: config.path.clone(),
         };
+        let watch = Watch::begin(&mut store, &standing.rules)?;
         let (sender, requests) = mpsc::channel(QUEUE);
         let (publish, snapshots) = watch::channel(Arc::new(observe::nothing_yet(now, reload.clone())));
         let mut engine = Engine {
@@ -98,6 +100,7 @@ impl Start {
             measured: Measured::default(),
             reload,
             pending: None,
+            watch,
             operators: operator.into_iter().collect(),
             unprotected: BTreeSet::new(),
             problems,

@@ -1,6 +1,7 @@
 //! The engine with a stand-in for the kernel: what stands, what comes back, what is refused.
 
 mod import;
+mod insiders;
 mod stand_in;
 
 use std::net::IpAddr;

@@ -279,6 +279,10 @@ impl Kernel for Live {
         self.bans.remove(&key, key_of_hash)
     }
 
+    fn conversations(&self) -> Result<Vec<(ConversationKey, Conversation)>> {
+        self.conversations.as_ref().map_or(Ok(Vec::new()), Conversations::read_all)
+    }
+
     fn sweep(&mut self) -> Result<()> {
         let datapath = self.held()?;
         let (now, key_of_hash) = (datapath.clock().now(), datapath.hash_key());

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use anyhow::{Result, bail};
 use jiff::Timestamp;
 use monitor_common::bucket::UNITS_PER_NS;
-use monitor_common::conversation::Record;
+use monitor_common::conversation::{Conversation, ConversationKey, Record};
 use monitor_common::flow::{BanKey, SourceKey};
 use monitor_common::record::{Ban, Event, SourceEntry};
 use monitor_common::rule::Denial;
@@ -15,6 +15,9 @@ use crate::config::Config;
 use crate::engine::kernel::{BanError, Counters, Guarded, Kernel};
 use crate::policy::{Environment, Image};
 use crate::snapshot::{AttachMode, MapUse, Rules};
+
+/// When its clock began: in 2026, as it lasts for 36 years.
+const BEGAN: i128 = 1_767_225_600_000_000_000;
 
 /// What the stand-in holds; a second engine on the same state is a restart of the daemon.
 #[derive(Debug, Default)]
@@ -27,6 +30,8 @@ pub struct State {
     pub sources: Vec<(SourceKey, SourceEntry)>,
     pub counters: Counters,
     pub events: Vec<Event>,
+    pub records: Vec<Record>,
+    pub conversations: Vec<(ConversationKey, Conversation)>,
     pub detached: bool,
     pub beats: u32,
 }
@@ -53,12 +58,11 @@ impl Kernel for StandIn {
     }
 
     fn wall(&self, clock: u64) -> Timestamp {
-        Timestamp::from_nanosecond(i128::from(clock / UNITS_PER_NS)).unwrap()
+        Timestamp::from_nanosecond(BEGAN + i128::from(clock / UNITS_PER_NS)).unwrap()
     }
 
-    /// The clock began in 2026, as it lasts for 36 years.
     fn clock(&self, wall: Timestamp) -> u64 {
-        u64::try_from(wall.as_nanosecond().rem_euclid(1 << 60)).unwrap().wrapping_mul(UNITS_PER_NS)
+        u64::try_from((wall.as_nanosecond() - BEGAN).max(0)).unwrap() * UNITS_PER_NS
     }
 
     fn refresh_clock(&mut self) -> Result<()> {
@@ -132,6 +136,10 @@ impl Kernel for StandIn {
         Ok(self.state().bans.remove(&(key.high, key.low)).is_some())
     }
 
+    fn conversations(&self) -> Result<Vec<(ConversationKey, Conversation)>> {
+        Ok(self.state().conversations.clone())
+    }
+
     fn sweep(&mut self) -> Result<()> {
         Ok(())
     }
@@ -145,8 +153,9 @@ impl Kernel for StandIn {
         Ok(())
     }
 
-    fn drain(&mut self, events: &mut Vec<Event>, _records: &mut Vec<Record>) -> Result<()> {
+    fn drain(&mut self, events: &mut Vec<Event>, records: &mut Vec<Record>) -> Result<()> {
         events.append(&mut self.state().events);
+        records.append(&mut self.state().records);
         Ok(())
     }
 

@@ -1,0 +1,118 @@
+//! `flows` and `graph`: the conversations as they stand, and who talks to whom.
+//!
+//! In: the kernel's table of conversations, read when somebody asks. Out: rows with names. It keeps nothing.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use monitor_common::conversation::{Conversation, ConversationKey, outcome, state};
+use monitor_common::flow::from_halves;
+
+use super::Engine;
+use super::command::{Flow, FlowList, FlowOutcome, FlowQuery, Graph, GraphEdge};
+use super::refusal::Refusal;
+use crate::detection::finding::{Detector, Service};
+use crate::snapshot::{Count, address_of};
+
+impl Engine {
+    pub(super) fn list_flows(&mut self, query: &FlowQuery) -> Result<FlowList, Refusal> {
+        let limit = if query.limit == 0 { 50 } else { query.limit };
+        let mut flows = self.flows()?;
+        flows.retain(|flow| wanted(flow, query));
+        let matched = flows.len() as u64;
+        flows.sort_by_key(|flow| std::cmp::Reverse(flow.forward.bytes + flow.backward.bytes));
+        flows.truncate(limit);
+        Ok(FlowList { at: Timestamp::now(), matched, flows })
+    }
+
+    pub(super) fn graph(&mut self) -> Result<Graph, Refusal> {
+        let mut edges: BTreeMap<(String, String, String, u16), GraphEdge> = BTreeMap::new();
+        let news: Vec<_> = self
+            .open_alerts()
+            .filter(|(_, finding)| finding.detector == Detector::NewEdge)
+            .map(|(_, finding)| (finding.subject.clone(), finding.service.clone()))
+            .collect();
+        for flow in self.flows()? {
+            let sender = flow.initiator.to_string();
+            let is_new = news.iter().any(|(subject, service)| {
+                let port = service.as_ref().is_none_or(|service| service.port == flow.responder_port);
+                *subject == sender && port
+            });
+            let from = flow.workload.unwrap_or(sender);
+            let to = flow.responder.to_string();
+            let key = (from.clone(), to.clone(), flow.protocol.clone(), flow.responder_port);
+            let edge = edges.entry(key).or_insert_with(|| GraphEdge {
+                from,
+                to,
+                protocol: flow.protocol,
+                port: flow.responder_port,
+                conversations: 0,
+                bytes: 0,
+                new: false,
+            });
+            edge.conversations += 1;
+            edge.bytes += flow.forward.bytes + flow.backward.bytes;
+            edge.new |= is_new;
+        }
+        Ok(Graph { at: Timestamp::now(), edges: edges.into_values().collect() })
+    }
+
+    fn flows(&mut self) -> Result<Vec<Flow>, Refusal> {
+        let rows = self.kernel.conversations().map_err(|error| Refusal::failed(&error))?;
+        if let Some((_, unknown)) =
+            rows.iter().find(|(_, c)| c.cgroup != 0 && self.watch.workloads.known(c.cgroup).is_none())
+        {
+            self.watch.workloads.name(unknown.cgroup, std::time::Instant::now());
+        }
+        // One that ended stays in the table for its last stray segments only.
+        let open = rows.iter().filter(|(_, conversation)| conversation.state & state::CLOSED == 0);
+        Ok(open.map(|(key, conversation)| self.flow(key, conversation)).collect())
+    }
+
+    fn flow(&self, key: &ConversationKey, conversation: &Conversation) -> Flow {
+        let wall = |clock| self.kernel.wall(clock);
+        let lower = (address(key.lower), key.lower_port);
+        let higher = (address(key.higher), key.higher_port);
+        let (initiator, responder) = if conversation.state & state::INITIATOR_IS_HIGHER == 0 {
+            (lower, higher)
+        } else {
+            (higher, lower)
+        };
+        let upper = u8::try_from(key.protocol).unwrap_or(u8::MAX);
+        Flow {
+            initiator: initiator.0,
+            initiator_port: initiator.1,
+            responder: responder.0,
+            responder_port: responder.1,
+            protocol: Service::new(upper, responder.1).protocol,
+            outcome: match conversation.outcome {
+                outcome::ESTABLISHED => FlowOutcome::Established,
+                outcome::REFUSED => FlowOutcome::Refused,
+                outcome::MIDSTREAM => FlowOutcome::Midstream,
+                _ => FlowOutcome::Unanswered,
+            },
+            forward: Count { packets: conversation.forward.packets, bytes: conversation.forward.bytes },
+            backward: Count { packets: conversation.backward.packets, bytes: conversation.backward.bytes },
+            first_seen: wall(conversation.first_seen),
+            last_seen: wall(conversation.last_seen),
+            interface: self.names(&wall).interface(conversation.interface),
+            workload: self.watch.workloads.known(conversation.cgroup).map(str::to_owned),
+        }
+    }
+}
+
+fn wanted(flow: &Flow, query: &FlowQuery) -> bool {
+    query.address.is_none_or(|prefix| prefix.contains(&flow.initiator) || prefix.contains(&flow.responder))
+        && query.port.is_none_or(|port| flow.responder_port == port)
+        && query.protocol.as_ref().is_none_or(|wanted| flow.protocol.eq_ignore_ascii_case(wanted))
+        && query.outcome.is_none_or(|outcome| flow.outcome == outcome)
+        && query
+            .workload
+            .as_ref()
+            .is_none_or(|part| flow.workload.as_ref().is_some_and(|name| name.contains(part)))
+}
+
+fn address([high, low]: [u64; 2]) -> IpAddr {
+    address_of(from_halves(high, low))
+}

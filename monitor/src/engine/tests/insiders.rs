@@ -1,0 +1,119 @@
+//! Records of conversations become findings that are listed, closed, silenced, kept, and answered.
+
+use std::net::Ipv4Addr;
+
+use monitor_common::conversation::{Record, outcome, record_kind};
+use monitor_common::flow::{mapped, protocol, tcp};
+use monitor_common::plain::Plain;
+
+use super::*;
+use crate::detection::finding::Detector;
+use crate::detection::parameters::Silence;
+use crate::engine::kernel::Kernel;
+
+const SCANNER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
+
+/// Refused connections from the scanner to many ports of one host.
+fn scan(bench: &mut Bench, first: u16, count: u16) {
+    let at = bench.kernel.clock(Timestamp::now());
+    let records = (first..first + count).map(|port| {
+        let mut record = Record::zeroed();
+        record.initiator = mapped(SCANNER.octets());
+        record.responder = mapped([10, 0, 0, 9]);
+        (record.at, record.first_seen, record.last_seen) = (at, at, at);
+        record.kind = record_kind::STARTED;
+        record.outcome = outcome::REFUSED;
+        record.weight = 1;
+        record.protocol = u32::from(protocol::TCP);
+        (record.initiator_port, record.responder_port) = (40_000, port);
+        record.forward_flags = u32::from(tcp::SYN);
+        record.backward_flags = u32::from(tcp::RST | tcp::ACK);
+        (record.forward.packets, record.backward.packets) = (1, 1);
+        record
+    });
+    bench.kernel.state().records.extend(records);
+    bench.engine.drain();
+    bench.tick();
+}
+
+fn alerts(bench: &mut Bench, query: AlertQuery) -> Vec<Alert> {
+    bench.ask(NOW, |reply| Command::AlertList(query, reply)).unwrap()
+}
+
+fn open() -> AlertQuery {
+    AlertQuery { open: true, ..AlertQuery::default() }
+}
+
+#[test]
+fn a_port_scan_is_one_finding_that_is_listed_and_closed() {
+    let mut bench = Bench::new();
+    scan(&mut bench, 1, 80);
+    let found = alerts(&mut bench, open());
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(
+        (found[0].finding.detector, found[0].finding.subject.as_str()),
+        (Detector::PortScan, "10.0.0.5")
+    );
+    let (id, snapshot) = (found[0].id, bench.handle.snapshot());
+    assert_eq!((snapshot.findings.open, snapshot.findings.raised[0].detector.as_str()), (1, "port_scan"));
+    let closed = bench.ask(NOW, |reply| Command::AlertClose(id, reply)).unwrap();
+    assert_eq!(closed.state, AlertState::Closed);
+    assert!(alerts(&mut bench, open()).is_empty());
+    assert_eq!(bench.ask(NOW, |reply| Command::AlertClose(id, reply)).unwrap_err().code, Code::Conflict);
+    assert_eq!(bench.ask(NOW, |reply| Command::AlertShow(id + 9, reply)).unwrap_err().code, Code::NotFound);
+}
+
+#[test]
+fn numbers_go_on_over_a_restart_and_old_findings_are_closed() {
+    let mut bench = Bench::new();
+    scan(&mut bench, 1, 80);
+    let first = alerts(&mut bench, open())[0].id;
+    let mut bench = bench.restart();
+    assert!(alerts(&mut bench, open()).is_empty());
+    assert!(alerts(&mut bench, AlertQuery::default()).iter().any(|alert| alert.id == first));
+    scan(&mut bench, 1, 80);
+    assert!(alerts(&mut bench, open())[0].id > first);
+}
+
+#[test]
+fn every_finding_is_a_line_of_the_alert_log() {
+    let mut bench = Bench::new();
+    scan(&mut bench, 1, 80);
+    let log = std::fs::read_to_string(bench.files.path().join("state/alerts.jsonl")).unwrap();
+    let lines = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let mut scans = lines.filter(|line| line["finding"]["detector"] == "port_scan");
+    let line = scans.next().unwrap();
+    assert_eq!(
+        (line["event"].as_str(), line["finding"]["subject"].as_str()),
+        (Some("opened"), Some("10.0.0.5"))
+    );
+}
+
+#[test]
+fn a_saved_silence_keeps_findings_quiet_over_a_restart() {
+    let mut bench = Bench::new();
+    let silence = |subject: Option<&str>| Silence {
+        detector: None,
+        subject: subject.map(|subject| subject.parse().unwrap()),
+        reason: "our scanner".to_owned(),
+    };
+    let everything = bench.ask(SAVED, |reply| Command::AlertSilence(silence(None), reply)).unwrap_err();
+    assert_eq!(everything.code, Code::Invalid);
+    bench.ask(SAVED, |reply| Command::AlertSilence(silence(Some("10.0.0.5/32")), reply)).unwrap();
+    let mut bench = bench.restart();
+    scan(&mut bench, 1, 80);
+    let found = alerts(&mut bench, open());
+    assert!(found.iter().all(|alert| alert.quiet), "{found:?}");
+}
+
+#[test]
+fn a_response_bans_for_a_time_but_never_the_exempt() {
+    for (exempt, banned) in [("", vec!["10.0.0.5/32"]), ("[access]\nexempt = [\"10.0.0.5/32\"]\n", vec![])] {
+        let mut bench = Bench::new();
+        let respond = "[detection.respond]\nport_scan = { action = \"ban\", for_s = 60 }\n";
+        std::fs::write(bench.config(), format!("{CONFIG}{exempt}{respond}")).unwrap();
+        bench.ask(NOW, Command::Reload).unwrap();
+        scan(&mut bench, 1, 80);
+        assert_eq!(bench.banned(), banned);
+    }
+}
