@@ -21,7 +21,7 @@ use tokio::time::{Instant, interval};
 
 use crate::engine::command::{Caller, ChangeOptions, Command};
 use crate::engine::delta::{ConfigSetting, Flags};
-use crate::engine::kernel::Live;
+use crate::engine::kernel::{self, Live};
 use crate::engine::{Ended, Handle, Pulse, Start, links, operators};
 use crate::store::Store;
 use serving::Doors;
@@ -44,6 +44,12 @@ pub fn run(options: Options) -> Result<()> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     runtime.block_on(live(options.config, setting, &config))
+}
+
+/// Removes what a daemon that is gone left in the kernel; returns the interfaces that were guarded.
+pub fn remove_pinned(options: &Options) -> Result<Vec<String>> {
+    let config = ConfigSetting::read(options.config.as_deref(), options.flags.clone())?.parse()?;
+    kernel::remove_pinned(&config.bpf.pin_directory)
 }
 
 async fn live(path: Option<PathBuf>, setting: ConfigSetting, config: &crate::config::Config) -> Result<()> {

@@ -5,7 +5,7 @@
 
 mod live;
 
-pub use live::Live;
+pub use live::{Live, remove_pinned};
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -23,7 +23,7 @@ use crate::snapshot::{AttachMode, MapUse, Rules};
 pub struct Guarded {
     pub name: String,
     pub slot: u32,
-    /// 0 while it is absent.
+    /// 0 while there is no such interface.
     pub ifindex: u32,
     pub mode: AttachMode,
     pub egress: bool,

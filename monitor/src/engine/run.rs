@@ -83,6 +83,13 @@ impl Engine {
         } else {
             self.wanted.clone_from(&config.interfaces.names);
         }
+        if self.wanted.is_empty() {
+            let told =
+                "no interface is named in [interfaces], and none has a default route: nothing is guarded";
+            self.problems.insert("interfaces", told.to_owned());
+        } else {
+            self.problems.remove("interfaces");
+        }
         let guarded = self.kernel.guard(&self.wanted, &config);
         for row in &guarded {
             let before = self.guarded.iter().find(|old| old.name == row.name);

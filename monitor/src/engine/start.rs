@@ -18,8 +18,9 @@ use tokio::sync::{mpsc, watch};
 use super::delta::{Ban, ConfigSetting, Delta, Standing};
 use super::detect::Watch;
 use super::handle::{Handle, QUEUE};
-use super::kernel::Kernel;
+use super::kernel::{Guarded, Kernel};
 use super::observe::{self, Measured};
+use super::refusal::{Code, Refusal};
 use super::sources::SourceTable;
 use super::{Engine, answer::Asking};
 use crate::config::Config;
@@ -122,11 +123,32 @@ impl Start {
             );
         }
         engine.follow_links();
+        engine.refuse_to_guard_nothing()?;
         Ok((engine, Handle::new(sender, snapshots)))
     }
 }
 
 impl Engine {
+    /// Interfaces may come later, so that one is missing is no reason not to start, unless it was named on the command
+    /// line. That another program holds the only one is.
+    fn refuse_to_guard_nothing(&mut self) -> Result<(), Refusal> {
+        let named = !self.config.flags.interfaces.is_empty();
+        let taken = |row: &&Guarded| row.problem.is_some() && row.ifindex != 0;
+        let missing = |row: &&Guarded| row.problem.is_some() && row.ifindex == 0;
+        let none = self.guarded.iter().all(|row| row.problem.is_some());
+        let refused =
+            self.guarded.iter().find(taken).filter(|_| named || none).map(|row| (Code::Conflict, row));
+        let refused = refused
+            .or_else(|| self.guarded.iter().find(missing).filter(|_| named).map(|row| (Code::NotFound, row)));
+        let Some((code, row)) = refused else { return Ok(()) };
+        let refusal = Refusal::new(code, row.problem.clone().unwrap_or_default());
+        if none {
+            // What was loaded for nothing is not left behind.
+            self.fallible("remove the kernel side", |engine| engine.kernel.detach());
+        }
+        Err(refusal)
+    }
+
     pub(super) fn keep_numbering(&mut self) -> Result<()> {
         let bytes = serde_json::to_vec(&self.image.numbering)?;
         self.store.learn(AREA, [(NUMBERING, bytes.as_slice())], Timestamp::now())

@@ -108,8 +108,12 @@ impl Bench {
 }
 
 fn start(directory: &Path, kernel: &StandIn) -> anyhow::Result<(Engine, Handle)> {
+    start_with(directory, kernel, Flags::default())
+}
+
+fn start_with(directory: &Path, kernel: &StandIn, flags: Flags) -> anyhow::Result<(Engine, Handle)> {
     let path = directory.join("sluice.toml");
-    let config = ConfigSetting::read(Some(&path), Flags::default())?;
+    let config = ConfigSetting::read(Some(&path), flags)?;
     let store = Store::open(&directory.join("state"), Timestamp::now())?.store;
     let kernel = Box::new(kernel.clone());
     Start { kernel, store, config, path: Some(path), own: Vec::new(), operator: None }.engine()
@@ -132,6 +136,25 @@ fn access(kind: AccessKind, prefix: &str, for_seconds: Option<u64>) -> AccessAdd
 
 fn target(service: &str) -> LimitTarget {
     LimitTarget { service: service.to_owned(), class: None, scope: LimitScope::Source }
+}
+
+#[test]
+fn a_start_that_would_guard_nothing_is_refused_and_leaves_nothing_behind() {
+    let files = tempfile::tempdir().unwrap();
+    let attempt = |names: &str, flags: &[&str]| {
+        let path = files.path().join("sluice.toml");
+        std::fs::write(&path, CONFIG.replace("\"eth0\"", names)).unwrap();
+        let kernel = StandIn::default();
+        let interfaces = flags.iter().map(|name| (*name).to_owned()).collect();
+        let started = start_with(files.path(), &kernel, Flags { interfaces, ..Flags::default() });
+        let code = started.err().map(|error| error.downcast_ref::<Refusal>().unwrap().code);
+        (code, kernel.state().detached)
+    };
+    assert_eq!(attempt("\"taken0\"", &[]), (Some(Code::Conflict), true));
+    assert_eq!(attempt("\"eth0\", \"taken0\"", &[]), (None, false));
+    assert_eq!(attempt("\"missing0\"", &[]), (None, false));
+    assert_eq!(attempt("\"eth0\"", &["missing0"]), (Some(Code::NotFound), true));
+    assert_eq!(attempt("\"eth0\"", &["eth1", "taken0"]), (Some(Code::Conflict), false));
 }
 
 #[test]

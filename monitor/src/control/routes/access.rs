@@ -8,7 +8,9 @@ use crate::control::problem::Problem;
 use crate::control::protocol::{AccessBody, AccessQuery, Versioned};
 use crate::control::request::{Asker, Json as Body, Path, Query};
 use crate::engine::Handle;
-use crate::engine::command::{AccessAdd, AccessImport, AccessKind, AccessList, AccessTarget, Applied, Command, Role};
+use crate::engine::command::{
+    AccessAdd, AccessImport, AccessKind, AccessList, AccessTarget, Applied, Command, Role,
+};
 
 pub fn add(endpoints: Endpoints) -> Endpoints {
     endpoints

@@ -4,6 +4,7 @@
 //! one stopped.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -152,9 +153,17 @@ impl Live {
         };
         match self.held_mut().and_then(|datapath| datapath.attach(name, allowed)) {
             Ok(attachment) => guarded(&attachment),
-            Err(error) => absent(format!("{error:#}")),
+            Err(error) => Guarded { ifindex: found.index, ..absent(format!("{error:#}")) },
         }
     }
+}
+
+/// Removes what an earlier daemon pinned. Refused while one runs.
+pub fn remove_pinned(directory: &Path) -> Result<Vec<String>> {
+    if !directory.exists() {
+        return Ok(Vec::new());
+    }
+    datapath::unload_pinned(directory)
 }
 
 fn guarded(attachment: &Attachment) -> Guarded {

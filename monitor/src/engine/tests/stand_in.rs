@@ -85,13 +85,17 @@ impl Kernel for StandIn {
     }
 
     fn guard(&mut self, names: &[String], _config: &Config) -> Vec<Guarded> {
-        let row = |(slot, name): (u32, &String)| Guarded {
-            name: name.clone(),
-            slot,
-            ifindex: slot + 10,
-            mode: AttachMode::Native,
-            egress: false,
-            problem: None,
+        let row = |(slot, name): (u32, &String)| {
+            let (missing, taken) = (name.starts_with("missing"), name.starts_with("taken"));
+            let unguarded = missing || taken;
+            Guarded {
+                name: name.clone(),
+                slot,
+                ifindex: if missing { 0 } else { slot + 10 },
+                mode: if unguarded { AttachMode::Absent } else { AttachMode::Native },
+                egress: false,
+                problem: unguarded.then(|| format!("{name} cannot be guarded")),
+            }
         };
         (1..).zip(names).map(row).collect()
     }
