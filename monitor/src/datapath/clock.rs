@@ -14,8 +14,6 @@ use monitor_common::record::ClockReading;
 use super::syscall::TestRun;
 use super::table::Array;
 
-/// Ticks per second that kernels are built with.
-const KNOWN_RATES: [u64; 12] = [24, 48, 64, 100, 128, 200, 250, 256, 300, 512, 1000, 1024];
 /// An Ethernet header: the shortest frame that a test run takes.
 const NO_FRAME: [u8; 14] = [0; 14];
 
@@ -44,10 +42,10 @@ impl Anchor {
 }
 
 impl Clock {
-    /// Finds out how long a tick is; takes a few ticks (at most a tenth of a second).
+    /// Asks how long a tick is and watches the counter turn over; takes a few ticks (at most a tenth of a second).
     pub fn calibrate(program: OwnedFd, readings: Array<ClockReading>) -> Result<Self> {
-        let (tick_ns, edge) = measure_tick(|| read(&program, &readings))?;
-        let start_ns = start(&edge, tick_ns);
+        let tick_ns = tick_ns()?;
+        let start_ns = earliest_start(tick_ns, || read(&program, &readings))?;
         Ok(Self { program, readings, tick_ns, start_ns, anchor: Anchor::now() })
     }
 
@@ -123,45 +121,74 @@ fn monotonic_ns() -> u64 {
         + u64::try_from(time.tv_nsec).unwrap_or_default()
 }
 
-/// Watches the counter turn over several times and takes the known rate that fits best; also returns the last turn.
-fn measure_tick(mut read: impl FnMut() -> Result<ClockReading>) -> Result<(u64, ClockReading)> {
-    const TURNS: u64 = 4;
-    let started = Instant::now();
-    let mut edge = |from: u64| -> Result<ClockReading> {
-        loop {
-            let reading = read()?;
-            if reading.jiffies != from {
-                return Ok(reading);
-            }
-            ensure!(started.elapsed() < Duration::from_secs(2), "the kernel's tick counter stands still");
-        }
-    };
-    let first = edge(u64::MAX)?;
-    let first = edge(first.jiffies)?;
-    let mut last = first;
-    while last.jiffies - first.jiffies < TURNS {
-        last = edge(last.jiffies)?;
-    }
-    let per_tick = (last.ktime_ns - first.ktime_ns) / (last.jiffies - first.jiffies);
-    Ok((nearest_tick(per_tick), last))
+/// The length of a tick, exact. Measuring it would not do: every moment that the maps hold is ticks times this length, and
+/// after a restart on a busy machine a length that is off by a thousandth would move all of them by hours.
+fn tick_ns() -> Result<u64> {
+    // What the coarse clocks resolve is the kernel's own constant (TICK_NSEC).
+    let resolution = rustix::time::clock_getres(rustix::time::ClockId::MonotonicCoarse);
+    let tick_ns = u64::try_from(resolution.tv_nsec).unwrap_or_default();
+    ensure!(
+        resolution.tv_sec == 0 && tick_ns >= 100_000,
+        "the kernel says that its tick lasts {} s {} ns, which cannot be",
+        resolution.tv_sec,
+        resolution.tv_nsec
+    );
+    Ok(tick_ns)
 }
 
-/// The tick length of the known rate nearest to what was measured.
-fn nearest_tick(measured_ns: u64) -> u64 {
-    let ticks = KNOWN_RATES.map(|rate| 1_000_000_000 / rate);
-    ticks.into_iter().min_by_key(|tick| tick.abs_diff(measured_ns)).unwrap_or(measured_ns)
+/// Watches the counter turn over several times and takes the reading that was least late.
+fn earliest_start(tick_ns: u64, mut read: impl FnMut() -> Result<ClockReading>) -> Result<u64> {
+    const TURNS: usize = 4;
+    let started = Instant::now();
+    let mut last = read()?;
+    let mut earliest: Option<u64> = None;
+    for _ in 0..TURNS {
+        let turned = loop {
+            let reading = read()?;
+            if reading.jiffies != last.jiffies {
+                break reading;
+            }
+            ensure!(started.elapsed() < Duration::from_secs(2), "the kernel's tick counter stands still");
+        };
+        let found = start(&turned, tick_ns);
+        // They wrap, so the earlier one is that from which the other is a small step.
+        earliest =
+            Some(earliest.map_or(found, |old| if found.wrapping_sub(old) >> 63 == 0 { old } else { found }));
+        last = turned;
+    }
+    earliest.context("the kernel's tick counter was not read")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::nearest_tick;
+    use std::cell::Cell;
+
+    use anyhow::Result;
+    use monitor_common::{plain::Plain as _, record::ClockReading};
+
+    use super::{earliest_start, tick_ns};
 
     #[test]
-    fn a_measured_tick_is_rounded_to_a_rate_that_kernels_have() {
-        for (measured, tick) in
-            [(4_012_345, 4_000_000), (999_000, 1_000_000), (9_900_000, 10_000_000), (3_340_000, 3_333_333)]
-        {
-            assert_eq!(nearest_tick(measured), tick);
-        }
+    fn the_tick_is_one_that_kernels_are_built_with() {
+        let rate = 1_000_000_000 / tick_ns().unwrap();
+        assert!((24..=10_000).contains(&rate), "{rate} ticks a second");
+    }
+
+    #[test]
+    fn a_late_reading_does_not_move_the_start() {
+        // The counter turns every 4 ms, and what reads it is held up for ever longer.
+        let step = Cell::new(0u64);
+        let read = || -> Result<ClockReading> {
+            step.set(step.get() + 1);
+            let jiffies = 4_294_900_000 + step.get();
+            let late = [900, 0, 3_000_000, 1_700_000, 20][(step.get() % 5) as usize];
+            Ok(ClockReading {
+                jiffies,
+                ktime_ns: 5_000 + step.get() * 4_000_000 + late,
+                ..ClockReading::zeroed()
+            })
+        };
+        let start = earliest_start(4_000_000, read).unwrap();
+        assert_eq!(start.wrapping_add(4_294_900_000u64 * 4_000_000), 5_000);
     }
 }
