@@ -1,11 +1,15 @@
 //! One module per thing that a test needs: packets, captures, the kernel's answers, networks and daemons.
 
 pub mod capture;
+pub mod daemon;
+pub mod flood;
+pub mod http;
 pub mod kernel;
 pub mod network;
 pub mod packet;
 pub mod pins;
 pub mod program;
 pub mod rules;
+pub mod scene;
 pub mod skip;
 pub mod tracker;

@@ -4,8 +4,9 @@
 //! it, also on panic; nothing here ever touches an interface of the machine itself.
 
 use std::{
+    fs::File,
     io::{self, Read as _},
-    os::unix::process::CommandExt as _,
+    os::{fd::AsRawFd as _, unix::process::CommandExt as _},
     process::{Child, Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     thread,
@@ -63,8 +64,6 @@ impl Network {
         // Without duplicate address detection an IPv6 address can be used at once.
         space.set("net/ipv6/conf/all/accept_dad", "0")?;
         space.set("net/ipv6/conf/default/accept_dad", "0")?;
-        // A flood of a test must not run into the stack's own limits of replies.
-        space.set("net/ipv4/icmp_ratelimit", "0")?;
         Ok(space)
     }
 
@@ -131,8 +130,9 @@ impl Space {
 
     /// A command that will run in this namespace.
     pub fn command(&self, program: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name, program]).args(arguments);
+        // Not `ip netns exec`, which hides the BPF file system behind a fresh /sys.
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", self.path())).arg(program).args(arguments);
         command.stdin(Stdio::null());
         command
     }
@@ -153,6 +153,30 @@ impl Space {
         let mut command = self.command(program, arguments);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         Process::start(&mut command).with_context(|| format!("start {program}"))
+    }
+
+    fn path(&self) -> String {
+        format!("/run/netns/{}", self.name)
+    }
+
+    /// Runs `work` on a thread of its own within this namespace.
+    pub fn enter<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<thread::JoinHandle<T>> {
+        let space = File::open(self.path()).with_context(|| format!("open {}", self.path()))?;
+        let (told, hear) = std::sync::mpsc::channel();
+        let thread = thread::spawn(move || {
+            // SAFETY: a plain system call; it moves this thread alone.
+            let moved = unsafe { libc::setns(space.as_raw_fd(), libc::CLONE_NEWNET) };
+            let moved = if moved == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
+            let failed = moved.is_err();
+            let _ = told.send(moved);
+            assert!(!failed, "this thread must not work outside of its namespace");
+            work()
+        });
+        hear.recv().context("the thread did not start")?.with_context(|| format!("enter {}", self.name))?;
+        Ok(thread)
     }
 
     fn processes(&self) -> Vec<i32> {

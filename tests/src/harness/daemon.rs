@@ -1,0 +1,231 @@
+//! The built `sluice` within a private namespace: started, asked, told, killed, and nothing of it left afterwards.
+//!
+//! In: a namespace, an interface and the text of a configuration. Out: what the command line and the metrics page say.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::network::{Process, Space, eventually, unique};
+
+/// How long a start may take: the verifier works through the programs meanwhile, on a machine that may be busy.
+const START: Duration = Duration::from_secs(60);
+
+/// A daemon with its own configuration, socket, state, pins and metrics page.
+#[derive(Debug)]
+pub struct Daemon {
+    space: Space,
+    directory: TempDir,
+    pins: PathBuf,
+    process: Option<Process>,
+}
+
+/// What a command said.
+#[derive(Debug)]
+pub struct Said {
+    pub code: i32,
+    pub out: String,
+    pub error: String,
+}
+
+impl Said {
+    fn of(output: &Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            error: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// # Errors
+    /// When the command failed, with what it said.
+    pub fn ok(self) -> Result<String> {
+        ensure!(self.code == 0, "exit code {}: {}{}", self.code, self.error, self.out);
+        Ok(self.out)
+    }
+}
+
+/// The binary under test: `SLUICE_BIN`, or the one beside this test's own directory.
+pub fn binary() -> Result<PathBuf> {
+    if let Some(named) = std::env::var_os("SLUICE_BIN") {
+        return Ok(named.into());
+    }
+    let own = std::env::current_exe().context("find this test's own binary")?;
+    let mut places = own.ancestors().skip(1).take(3).map(|place| place.join("sluice"));
+    places.find(|place| place.is_file()).context("`sluice` is not built: run `cargo build` first")
+}
+
+/// What this machine lacks for running a daemon.
+pub fn possible() -> Result<()> {
+    ensure!(rustix::process::geteuid().is_root(), "the daemon needs root");
+    ensure!(!monitor::datapath::embedded().is_empty(), "built without a BPF toolchain: run `cargo xtask setup`");
+    let mounts = fs::read_to_string("/proc/mounts").context("read /proc/mounts")?;
+    let mounted = mounts.lines().any(|line| line.split(' ').nth(1) == Some("/sys/fs/bpf"));
+    ensure!(mounted, "no BPF file system at /sys/fs/bpf: run `cargo xtask setup`");
+    binary().map(drop)
+}
+
+impl Daemon {
+    /// A daemon that is not started yet.
+    pub fn new(space: &Space, interfaces: &[&str], rules: &str) -> Result<Self> {
+        possible()?;
+        let directory = tempfile::Builder::new().prefix("sluice-test-").tempdir()?;
+        let pins = PathBuf::from("/sys/fs/bpf").join(unique("sluice-test-"));
+        let daemon = Self { space: space.clone(), directory, pins, process: None };
+        daemon.configure(interfaces, rules)?;
+        Ok(daemon)
+    }
+
+    /// Starts a daemon and waits until it answers.
+    pub fn start(space: &Space, interfaces: &[&str], rules: &str) -> Result<Self> {
+        let mut daemon = Self::new(space, interfaces, rules)?;
+        daemon.run()?;
+        Ok(daemon)
+    }
+
+    /// Writes the configuration: `rules`, behind the places that are this daemon's own. `rules` must not name
+    /// `[interfaces]`, `[control]`, `[metrics]`, `[state]` or `[bpf]`.
+    pub fn configure(&self, interfaces: &[&str], rules: &str) -> Result<()> {
+        let at = self.directory.path().display();
+        let pins = self.pins.display();
+        let text = format!(
+            "interfaces.names = {interfaces:?}\ncontrol.socket = \"{at}/run/control.sock\"\n\
+             state.directory = \"{at}/state\"\nbpf.pin_directory = \"{pins}\"\n{rules}\n"
+        );
+        fs::write(self.config(), text).context("write the configuration")
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.directory.path().join("sluice.toml")
+    }
+
+    pub fn pins(&self) -> &PathBuf {
+        &self.pins
+    }
+
+    /// Where the control socket is.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("run/control.sock")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.directory.path().join("log")
+    }
+
+    /// What the daemon has logged.
+    pub fn logged(&self) -> String {
+        fs::read_to_string(self.log()).unwrap_or_default()
+    }
+
+    /// Starts it (again) and waits until it answers.
+    pub fn run(&mut self) -> Result<()> {
+        self.spawn()?;
+        let status = eventually("the daemon answers", START, || {
+            let process = self.process.as_mut()?;
+            if !process.runs() {
+                return Some(Err(()));
+            }
+            self.json(&["status"]).ok().map(Ok)
+        });
+        match status {
+            Ok(Ok(_)) => Ok(()),
+            _ => bail!("the daemon did not start: {}", self.logged()),
+        }
+    }
+
+    /// Starts it without waiting.
+    pub fn spawn(&mut self) -> Result<()> {
+        fs::create_dir_all(self.directory.path().join("run"))?;
+        let log = fs::File::options().create(true).append(true).open(self.log())?;
+        let config = self.config().display().to_string();
+        let binary = binary()?.display().to_string();
+        let mut command = self.space.command(&binary, &["run", "--config", &config]);
+        command.stdout(log.try_clone()?).stderr(log);
+        self.process = Some(Process::start(&mut command).context("start the daemon")?);
+        Ok(())
+    }
+
+    /// Its exit code, if it ends within `limit`.
+    pub fn ended(&mut self, limit: Duration) -> Result<i32> {
+        let process = self.process.take().context("the daemon was not started")?;
+        let output = process.wait(limit)?;
+        output.status.code().with_context(|| format!("the daemon had to be killed: {}", self.logged()))
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// SIGTERM, and its exit code.
+    pub fn terminate(&mut self) -> Result<i32> {
+        self.signal(libc::SIGTERM)?;
+        self.ended(Duration::from_secs(20))
+    }
+
+    pub fn signal(&self, signal: i32) -> Result<()> {
+        self.process.as_ref().context("the daemon was not started")?.signal(signal);
+        Ok(())
+    }
+
+    /// A command of the command line, within the namespace.
+    pub fn command(&self, arguments: &[&str]) -> Result<Command> {
+        let mut command = self.space.command(&binary()?.display().to_string(), arguments);
+        command.env("SLUICE_SOCKET", self.socket()).env_remove("SSH_CONNECTION");
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Ok(command)
+    }
+
+    /// Runs a command of the command line.
+    pub fn say(&self, arguments: &[&str]) -> Result<Said> {
+        let output = Process::start(&mut self.command(arguments)?)?.wait(Duration::from_secs(30))?;
+        Ok(Said::of(&output))
+    }
+
+    /// Runs a command that must succeed.
+    pub fn tell(&self, arguments: &[&str]) -> Result<String> {
+        self.say(arguments)?.ok().with_context(|| format!("sluice {}", arguments.join(" ")))
+    }
+
+    /// Runs a command with `-o json`.
+    pub fn json(&self, arguments: &[&str]) -> Result<Value> {
+        let out = self.tell(&[&["-o", "json"], arguments].concat())?;
+        serde_json::from_str(&out).with_context(|| format!("sluice {} says {out}", arguments.join(" ")))
+    }
+
+    /// The metrics page.
+    pub fn metrics(&self) -> Result<String> {
+        self.space.run("curl", &["--silent", "--fail", "--max-time", "10", "http://127.0.0.1:9477/metrics"])
+    }
+
+    /// The sum of a metric over all of its series whose labels contain each of `labels` (as in `reason="banned"`).
+    pub fn metric(&self, name: &str, labels: &[&str]) -> Result<f64> {
+        let page = self.metrics()?;
+        let mut sum = 0.0;
+        for line in page.lines().filter(|line| !line.starts_with('#')) {
+            let Some((series, value)) = line.rsplit_once(' ') else { continue };
+            let found = series.split('{').next() == Some(name);
+            if found && labels.iter().all(|label| series.contains(label)) {
+                sum += value.parse::<f64>().with_context(|| format!("the value of {series}"))?;
+            }
+        }
+        Ok(sum)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.process = None;
+        // Pins hold the programs; without them nothing stays.
+        if self.pins.starts_with("/sys/fs/bpf/") {
+            let _ = fs::remove_dir_all(&self.pins);
+        }
+    }
+}

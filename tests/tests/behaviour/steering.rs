@@ -1,0 +1,159 @@
+//! Limits, bans, exemptions and denials changed by the command line while packets come.
+
+use std::{thread, time::Duration};
+
+use anyhow::Result;
+use monitor_tests::{
+    harness::{
+        daemon::{self, Daemon},
+        flood::{Flood, Plan, Sources},
+        packet::packet,
+        scene::{INTERFACE, Over, Scene},
+    },
+    or_skip,
+};
+
+const RULES: &str = r#"
+[access]
+inside = []
+[default]
+mode = "off"
+[[service]]
+name = "trap"
+protocol = "udp"
+ports = [9999]
+mode = "enforce"
+limit = { packets = "100/s", packets_burst = 50 }
+"#;
+
+fn scene() -> Result<Scene> {
+    daemon::possible()?;
+    Scene::new()
+}
+
+/// A flood of 5000 a second that goes on for a minute at most.
+fn flood(scene: &Scene) -> Flood {
+    let frame = packet()
+        .macs([2, 0, 0, 0, 0, 9], scene.guarded_mac().unwrap())
+        .between("10.77.0.3", "10.77.0.1")
+        .udp(4000, 9999)
+        .build();
+    let time = Duration::from_secs(60);
+    let plan = Plan { interface: INTERFACE.to_owned(), frame, sources: Sources::One, per_second: 5000, time };
+    Flood::start(&scene.attacker, plan).unwrap()
+}
+
+/// Packets of the flood that end in this way within two seconds.
+fn within_two_seconds(guarded: &Daemon, reason: &str) -> f64 {
+    let label = format!("reason=\"{reason}\"");
+    let read = || guarded.metric("sluice_packets_total", &[&label]).unwrap();
+    // The figures are up to a second old.
+    thread::sleep(Duration::from_millis(1500));
+    let before = read();
+    thread::sleep(Duration::from_secs(2));
+    read() - before
+}
+
+fn pings(scene: &Scene) -> bool {
+    scene.attacker.run("ping", &["-c", "1", "-W", "1", "10.77.0.1"]).is_ok()
+}
+
+#[test]
+fn a_limit_changes_under_fire_and_goes_back_when_it_is_unset() {
+    let scene = or_skip!("limits under fire", scene());
+    let guarded = Daemon::start(&scene.guarded, &[INTERFACE], RULES).unwrap();
+    scene.warm_up(Over::Ipv4).unwrap();
+    let _flood = flood(&scene);
+    let at_first = within_two_seconds(&guarded, "accepted");
+    assert!((100.0..400.0).contains(&at_first), "{at_first} accepted at 100/s");
+    guarded.tell(&["limit", "set", "trap", "--packets", "1k/s", "--packets-burst", "100"]).unwrap();
+    let raised = within_two_seconds(&guarded, "accepted");
+    assert!((1000.0..3500.0).contains(&raised), "{raised} accepted at 1000/s");
+    guarded.tell(&["limit", "set", "trap", "--mode", "observe"]).unwrap();
+    let dropped = within_two_seconds(&guarded, "packet_rate");
+    assert!(dropped.abs() < 1.0, "{dropped} dropped while observing");
+    guarded.tell(&["limit", "unset", "trap"]).unwrap();
+    let back = within_two_seconds(&guarded, "accepted");
+    assert!((100.0..400.0).contains(&back), "{back} accepted after unset");
+}
+
+#[test]
+fn a_ban_made_by_hand_shuts_a_source_out_until_its_end_or_until_it_is_taken_back() {
+    let scene = or_skip!("bans by hand", scene());
+    let guarded = Daemon::start(&scene.guarded, &[INTERFACE], RULES).unwrap();
+    scene.warm_up(Over::Ipv4).unwrap();
+    guarded.tell(&["access", "ban", "10.77.0.3", "--for", "4s", "--reason", "a test"]).unwrap();
+    assert!(!pings(&scene), "the banned source is answered");
+    let why = guarded.tell(&["explain", "10.77.0.3"]).unwrap();
+    assert!(why.contains("ban"), "{why}");
+    assert!(guarded.json(&["access", "list"]).unwrap().to_string().contains("10.77.0.3"));
+    thread::sleep(Duration::from_secs(5));
+    assert!(pings(&scene), "the ban does not end");
+    guarded.tell(&["access", "ban", "10.77.0.3", "--for", "10m"]).unwrap();
+    assert!(!pings(&scene), "the source is not banned again");
+    guarded.tell(&["access", "unban", "10.77.0.3"]).unwrap();
+    assert!(pings(&scene), "the ban is not taken back");
+}
+
+#[test]
+fn violations_of_a_live_flood_earn_a_ban() {
+    let scene = or_skip!("bans by violations", scene());
+    let rules = RULES.to_owned() + "ban = { after = 1000, within = \"5s\", for = \"3s\", growth = 1 }\n";
+    let guarded = Daemon::start(&scene.guarded, &[INTERFACE], &rules).unwrap();
+    scene.warm_up(Over::Ipv4).unwrap();
+    let flood = flood(&scene);
+    let banned = within_two_seconds(&guarded, "banned");
+    assert!(banned > 3000.0, "{banned} dropped for a ban");
+    assert!(!pings(&scene), "the banned source is answered");
+    flood.stop().unwrap();
+    thread::sleep(Duration::from_secs(4));
+    assert!(pings(&scene), "the ban does not end");
+}
+
+#[test]
+fn a_prefix_is_denied_exempted_and_forgotten() {
+    let scene = or_skip!("access by prefix", scene());
+    let guarded = Daemon::start(&scene.guarded, &[INTERFACE], RULES).unwrap();
+    scene.warm_up(Over::Ipv4).unwrap();
+    guarded.tell(&["access", "deny", "10.77.0.3/32"]).unwrap();
+    assert!(!pings(&scene), "the denied prefix is answered");
+    guarded.tell(&["access", "exempt", "10.77.0.3/32"]).unwrap();
+    assert!(pings(&scene), "exempt does not win over denied");
+    let _flood = flood(&scene);
+    let exempt = within_two_seconds(&guarded, "exempt");
+    assert!(exempt > 5000.0, "{exempt} passed as exempt");
+    guarded.tell(&["access", "unexempt", "10.77.0.3/32"]).unwrap();
+    assert!(!pings(&scene), "the denial is lost");
+    guarded.tell(&["access", "undeny", "10.77.0.3/32"]).unwrap();
+    assert!(pings(&scene), "the denial stays");
+}
+
+#[test]
+fn a_change_that_nobody_confirms_is_taken_back() {
+    let scene = or_skip!("confirmation", scene());
+    let guarded = Daemon::start(&scene.guarded, &[INTERFACE], RULES).unwrap();
+    scene.warm_up(Over::Ipv4).unwrap();
+    guarded.tell(&["access", "deny", "10.77.0.3", "--confirm-within", "2s"]).unwrap();
+    assert!(!pings(&scene), "the change does not act at once");
+    thread::sleep(Duration::from_secs(3));
+    assert!(pings(&scene), "the change stays without confirmation");
+    guarded.tell(&["access", "deny", "10.77.0.3", "--confirm-within", "2s"]).unwrap();
+    guarded.tell(&["confirm"]).unwrap();
+    thread::sleep(Duration::from_secs(3));
+    assert!(!pings(&scene), "the confirmed change is taken back");
+}
+
+#[test]
+fn saved_changes_outlive_the_daemon_and_others_do_not() {
+    let scene = or_skip!("saved changes", scene());
+    let mut guarded = Daemon::start(&scene.guarded, &[INTERFACE], RULES).unwrap();
+    guarded.tell(&["access", "deny", "192.0.2.0/24", "--save"]).unwrap();
+    guarded.tell(&["access", "deny", "198.51.100.0/24"]).unwrap();
+    guarded.tell(&["limit", "set", "trap", "--packets", "777/s", "--save"]).unwrap();
+    assert_eq!(guarded.terminate().unwrap(), 0);
+    guarded.run().unwrap();
+    let access = guarded.json(&["access", "list"]).unwrap().to_string();
+    assert!(access.contains("192.0.2.0/24") && !access.contains("198.51.100.0/24"), "{access}");
+    let limits = guarded.json(&["limit", "list"]).unwrap().to_string();
+    assert!(limits.contains("\"per_second\":777}"), "{limits}");
+}
