@@ -106,18 +106,15 @@ pub fn attach(
         pin(pins, &link, Hook::Ingress, slot, name)?;
         (link, How::Attached)
     };
-    let egress = match programs.egress {
-        Some(program) => {
-            let taken = take_over(pins, ours(Hook::Egress)?, Hook::Egress, slot, interface, program)?;
-            Some(taken.map_or_else(|| create_egress(pins, slot, interface, program), Ok)?)
+    let egress = if let Some(program) = programs.egress {
+        let taken = take_over(pins, ours(Hook::Egress)?, Hook::Egress, slot, interface, program)?;
+        Some(taken.map_or_else(|| create_egress(pins, slot, interface, program), Ok)?)
+    } else {
+        // An earlier run may have followed egress.
+        for link in ours(Hook::Egress)?.filter(|link| link.interface == *name) {
+            pins::detach(&link)?;
         }
-        None => {
-            // An earlier run may have followed egress.
-            for link in ours(Hook::Egress)?.filter(|link| link.interface == *name) {
-                pins::detach(&link)?;
-            }
-            None
-        }
+        None
     };
     // Read back: what the kernel says, not what we asked for.
     let xdp = interfaces::find(name)?.xdp;
