@@ -52,6 +52,7 @@ commands! {
     explain::Explain;
     limit::Limit;
     access::Access;
+    tune::Tune;
     confirm::Confirm;
     history::History;
     revert::Revert;

@@ -9,6 +9,7 @@ mod alerts;
 mod answer;
 mod change;
 pub mod command;
+mod defend;
 pub mod delta;
 mod detect;
 mod explain;
@@ -29,6 +30,7 @@ mod start;
 #[cfg(test)]
 mod tests;
 mod workloads;
+mod tune;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -47,6 +49,7 @@ pub use start::Start;
 use crate::policy::{Image, Rules};
 use crate::snapshot::{self, Snapshot};
 use crate::store::{self, Store};
+use crate::tuning::Tuner;
 use command::Request;
 use delta::{ConfigSetting, Standing};
 use kernel::{Guarded, Kernel};
@@ -73,6 +76,10 @@ pub struct Engine {
     reload: snapshot::Reload,
     pending: Option<Waiting>,
     watch: detect::Watch,
+    tuner: Tuner,
+    /// When what was learned was last kept.
+    learned_at: Timestamp,
+    loads: defend::Loads,
     /// Sessions of operators that gave a command, as long as they last: exempt while `access.operator_safe` holds.
     operators: Vec<IpAddr>,
     /// Addresses that an operator cut off although asked twice.

@@ -36,6 +36,7 @@ pub struct Snapshot {
     pub reload: Reload,
     /// A change that is taken back unless it is confirmed in time.
     pub pending: Option<Pending>,
+    pub tuning: Tuning,
     pub process: Process,
     /// How long the last read of the maps took.
     pub read_seconds: f64,
@@ -324,6 +325,35 @@ pub struct Pending {
     /// When it is taken back.
     pub until: Timestamp,
     pub made_by: String,
+}
+
+/// What tuning knows and does, in short; proposals are renewed once a minute.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tuning {
+    /// `flood`, `alert` or `thawing` while nothing is learned and no step is taken.
+    pub frozen: Option<String>,
+    pub proposals: Vec<ProposedLimit>,
+    /// What the distributions take.
+    pub memory_bytes: u64,
+    /// Samples of services and classes that there was no room for.
+    pub not_learned: u64,
+    /// 0 is the ground: limits as they were set.
+    pub defence_rung: u64,
+    /// What limits of sources are multiplied by.
+    pub defence_factor: f64,
+}
+
+/// One dimension of one limit as tuning sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProposedLimit {
+    pub service: String,
+    pub class: String,
+    /// `packets`, `bytes` or `connections`.
+    pub dimension: String,
+    /// `None` while too little is known.
+    pub per_second: Option<u64>,
+    /// `proposed`, or what automatic mode decided last.
+    pub state: String,
 }
 
 /// The name of the address as people write it: IPv4 unmapped.

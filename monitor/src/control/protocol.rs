@@ -107,6 +107,25 @@ pub struct History {
     pub changes: Vec<Change>,
 }
 
+/// The query of `GET /v1/tune`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TuneShowQuery {
+    pub service: Option<String>,
+    pub class: Option<String>,
+    pub quantile: Option<f64>,
+    pub headroom: Option<f64>,
+}
+
+/// The body of `POST /v1/tune/{service}/...`; what is left out is what the configuration says.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TuneBody {
+    pub class: Option<String>,
+    pub quantile: Option<f64>,
+    pub headroom: Option<f64>,
+}
+
 /// The answer of `POST /v1/stop` and `POST /v1/detach`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {

@@ -11,12 +11,13 @@ use crate::engine::command::Role;
 
 /// Everything the API offers. A new noun is a file in `routes/` and a line here.
 pub fn endpoints() -> Endpoints {
-    let nouns: [fn(Endpoints) -> Endpoints; 7] = [
+    let nouns: [fn(Endpoints) -> Endpoints; 8] = [
         routes::status::add,
         routes::sources::add,
         routes::limits::add,
         routes::access::add,
         routes::config::add,
+        routes::tune::add,
         routes::history::add,
         routes::life::add,
     ];

@@ -7,3 +7,4 @@ pub mod life;
 pub mod limits;
 pub mod sources;
 pub mod status;
+pub mod tune;

@@ -16,13 +16,17 @@ use super::{listen, router, server};
 use crate::engine::Handle;
 use crate::engine::command::{
     AccessList, Applied, Caller, Change, ChangeOptions, Command, ConfigText, Explanation, FlowList, Graph,
-    Request, SourceList,
+    Request, SourceList, TuneList, Tuned,
 };
 use crate::engine::refusal::{Code, Refusal};
 use crate::snapshot::{
     AttachMode, Ban, Build, Count, Findings, Flood, Interface, LimitInForce, LimitMode, LimitScope, MapUse,
     RateAndBurst, Reload, Rules, Service, Snapshot, Source, Sources, Tally, Total,
 };
+use crate::tuning::proposal::{Confidence, Current, Dimension, Evidence, Hit, Proposal};
+use crate::tuning::quantiles::{Excess, RELATIVE_ERROR};
+use crate::tuning::trial::{self, Report, WouldDrop};
+use crate::tuning::{self, Advice, Limit, Subject};
 
 /// What reached the engine: the command's debug text, who asked, and how.
 pub type Heard = Arc<Mutex<Vec<(String, Caller, ChangeOptions)>>>;
@@ -124,6 +128,10 @@ fn answer(command: Command) {
         | Command::AccessAdd(_, reply)
         | Command::AccessImport(_, reply)
         | Command::AccessRemove(_, reply)
+        | Command::TuneTry(_, reply)
+        | Command::TuneEnd(_, reply)
+        | Command::TuneApply(_, reply)
+        | Command::TuneForget(_, reply)
         | Command::Contain(_, reply)
         | Command::AlertSilence(_, reply)
         | Command::Reload(reply)
@@ -142,7 +150,70 @@ fn answer(command: Command) {
             let _ = reply.send(Ok(ConfigText { path: None, toml: "interfaces = [\"eth0\"]\n".to_owned() }));
         }
         Command::History(_, reply) => drop(reply.send(Ok(vec![change()]))),
+        Command::TuneShow(_, reply) => drop(reply.send(Ok(tuned()))),
     }
+}
+
+/// One proposal with everything that a proposal can say.
+pub fn tuned() -> TuneList {
+    let limit = |per_second, burst| Limit { per_second, burst };
+    let excess = |at_least, at_most| Excess { at_least, at_most, of: 1e6, seconds: 3.0 };
+    let source = "192.0.2.7".parse().unwrap();
+    let subject = Subject { service: "web".to_owned(), class: "outside".to_owned() };
+    let current = Current { limit: limit(100, 200), would_have_dropped: excess(200_000.0, 250_000.0) };
+    let packets = Dimension {
+        limit: limit(640, 1280),
+        observed: 320.0,
+        between: [300.0, 340.0],
+        busiest_hour: Some("Tue 13:00 UTC".to_owned()),
+        highest: 900.0,
+        carriers: 7.5,
+        would_have_dropped: excess(0.0, 100.0),
+        current: Some(current),
+    };
+    let evidence = Evidence {
+        sources: 41,
+        hours_covered: 168,
+        learned_hours: 200.0,
+        source_seconds: 2_500_000.0,
+        left_out_seconds: 12.0,
+        median: 20.0,
+        confidence: Confidence::High,
+        relative_error: RELATIVE_ERROR,
+    };
+    let hit = Hit { source, dimension: "packets".to_owned(), peak: 900.0, at: 1_795_392_000, certain: false };
+    let proposal = Proposal {
+        subject: subject.clone(),
+        quantile: 0.999,
+        headroom: 2.0,
+        packets: Some(packets),
+        bytes: None,
+        connections: None,
+        evidence,
+        hit: vec![hit],
+        hit_is_complete: true,
+        locked_out: Vec::new(),
+    };
+    let trial = Report {
+        subject,
+        limits: proposal.limits(),
+        since: noon().as_second() - 600,
+        calm: trial::Count { seconds: 600.0, packets: 9_000, would_drop: 3 },
+        trouble: trial::Count::default(),
+        sources: vec![WouldDrop { source, packets: 3 }],
+        locked_out: Vec::new(),
+    };
+    let tuned = Tuned {
+        service: "web".to_owned(),
+        class: "outside".to_owned(),
+        tuning: tuning::Mode::Propose,
+        mode: LimitMode::Enforce,
+        limits: tuning::Limits { packets: Some(limit(100, 200)), ..tuning::Limits::default() },
+        advice: Advice::Proposal(Box::new(proposal)),
+        trial: Some(trial),
+        decisions: None,
+    };
+    TuneList { at: noon(), freeze: None, limits: vec![tuned] }
 }
 
 pub fn noon() -> Timestamp {
@@ -259,6 +330,7 @@ pub fn snapshot() -> Snapshot {
             path: None,
         },
         pending: None,
+        tuning: crate::snapshot::Tuning::default(),
         process: crate::snapshot::Process::default(),
         read_seconds: 0.002,
         problems: Vec::new(),

@@ -115,6 +115,22 @@ impl Detector {
     }
 }
 
+impl Detector {
+    /// Whether it is about how much comes, from whomever: then rates are not what they usually are.
+    pub const fn is_of_volume(self) -> bool {
+        matches!(
+            self,
+            Self::RateShift
+                | Self::SynFlood
+                | Self::UdpFlood
+                | Self::IcmpFlood
+                | Self::FragmentFlood
+                | Self::Reflection
+                | Self::OutboundFlood
+        )
+    }
+}
+
 impl fmt::Display for Detector {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(self.label())

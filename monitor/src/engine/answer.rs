@@ -10,12 +10,19 @@ pub(super) struct Asking {
     pub options: ChangeOptions,
     /// `control`, `signal`, `rollback`, `start`, ...: how the audit calls it.
     pub origin: &'static str,
+    /// Why, where a machine decided: for the audit.
+    pub evidence: Option<serde_json::Value>,
 }
 
 impl Asking {
     /// The daemon asks itself.
     pub fn daemon(origin: &'static str) -> Self {
-        Self { caller: Caller::DAEMON, options: ChangeOptions::default(), origin }
+        Self { caller: Caller::DAEMON, options: ChangeOptions::default(), origin, evidence: None }
+    }
+
+    /// The same with the evidence that it rests on.
+    pub fn because(&self, evidence: Option<serde_json::Value>) -> Self {
+        Self { caller: self.caller.clone(), options: self.options, origin: self.origin, evidence }
     }
 
     /// For people and the audit.
@@ -37,7 +44,7 @@ impl Engine {
             self.remember_operator(&caller);
         }
         let origin = if caller == Caller::DAEMON { "signal" } else { "control" };
-        let asking = Asking { caller, options, origin };
+        let asking = Asking { caller, options, origin, evidence: None };
         // A caller that went away does not undo what it asked for, so a failed send means nothing.
         match command {
             Command::Sources(query, reply) => drop(reply.send(self.list_sources(&query))),
@@ -71,6 +78,11 @@ impl Engine {
             Command::AlertSilence(silence, reply) => drop(reply.send(self.silence_alerts(&asking, silence))),
             Command::Flows(query, reply) => drop(reply.send(self.list_flows(&query))),
             Command::Graph(reply) => drop(reply.send(self.graph())),
+            Command::TuneShow(query, reply) => drop(reply.send(self.tune_show(&query))),
+            Command::TuneTry(target, reply) => drop(reply.send(self.tune_try(&asking, &target))),
+            Command::TuneEnd(target, reply) => drop(reply.send(self.tune_end(&asking, &target))),
+            Command::TuneApply(target, reply) => drop(reply.send(self.tune_apply(&asking, &target))),
+            Command::TuneForget(service, reply) => drop(reply.send(self.tune_forget(&asking, &service))),
             Command::Contain(_, reply) => {
                 let refusal = Refusal::new(Code::NotSupported, "containment is not part of this build");
                 drop(reply.send(Err(refusal.next("deny or ban the source instead"))));

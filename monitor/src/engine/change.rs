@@ -261,12 +261,21 @@ impl Engine {
         }
         let mut options = asking.options;
         options.save |= after.saved;
-        let asking = Asking { caller: asking.caller.clone(), options, origin: asking.origin };
+        let asking = Asking { options, ..asking.because(None) };
         let applied = self.make(&asking, &format!("revert change {number} ({})", record.what), before)?;
         if let Some(by) = applied.change {
             self.store.mark(number, ChangeState::Reverted, Some(by)).map_err(failed)?;
         }
         Ok(applied)
+    }
+
+    /// Writes down what changes no rule.
+    pub(super) fn note(&mut self, asking: &Asking, what: &str) -> Option<u64> {
+        let nothing = Delta::default();
+        self.fallible("history", |engine| {
+            let record = new_change(asking, what, &nothing, &nothing)?;
+            engine.store.record(&record)
+        })
     }
 
     pub(super) fn history(&self, limit: usize) -> Result<Vec<Change>, Refusal> {
@@ -329,7 +338,7 @@ fn new_change(
         what: what.to_owned(),
         before: serde_json::to_value(before).context("write down what stands")?,
         after: serde_json::to_value(after).context("write down what shall stand")?,
-        evidence: None,
+        evidence: asking.evidence.clone(),
         state: store::ChangeState::Applied,
     })
 }

@@ -16,6 +16,9 @@ use tokio::sync::oneshot;
 use super::refusal::Refusal;
 use crate::detection::parameters::Silence;
 use crate::snapshot::{Ban, LimitInForce, LimitMode, LimitScope, RateAndBurst, Source};
+use crate::tuning::automatic::Decision;
+use crate::tuning::trial::Report;
+use crate::tuning::{self, Advice, Aim, Freeze};
 
 pub use insight::{Alert, AlertQuery, AlertState, Flow, FlowList, FlowOutcome, FlowQuery, Graph, GraphEdge};
 
@@ -133,6 +136,16 @@ pub enum Command {
     Flows(FlowQuery, Reply<FlowList>),
     /// Who talks to whom. Viewer.
     Graph(Reply<Graph>),
+    /// What tuning proposes, beside what holds. Viewer.
+    TuneShow(TuneQuery, Reply<TuneList>),
+    /// Puts a proposal on trial beside the limit in force. Operator.
+    TuneTry(TuneTarget, Reply<Applied>),
+    /// Ends a trial. Operator.
+    TuneEnd(TuneTarget, Reply<Applied>),
+    /// Puts a proposal in force. Operator.
+    TuneApply(TuneTarget, Reply<Applied>),
+    /// Forgets what was learned of a service. Operator.
+    TuneForget(String, Reply<Applied>),
     /// Cuts off or limits an inside source or a workload on egress. Operator. (Reserved: see issue 4.)
     Contain(AccessAdd, Reply<Applied>),
 }
@@ -150,7 +163,8 @@ impl Command {
             | Self::AlertList(..)
             | Self::AlertShow(..)
             | Self::Flows(..)
-            | Self::Graph(_) => Role::Viewer,
+            | Self::Graph(_)
+            | Self::TuneShow(..) => Role::Viewer,
             Self::LimitSet(..)
             | Self::LimitUnset(..)
             | Self::AccessAdd(..)
@@ -160,6 +174,10 @@ impl Command {
             | Self::Revert(..)
             | Self::AlertClose(..)
             | Self::AlertSilence(..)
+            | Self::TuneTry(..)
+            | Self::TuneEnd(..)
+            | Self::TuneApply(..)
+            | Self::TuneForget(..)
             | Self::Contain(..) => Role::Operator,
             Self::Reload(_) | Self::Stop(_) | Self::Detach(_) => Role::Admin,
         }
@@ -190,6 +208,11 @@ impl Command {
             Self::AlertSilence(..) => "alerts silence",
             Self::Flows(..) => "flows",
             Self::Graph(_) => "graph",
+            Self::TuneShow(..) => "tune show",
+            Self::TuneTry(..) => "tune try",
+            Self::TuneEnd(..) => "tune end",
+            Self::TuneApply(..) => "tune apply",
+            Self::TuneForget(..) => "tune forget",
             Self::Contain(..) => "contain",
         }
     }
@@ -349,6 +372,56 @@ pub struct AccessList {
     pub exempt: Vec<AccessEntry>,
     pub denied: Vec<AccessEntry>,
     pub banned: Vec<Ban>,
+}
+
+/// What tuning is asked to show.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TuneQuery {
+    /// Only this service.
+    #[serde(default)]
+    pub service: Option<String>,
+    /// Only this class; left out: `outside` and every class that something is known of.
+    #[serde(default)]
+    pub class: Option<String>,
+    #[serde(flatten)]
+    pub aim: Aim,
+}
+
+/// Names what is proposed for, and how.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TuneTarget {
+    pub service: String,
+    /// `outside` unless named.
+    #[serde(default)]
+    pub class: Option<String>,
+    #[serde(flatten)]
+    pub aim: Aim,
+}
+
+/// The answer to [`Command::TuneShow`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TuneList {
+    pub at: Timestamp,
+    /// Why nothing is learned at present, if so.
+    pub freeze: Option<Freeze>,
+    pub limits: Vec<Tuned>,
+}
+
+/// One class of sources at one service, with what tuning has to say.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tuned {
+    pub service: String,
+    pub class: String,
+    /// How far tuning may go.
+    pub tuning: tuning::Mode,
+    /// What the limit in force does.
+    pub mode: LimitMode,
+    pub limits: tuning::Limits,
+    pub advice: Advice,
+    /// What the limit on trial has shown.
+    pub trial: Option<Report>,
+    /// What automatic mode decided last, by packets, bytes and connections.
+    pub decisions: Option<Vec<Decision>>,
 }
 
 /// What a change did.

@@ -3,7 +3,7 @@
 //! In: records of conversations, events of the limiter, what services carried. Out: alerts in the store and the log,
 //! responses where the configuration allows them. What was learned outlives the process.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use super::delta::{self, BanSetting, Delta};
 use super::workloads::Workloads;
 use super::{Engine, operators};
 use crate::config::Config;
-use crate::detection::finding::Finding;
+use crate::detection::finding::{Finding, Severity};
 use crate::detection::ledger::{ChangeKind, FindingChange};
 use crate::detection::parameters::{Action, Parameters, Silence};
 use crate::detection::rate_shift::ServiceRate;
@@ -180,6 +180,19 @@ impl Engine {
         if self.watch.kept_at.elapsed() >= KEEP {
             self.keep_detection();
         }
+    }
+
+    /// Addresses that an open finding is about, and whether an attack goes on that concerns everybody.
+    pub(super) fn suspects(&self) -> (HashSet<IpAddr>, bool) {
+        let (mut suspects, mut attack) = (HashSet::new(), false);
+        for (_, finding) in self.watch.detection.open_findings() {
+            if finding.severity == Severity::Info {
+                continue;
+            }
+            suspects.extend(finding.subject.parse::<IpAddr>().ok());
+            attack |= finding.severity == Severity::Critical || finding.detector.is_of_volume();
+        }
+        (suspects, attack)
     }
 
     pub(super) fn keep_detection(&mut self) {

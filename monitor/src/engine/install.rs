@@ -59,6 +59,7 @@ impl Engine {
             self.fallible("bans", |engine| engine.kernel.remove_ban(key(source.network())));
         }
         self.standing = next;
+        self.follow_tuning(Timestamp::now());
         Ok(())
     }
 
@@ -103,9 +104,10 @@ impl Engine {
         }
     }
 
-    /// `rules` with the sessions of operators exempt.
+    /// `rules` with the sessions of operators exempt, and tightened while the host is overloaded.
     fn effective(&self, rules: &Rules) -> Rules {
         let mut effective = rules.clone();
+        super::defend::tighten(&mut effective, self.tuner.defence().1);
         if rules.config.access.operator_safe {
             let guards_loopback = self.wanted.iter().any(|name| name == "lo");
             let loopback = operators::LOOPBACK.into_iter().filter(|_| guards_loopback);

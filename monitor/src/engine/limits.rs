@@ -204,7 +204,7 @@ fn rates(limits: &Limits, tick_ns: u64) -> [Option<RateAndBurst>; rule::DIMENSIO
     rates
 }
 
-const fn told(mode: config::Mode) -> LimitMode {
+pub(super) const fn told(mode: config::Mode) -> LimitMode {
     match mode {
         Mode::Off => LimitMode::Off,
         Mode::Observe => LimitMode::Observe,

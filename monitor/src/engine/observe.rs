@@ -21,7 +21,7 @@ use super::kernel::Counters;
 use super::sources::{Names, float};
 use crate::snapshot::{
     Build, Count, Findings, Flood, Interface, MapUse, Pending, Process, Rules, Service, Snapshot, Sources,
-    Tally, Total,
+    Tally, Total, Tuning,
 };
 
 /// The exact table is read for at most a twentieth of the time, however large it is.
@@ -74,7 +74,9 @@ impl Engine {
             self.measured.sources_at.is_none_or(|at| instant - at >= self.measured.sources_took * SHARE);
         if due {
             self.measured.sources_at = Some(instant);
-            self.fallible("read the sources", |engine| engine.read_sources(instant));
+            if self.fallible("read the sources", |engine| engine.read_sources(instant)).is_some() {
+                self.learn(now);
+            }
         }
         self.judge_tick(now);
         let totals = self.totals(instant);
@@ -163,6 +165,7 @@ impl Engine {
                 until: waiting.pending.deadline,
                 made_by: waiting.made_by.clone(),
             }),
+            tuning: self.tuning(),
             process: process(),
             read_seconds: took.as_secs_f64(),
             problems,
@@ -336,6 +339,7 @@ pub(super) fn nothing_yet(started: Timestamp, reload: crate::snapshot::Reload) -
         findings: Findings::default(),
         reload,
         pending: None,
+        tuning: Tuning::default(),
         process: Process::default(),
         read_seconds: 0.0,
         problems: Vec::new(),

@@ -56,6 +56,7 @@ impl Engine {
                 _ = look.tick() => self.look().await,
             }
             if let Some(ended) = self.ending {
+                self.keep_learned(Timestamp::now());
                 return Ok(ended);
             }
         }
@@ -67,7 +68,9 @@ impl Engine {
         self.end_what_is_over(now);
         self.roll_back_when_due();
         self.fallible("sweep", |engine| engine.kernel.sweep());
-        self.observe(now, Instant::now());
+        let instant = Instant::now();
+        self.observe(now, instant);
+        self.defend(instant);
     }
 
     /// Interfaces come and go; what is configured and there is guarded.

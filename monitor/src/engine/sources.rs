@@ -23,6 +23,18 @@ pub struct Row {
     pub key: SourceKey,
     pub entry: SourceEntry,
     pub rates: Rates,
+    pub growth: Growth,
+}
+
+/// What was added since the read before; nothing at the first read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Growth {
+    pub packets: u64,
+    pub bytes: u64,
+    pub connections: u64,
+    pub dropped: u64,
+    /// Would-be drops of the limit on trial.
+    pub trial_drops: u64,
 }
 
 /// Per second, since the read before.
@@ -35,18 +47,22 @@ pub struct Rates {
 }
 
 /// Counters of the read before.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     packets: u64,
     bytes: u64,
     dropped: u64,
     would_drop: u64,
+    connections: u64,
+    trial_drops: u64,
 }
 
 /// The table as it was last read.
 #[derive(Debug, Default)]
 pub struct SourceTable {
     pub rows: Vec<Row>,
+    /// Time between the last two reads; 0 before the second.
+    pub seconds: f64,
     before: HashMap<SourceKey, Seen>,
     read_at: Option<Instant>,
 }
@@ -67,12 +83,12 @@ impl SourceTable {
         let rate =
             |new: u64, old: u64| if passed > 0.0 { float(new.saturating_sub(old)) / passed } else { 0.0 };
         let first = self.read_at.is_none();
+        self.seconds = passed;
         self.rows.clear();
         self.rows.extend(entries.iter().map(|(key, entry)| {
             // A source that is new since the last read began from nothing; at the first read nothing is known.
             let now_seen = Seen::of(entry);
-            let zero =
-                if first { now_seen } else { Seen { packets: 0, bytes: 0, dropped: 0, would_drop: 0 } };
+            let zero = if first { now_seen } else { Seen::default() };
             let seen = self.before.get(key).copied().unwrap_or(zero);
             let rates = Rates {
                 packets: rate(now_seen.packets, seen.packets),
@@ -80,7 +96,7 @@ impl SourceTable {
                 dropped: rate(now_seen.dropped, seen.dropped),
                 would_drop: rate(now_seen.would_drop, seen.would_drop),
             };
-            Row { key: *key, entry: *entry, rates }
+            Row { key: *key, entry: *entry, rates, growth: now_seen.since(&seen) }
         }));
         self.before.clear();
         self.before.extend(entries.iter().map(|(key, entry)| (*key, Seen::of(entry))));
@@ -144,6 +160,18 @@ impl Seen {
             bytes: entry.bytes,
             dropped: entry.dropped.packets,
             would_drop: entry.would_drop.packets,
+            connections: entry.connections,
+            trial_drops: entry.candidate_would_drop,
+        }
+    }
+
+    fn since(&self, before: &Self) -> Growth {
+        Growth {
+            packets: self.packets.saturating_sub(before.packets),
+            bytes: self.bytes.saturating_sub(before.bytes),
+            connections: self.connections.saturating_sub(before.connections),
+            dropped: self.dropped.saturating_sub(before.dropped),
+            trial_drops: self.trial_drops.saturating_sub(before.trial_drops),
         }
     }
 }
@@ -165,7 +193,7 @@ impl Names<'_> {
     }
 
     pub fn source(&self, row: &Row) -> Source {
-        let Row { key, entry, rates } = row;
+        let Row { key, entry, rates, .. } = row;
         let class = self.image.class_name(entry.class).unwrap_or("unknown");
         Source {
             source: self.prefix(row.address()),

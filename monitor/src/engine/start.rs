@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use monitor_common::record::origin;
 use tokio::sync::{mpsc, watch};
 
+use super::defend::Loads;
 use super::delta::{Ban, ConfigSetting, Delta, Standing};
 use super::detect::Watch;
 use super::handle::{Handle, QUEUE};
@@ -27,6 +28,7 @@ use crate::config::Config;
 use crate::policy::{AccessEntry, LimitName, LimitOverride, Numbering, Permission, Rules, compile};
 use crate::snapshot::{Reload, address_of};
 use crate::store::{AccessRuleKind, ChangeState, Store};
+use crate::tuning::Tuner;
 
 /// Where the numbering lies in the store.
 const AREA: &str = "engine";
@@ -102,6 +104,9 @@ impl Start {
             reload,
             pending: None,
             watch,
+            tuner: Tuner::new(standing.rules.config.tuning.clone()),
+            learned_at: now,
+            loads: Loads::default(),
             operators: operator.into_iter().collect(),
             unprotected: BTreeSet::new(),
             problems,
@@ -122,6 +127,8 @@ impl Start {
                 "nobody confirmed it before the daemon ended, so it is taken back"
             );
         }
+        engine.fallible("read what was learned", Engine::remember_learned);
+        engine.follow_tuning(now);
         engine.follow_links();
         engine.refuse_to_guard_nothing()?;
         Ok((engine, Handle::new(sender, snapshots)))

@@ -42,6 +42,7 @@ impl Collector for SnapshotCollector {
         page.interfaces(&self.snapshot);
         page.kernel(&self.snapshot);
         page.rules(&self.snapshot);
+        page.tuning(&self.snapshot);
         page.daemon(&self.snapshot);
         page.families
     }
@@ -192,6 +193,26 @@ impl Page {
         );
         self.single(declared::RULE_CHANGES, f64::from(snapshot.rules.flips));
         self.single(declared::CHANGE_PENDING, truth(snapshot.pending.is_some()));
+    }
+
+    fn tuning(&mut self, snapshot: &Snapshot) {
+        let tuning = &snapshot.tuning;
+        let labels = |row: &crate::snapshot::ProposedLimit| {
+            [row.service.clone(), row.class.clone(), row.dimension.clone()]
+        };
+        self.add(
+            declared::TUNING_PROPOSAL,
+            tuning.proposals.iter().filter_map(|row| Some((labels(row), float(row.per_second?)))),
+        );
+        let state = |row: &crate::snapshot::ProposedLimit| {
+            let [service, class, dimension] = labels(row);
+            ([service, class, dimension, row.state.clone()], 1.0)
+        };
+        self.add(declared::TUNING_STATE, tuning.proposals.iter().map(state));
+        self.single(declared::TUNING_FROZEN, truth(tuning.frozen.is_some()));
+        self.single(declared::TUNING_MEMORY, float(tuning.memory_bytes));
+        self.single(declared::TUNING_NOT_LEARNED, float(tuning.not_learned));
+        self.single(declared::DEFENCE_RUNG, float(tuning.defence_rung));
     }
 
     fn daemon(&mut self, snapshot: &Snapshot) {

@@ -87,6 +87,18 @@ families! {
         "Loads of the configuration by result: success or failure.";
     CHANGE_PENDING = Gauge "sluice_change_pending" []
         "1 while a change waits for sluice confirm and will be taken back without it.";
+    TUNING_PROPOSAL = Gauge "sluice_tuning_proposal_per_second" ["service", "class", "dimension"]
+        "The rate that tuning proposes for each source; absent while too little is known.";
+    TUNING_STATE = Gauge "sluice_tuning_state" ["service", "class", "dimension", "state"]
+        "1 for what tuning does about the limit: proposed, or in automatic mode steady, settling, waiting, step and what hinders it.";
+    TUNING_FROZEN = Gauge "sluice_tuning_frozen" []
+        "1 while a flood or an alert, or one just over, keeps tuning from learning and from steps.";
+    TUNING_MEMORY = Gauge "sluice_tuning_memory_bytes" []
+        "Memory of the distributions that tuning learned.";
+    TUNING_NOT_LEARNED = Counter "sluice_tuning_samples_not_learned_total" []
+        "Samples of services and classes beyond tuning.profiles.";
+    DEFENCE_RUNG = Gauge "sluice_defence_rung" []
+        "Rung of the defence ladder; 0 leaves limits as they were set.";
     FINDINGS_OPEN = Gauge "sluice_findings_open" ["detector", "severity"]
         "Findings that are open now.";
     FINDINGS = Counter "sluice_findings_total" ["detector", "severity"]

@@ -12,7 +12,8 @@ use super::declaration::ALL;
 use super::{page, reference::reference};
 use crate::snapshot::{
     AttachMode, Ban, Build, Count, FindingCount, Findings, Flood, Interface, LimitInForce, LimitMode,
-    LimitScope, MapUse, Process, RateAndBurst, Reload, Rules, Service, Snapshot, Sources, Tally, Total,
+    LimitScope, MapUse, Process, ProposedLimit, RateAndBurst, Reload, Rules, Service, Snapshot, Sources,
+    Tally, Total, Tuning,
 };
 
 fn total(interface: &str, service: &str, reason: Reason, packets: u64, would: u64) -> Total {
@@ -99,6 +100,29 @@ fn example() -> Snapshot {
         },
         reload: Reload { at, succeeded_at: Some(at), error: None, successes: 2, failures: 1, path: None },
         pending: None,
+        tuning: Tuning {
+            frozen: None,
+            proposals: vec![
+                ProposedLimit {
+                    service: "web".to_owned(),
+                    class: "outside".to_owned(),
+                    dimension: "packets".to_owned(),
+                    per_second: Some(640),
+                    state: "steady".to_owned(),
+                },
+                ProposedLimit {
+                    service: "web".to_owned(),
+                    class: "inside".to_owned(),
+                    dimension: "packets".to_owned(),
+                    per_second: None,
+                    state: "too_little_data".to_owned(),
+                },
+            ],
+            memory_bytes: 300_000,
+            not_learned: 0,
+            defence_rung: 1,
+            defence_factor: 0.75,
+        },
         process: Process { resident_bytes: 12_000_000, cpu_seconds: 1.5, open_files: 31 },
         read_seconds: 0.004,
         problems: vec!["eth1 is not there".to_owned()],

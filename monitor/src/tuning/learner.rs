@@ -54,6 +54,16 @@ pub enum Freeze {
     Thawing,
 }
 
+impl Freeze {
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Flood => "flood",
+            Self::Alert => "alert",
+            Self::Thawing => "thawing",
+        }
+    }
+}
+
 /// A service and a class by name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Subject {

@@ -186,7 +186,8 @@ pub struct Hit {
 
 /// Hits that are named.
 const MOST_HITS: usize = 64;
-const NAMES: [&str; LEARNED] = ["packets", "bytes", "connections"];
+/// The dimensions by name.
+pub const NAMES: [&str; LEARNED] = ["packets", "bytes", "connections"];
 
 /// Proposes a limit for `subject`, or says what is missing. `current` is the limit in force.
 pub fn propose(

@@ -8,6 +8,7 @@ use monitor_common::flow::mapped;
 use super::automatic::Decision;
 use super::parameters::{Auto, Bounds, Mode, Parameters};
 use super::proposal::{Advice, Aim, Hit, Limits, Proposal, with_burst};
+use super::tuner::InForce;
 use super::week::hour_of;
 use super::{Learner, Sample, Subject, Tick, Tuner, real, whole};
 
@@ -67,7 +68,10 @@ impl World {
             self.tuner.observe(tick, &samples);
             if self.now % (2 * HOUR) == 0 {
                 let in_force = Limits { packets: Some(with_burst(self.limit, 0, 2.0)), ..Limits::default() };
-                for step in self.tuner.steps(self.now, &[(subject(), in_force)]) {
+                for step in self
+                    .tuner
+                    .steps(self.now, &[InForce { subject: subject(), limits: in_force, is_on: true }])
+                {
                     if let Decision::Step { from, to, .. } = step.decisions[0] {
                         self.steps.push((self.now, from, to));
                         self.limit = to;

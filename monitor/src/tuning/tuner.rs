@@ -7,7 +7,7 @@ use super::automatic::{Automatic, Decision, Decisions};
 use super::defence::{Change, Ladder, Load};
 use super::learner::{Freeze, Learner, Profile, Sample, Subject, Tick};
 use super::parameters::{Mode, Parameters};
-use super::proposal::{Advice, Aim, Limits, propose};
+use super::proposal::{Advice, Aim, Limits, NAMES, propose};
 use super::trial::{Report, Trials};
 use super::week::LEARNED;
 
@@ -27,6 +27,7 @@ pub struct Tuner {
     trials: Trials,
     automatic: Automatic,
     decisions: Decisions,
+    rows: Vec<Row>,
     looked: Option<i64>,
     ladder: Ladder,
 }
@@ -37,6 +38,25 @@ pub struct Step {
     pub subject: Subject,
     pub decisions: [Decision; LEARNED],
     pub advice: Advice,
+}
+
+/// One limit as the caller knows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InForce {
+    pub subject: Subject,
+    pub limits: Limits,
+    /// Whether it judges at all.
+    pub is_on: bool,
+}
+
+/// What was seen at the last look at one dimension of a limit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    pub subject: Subject,
+    pub dimension: &'static str,
+    /// What is proposed; `None` while too little is known.
+    pub per_second: Option<u64>,
+    pub state: &'static str,
 }
 
 impl Tuner {
@@ -112,34 +132,43 @@ impl Tuner {
         self.learner.forget(service)
     }
 
-    pub fn try_out(&mut self, subject: &Subject, limits: Limits, now: i64) {
-        self.trials.begin(subject, limits, now);
-    }
-
-    /// Ends a trial; says whether there was one.
-    pub fn end_trial(&mut self, subject: &Subject) -> bool {
-        self.trials.end(subject)
+    /// The limits that are on trial from now on, all of them; those that were already go on counting.
+    pub fn try_out(&mut self, on_trial: &[(Subject, Limits)], now: i64) {
+        self.trials.retain(|subject| on_trial.iter().any(|(known, _)| known == subject));
+        for (subject, limits) in on_trial {
+            self.trials.begin(subject, *limits, now);
+        }
     }
 
     pub fn report(&self, subject: &Subject) -> Option<Report> {
         self.trials.report(subject)
     }
 
+    /// Whether it is time for another look at the limits.
+    pub fn is_due(&self, now: i64) -> bool {
+        !self.looked.is_some_and(|looked| (looked..looked.saturating_add(LOOK_SECONDS)).contains(&now))
+    }
+
     /// Once a minute: looks at every limit in automatic mode and tells the steps to take. A step counts as taken; one that
     /// could not be applied is tried again after the interval.
-    pub fn steps(&mut self, now: i64, in_force: &[(Subject, Limits)]) -> Vec<Step> {
-        if self.looked.is_some_and(|looked| (looked..looked.saturating_add(LOOK_SECONDS)).contains(&now)) {
+    pub fn steps(&mut self, now: i64, in_force: &[InForce]) -> Vec<Step> {
+        if !self.is_due(now) {
             return Vec::new();
         }
         self.looked = Some(now);
-        self.automatic.retain(|subject| in_force.iter().any(|(known, _)| known == subject));
+        self.automatic.retain(|subject| in_force.iter().any(|known| known.subject == *subject));
         self.decisions.clear();
+        self.rows.clear();
         let mut steps = Vec::new();
-        for (subject, current) in in_force {
-            if self.parameters.mode_of(&subject.service) != Mode::Auto {
+        for InForce { subject, limits: current, is_on } in in_force {
+            if self.learner.profile(subject).is_none() {
                 continue;
             }
             let advice = self.advise(subject, Aim::default(), *current);
+            if !is_on || self.parameters.mode_of(&subject.service) != Mode::Auto {
+                self.see(subject, &advice, None);
+                continue;
+            }
             let decisions = self.automatic.decide(
                 now,
                 subject,
@@ -148,12 +177,34 @@ impl Tuner {
                 self.learner.freeze(),
                 (self.parameters.auto_of(&subject.service), self.parameters.least_sources),
             );
+            self.see(subject, &advice, Some(&decisions));
             self.decisions.insert(subject.clone(), decisions.clone());
             if decisions.iter().any(|decision| matches!(decision, Decision::Step { .. })) {
                 steps.push(Step { subject: subject.clone(), decisions, advice });
             }
         }
         steps
+    }
+
+    fn see(&mut self, subject: &Subject, advice: &Advice, decisions: Option<&[Decision; LEARNED]>) {
+        let proposed = match advice {
+            Advice::Proposal(proposal) => proposal.limits().by_dimension(),
+            Advice::TooLittleData(_) => [None; LEARNED],
+        };
+        for (dimension, name) in NAMES.into_iter().enumerate() {
+            let per_second = proposed[dimension].map(|limit| limit.per_second);
+            let state = match decisions {
+                Some(decisions) => decisions[dimension].label(),
+                None if per_second.is_some() => "proposed",
+                None => "too_little_data",
+            };
+            self.rows.push(Row { subject: subject.clone(), dimension: name, per_second, state });
+        }
+    }
+
+    /// What was seen at the last look, by limit and dimension.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
     }
 
     /// What automatic mode decided at its last look.
