@@ -29,8 +29,8 @@ mod sources;
 mod start;
 #[cfg(test)]
 mod tests;
-mod workloads;
 mod tune;
+mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -91,13 +91,15 @@ fn show(tuned: &Tuned, proposal: &Proposal, page: &mut Page) {
         ">BETWEEN",
         ">HIGHEST",
         "BUSIEST HOUR",
-        ">WOULD HAVE DROPPED",
-        ">NOW",
+        ">PROPOSED DROPS",
+        ">NOW DROPS",
     ];
     page.table(&headings, rows.collect(), "  nothing to limit was seen");
     if !proposal.hit.is_empty() {
         let least = if proposal.hit_is_complete { "" } else { "at least " };
-        page.field("  could hit", format!("{least}{} sources: {}", sources(&proposal.hit), hits(&proposal.hit)));
+        let count = sources(&proposal.hit);
+        let noun = if count == 1 { "source" } else { "sources" };
+        page.field("  could hit", format!("{least}{count} {noun}: {}", hits(&proposal.hit)));
     }
     if !proposal.locked_out.is_empty() {
         page.field("  LOCKS OUT", hits(&proposal.locked_out));
@@ -203,9 +205,9 @@ mod tests {
 web (class outside), limit enforce, tuning proposes
   rests on    about 41 sources, 200 hours, 168 of 168 hours of the week, 2.50 M active source-seconds, confidence high
   aims at     quantile 0.999 x headroom 2
-  LIMIT ON  NOW           PROPOSED      OBSERVED  BETWEEN  HIGHEST  BUSIEST HOUR   WOULD HAVE DROPPED  NOW
-  packets   100/s +200    640/s +1280        320  300-340      900  Tue 13:00 UTC     0 to 0.010 %  20.000 to 25.000 %
-  could hit   1 sources: 192.0.2.7 (900 packets/s)
+  LIMIT ON         NOW     PROPOSED  OBSERVED  BETWEEN  HIGHEST  BUSIEST HOUR   PROPOSED DROPS           NOW DROPS
+  packets   100/s +200  640/s +1280       320  300-340      900  Tue 13:00 UTC    0 to 0.010 %  20.000 to 25.000 %
+  could hit   1 source: 192.0.2.7 (900 packets/s)
   on trial    since 10 min ago: would have dropped 3 of 9000 packets in calm times
   would hit   192.0.2.7 (3)
 ";
