@@ -40,17 +40,17 @@ pub enum Output {
 #[derive(Debug)]
 pub struct Context {
     client: Client,
+    /// The socket that was asked for, if one was.
+    pub named_socket: Option<PathBuf>,
     pub output: Output,
 }
 
 impl Context {
     pub fn new(global: Global) -> Self {
-        let socket = global
-            .socket
-            .or_else(|| std::env::var_os("SLUICE_SOCKET").map(PathBuf::from))
-            .unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET));
+        let named_socket = global.socket.or_else(|| std::env::var_os("SLUICE_SOCKET").map(PathBuf::from));
+        let socket = named_socket.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET));
         let caller = session::ssh_peer().map(|address| address.to_string());
-        Self { client: Client::new(socket, caller), output: global.output }
+        Self { client: Client::new(socket, caller), named_socket, output: global.output }
     }
 
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {

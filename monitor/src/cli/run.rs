@@ -26,9 +26,10 @@ pub struct Run {
 }
 
 impl Execute for Run {
-    fn execute(self, _context: &Context) -> Result<(), Failure> {
+    fn execute(self, context: &Context) -> Result<(), Failure> {
         let Self { config, interfaces, pin_directory, watch_only } = self;
-        daemon::run(daemon::Options { config, flags: Flags { interfaces, pin_directory, watch_only } })
+        let flags = Flags { interfaces, pin_directory, socket: context.named_socket.clone(), watch_only };
+        daemon::run(daemon::Options { config, flags })
             .map_err(|error| Failure::of(&error))
     }
 }

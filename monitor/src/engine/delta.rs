@@ -88,6 +88,8 @@ pub struct Flags {
     /// Guard these instead; empty: those of the file.
     pub interfaces: Vec<String>,
     pub pin_directory: Option<PathBuf>,
+    /// Listen here.
+    pub socket: Option<PathBuf>,
     pub watch_only: bool,
 }
 
@@ -99,6 +101,9 @@ impl ConfigSetting {
         }
         if let Some(directory) = &self.flags.pin_directory {
             config.bpf.pin_directory.clone_from(directory);
+        }
+        if let Some(socket) = &self.flags.socket {
+            config.control.socket.clone_from(socket);
         }
         config.interfaces.watch_only |= self.flags.watch_only;
         Ok(config)
