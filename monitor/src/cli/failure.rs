@@ -68,8 +68,21 @@ impl Failure {
 
     /// A failure of the daemon or of a local step, by what its causes say.
     pub fn of(error: &anyhow::Error) -> Self {
-        Self::new(exit_of(error), format!("{error:#}"))
+        Self::new(exit_of(error), in_short(&format!("{error:#}")))
     }
+}
+
+/// A failure is told in few lines: of a long log within it (the kernel's verifier writes thousands) only the end says why.
+fn in_short(message: &str) -> String {
+    const WHOLE: usize = 12;
+    const END: usize = 6;
+    let lines: Vec<&str> = message.lines().collect();
+    if lines.len() <= WHOLE {
+        return message.to_owned();
+    }
+    let left_out = format!("[{} lines left out]", lines.len() - END - 1);
+    let end = &lines[lines.len() - END..];
+    [&[lines[0], left_out.as_str()], end].concat().join("\n")
 }
 
 fn exit_of(error: &anyhow::Error) -> Exit {
@@ -82,6 +95,8 @@ fn exit_of(error: &anyhow::Error) -> Exit {
         }
         if let Some(error) = cause.downcast_ref::<std::io::Error>()
             && error.kind() == std::io::ErrorKind::PermissionDenied
+            // To root the kernel says the same of a program that it does not accept.
+            && !rustix::process::geteuid().is_root()
         {
             return Exit::NotPermitted;
         }
@@ -157,6 +172,19 @@ mod tests {
         for code in Code::ALL {
             assert_eq!(Exit::from(code).code(), code.exit_code(), "{code:?}");
         }
+    }
+
+    #[test]
+    fn of_a_long_log_the_beginning_and_the_end_are_told() {
+        let log: Vec<String> = (0..1000).map(|line| format!("line {line}")).collect();
+        let failure = Failure::of(&anyhow::anyhow!("{}", log.join("\n")));
+        assert_eq!(failure.message.lines().count(), 8);
+        assert!(
+            failure.message.starts_with("line 0\n[993 lines left out]\nline 994\n"),
+            "{}",
+            failure.message
+        );
+        assert!(failure.message.ends_with("line 999"), "{}", failure.message);
     }
 
     #[test]
