@@ -19,9 +19,9 @@ pub use nearest::nearest;
 pub use parse::{ConfigError, Place, Problem};
 pub use prefix::parse_prefix;
 pub use schema::{
-    Access, AccessList, Bpf, BpfLog, Capacity, Class, Control, Conversations, Flood, Format, Heartbeat,
-    Interfaces, ListAction, Log, Malformed, MalformedAction, Metrics, NativeMode, Source, State, Track,
-    WhenStale,
+    Access, AccessList, Alerts, Bpf, BpfLog, Capacity, Class, Control, Conversations, Flood, Format,
+    Heartbeat, Interfaces, ListAction, Log, Malformed, MalformedAction, Metrics, NativeMode, Source, State,
+    Track, WhenStale,
 };
 pub use service::{
     AggregateLimits, BanRule, ClassProtection, Limits, Match, Mode, Ports, Protection, Protocol, Service,
@@ -60,6 +60,7 @@ pub struct Config {
     pub control: Control,
     pub metrics: Metrics,
     pub log: Log,
+    pub alerts: Alerts,
     pub state: State,
     pub bpf: Bpf,
     pub detection: detection::parameters::Parameters,

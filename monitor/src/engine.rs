@@ -30,6 +30,7 @@ mod start;
 #[cfg(test)]
 mod tests;
 mod tune;
+mod webhook;
 mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};

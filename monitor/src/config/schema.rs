@@ -12,6 +12,7 @@ use monitor_common::names::capacity;
 use serde::{Deserialize, Serialize};
 
 use super::units::{Duration, PacketRate};
+use crate::detection::finding::Severity;
 
 /// `[interfaces]`: where to guard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -360,6 +361,23 @@ pub enum Format {
     #[default]
     Text,
     Json,
+}
+
+/// `[alerts]`: who is told of findings, besides the log and `sluice alerts`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Alerts {
+    /// Where each finding is posted as JSON; absent: nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<String>,
+    /// Findings below this are not posted.
+    pub webhook_severity: Severity,
+}
+
+impl Default for Alerts {
+    fn default() -> Self {
+        Self { webhook: None, webhook_severity: Severity::Warning }
+    }
 }
 
 /// `[state]`: what outlives the process.

@@ -32,22 +32,25 @@ struct Line<'a> {
     alert: &'a Alert,
 }
 
+/// The line for one moment of an alert's life, without its end.
+pub(super) fn line(alert: &Alert, kind: ChangeKind) -> Result<String> {
+    let event = match kind {
+        ChangeKind::Opened => "opened",
+        ChangeKind::Updated => "updated",
+        ChangeKind::Escalated => "escalated",
+        ChangeKind::Closed => "closed",
+        ChangeKind::Retracted => "retracted",
+    };
+    serde_json::to_string(&Line { event, alert }).context("write a finding as JSON")
+}
+
 impl AlertLog {
     /// Beside the store.
     pub fn new(store: &Path) -> Self {
         Self { path: store.with_file_name("alerts.jsonl"), file: None }
     }
 
-    pub fn write(&mut self, alert: &Alert, kind: ChangeKind) -> Result<()> {
-        let event = match kind {
-            ChangeKind::Opened => "opened",
-            ChangeKind::Updated => "updated",
-            ChangeKind::Escalated => "escalated",
-            ChangeKind::Closed => "closed",
-            ChangeKind::Retracted => "retracted",
-        };
-        let mut line = serde_json::to_vec(&Line { event, alert })?;
-        line.push(b'\n');
+    pub fn write(&mut self, line: &str) -> Result<()> {
         let shown = || format!("write {}", self.path.display());
         if self.file.as_ref().is_some_and(|(_, size)| *size >= LARGEST) {
             self.file = None;
@@ -65,8 +68,8 @@ impl AlertLog {
         }
         if let Some((file, size)) = &mut self.file {
             // One write a line, so that no reader sees half of one.
-            file.write_all(&line).with_context(shown)?;
-            *size += line.len() as u64;
+            file.write_all(format!("{line}\n").as_bytes()).with_context(shown)?;
+            *size += line.len() as u64 + 1;
         }
         Ok(())
     }

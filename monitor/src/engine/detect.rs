@@ -12,11 +12,12 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use monitor_common::conversation::Record;
 
-use super::alert_log::AlertLog;
+use super::alert_log::{self, AlertLog};
 use super::alerts::{close_old_alerts, stored, stored_silences};
 use super::answer::Asking;
 use super::command::{Alert, AlertState};
 use super::delta::{self, BanSetting, Delta};
+use super::webhook::Webhook;
 use super::workloads::Workloads;
 use super::{Engine, operators};
 use crate::config::Config;
@@ -49,6 +50,7 @@ pub(super) struct Watch {
     /// Packets, bytes and sources of each service at the last tick.
     services: HashMap<u32, (u64, u64, u64)>,
     log: AlertLog,
+    webhook: Option<Webhook>,
 }
 
 impl Watch {
@@ -75,6 +77,7 @@ impl Watch {
             kept_at: Instant::now(),
             services: HashMap::new(),
             log: AlertLog::new(store.path()),
+            webhook: None,
         })
     }
 }
@@ -100,6 +103,7 @@ fn inside(config: &Config, own: &[IpAddr]) -> Vec<IpNet> {
 impl Engine {
     /// Other parameters or networks from now on; what was learned stays.
     pub(super) fn follow_detection(&mut self) {
+        self.follow_webhook();
         let config = self.standing.rules.config.clone();
         let silences =
             self.fallible("read the silences", |engine| stored_silences(&engine.store)).unwrap_or_default();
@@ -239,10 +243,34 @@ impl Engine {
                 finding: change.finding.clone(),
             };
             tell(&alert, change.kind);
-            self.fallible("write the alert log", |engine| engine.watch.log.write(&alert, change.kind));
+            self.hand_on(&alert, change.kind);
             rows.extend(stored(&alert));
         }
         self.fallible("keep the findings", |engine| engine.store.keep_findings(&rows));
+    }
+
+    /// Into the alert log, and to the webhook what is grave enough and not quiet.
+    fn hand_on(&mut self, alert: &Alert, kind: ChangeKind) {
+        let lowest = self.standing.rules.config.alerts.webhook_severity;
+        self.fallible("write the alert log", |engine| {
+            let line = alert_log::line(alert, kind)?;
+            engine.watch.log.write(&line)?;
+            let posted = !alert.quiet && kind != ChangeKind::Updated && alert.finding.severity >= lowest;
+            if let Some(webhook) = engine.watch.webhook.as_ref().filter(|_| posted) {
+                webhook.send(line);
+            }
+            Ok(())
+        });
+    }
+
+    /// The webhook that the configuration names, from now on.
+    pub(super) fn follow_webhook(&mut self) {
+        let wanted = self.standing.rules.config.alerts.webhook.clone();
+        let present = self.watch.webhook.as_ref().map(|webhook| webhook.address().to_owned());
+        if wanted != present {
+            let made = self.fallible("webhook", |_| wanted.as_deref().map(Webhook::new).transpose());
+            self.watch.webhook = made.flatten();
+        }
     }
 
     /// What the configuration says shall follow, never against the exempt or an operator.

@@ -33,6 +33,8 @@ impl Pulse {
 impl Engine {
     /// Runs until it is told to stop or detach, or until nobody can give commands any more.
     pub async fn run(mut self, pulse: &Pulse) -> Result<Ended> {
+        // Here and not at the start, because it begins a thread, which would keep the capabilities of its maker.
+        self.follow_webhook();
         let mut news = links::follow()?;
         let every = |period| {
             let mut ticks = interval(period);
