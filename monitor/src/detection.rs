@@ -284,7 +284,6 @@ impl Detection {
             self.progress.size(),
             self.attempts.size(),
             self.workloads.size(),
-            self.scan.size(),
             self.slow_scan.size(),
             self.out_of_state.size(),
             self.sweep.size(),
@@ -293,6 +292,7 @@ impl Detection {
             self.rate_shift.size(),
             self.flood.size(),
         ];
+        sizes.extend(self.scan.sizes());
         sizes.extend(self.beacon.sizes());
         sizes.extend(self.tunnel.sizes());
         sizes.extend(self.exfiltration.sizes());

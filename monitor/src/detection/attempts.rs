@@ -179,7 +179,12 @@ impl Attempts {
             }
             note::STRAY => {
                 // What follows a handshake that was seen, or answers one, is no scan.
-                if contact.record.forward.payload == 0 && !self.knows(&there) && !self.knows(&answers) {
+                let answer = is_answer_port(contact.record.initiator_port, contact.port);
+                if contact.record.forward.payload == 0
+                    && !answer
+                    && !self.knows(&there)
+                    && !self.knows(&answers)
+                {
                     self.begin(Attempted { stray: true, ..there }, contact, out);
                 } else if contact.record.forward_flags & u32::from(tcp::SYN | tcp::ACK | tcp::RST)
                     == u32::from(tcp::ACK)
@@ -216,7 +221,8 @@ impl Attempts {
             self.begin_quietly(what, contact);
             self.decide(what, Verdict::Reached, contact.now, out);
         } else if record.outcome == outcome::REFUSED {
-            self.decide(what, Verdict::Refused, contact.now, out);
+            let stray = contact.is_tcp() && !contact.began_with_syn();
+            self.decide(Attempted { stray, ..what }, Verdict::Refused, contact.now, out);
         } else if record.outcome == outcome::EXPIRED {
             if let Some(state) = self.states.get_mut(&what) {
                 state.sign = Sign::Expired;
@@ -240,17 +246,14 @@ impl Attempts {
         out: &mut Vec<Attempt>,
     ) {
         let record = contact.record;
-        let sender = if record.forward.packets > 0 { what } else { flipped };
-        if record.outcome == outcome::REFUSED
-            || record.forward.payload.saturating_add(record.backward.payload) > 0
-            || contact.succeeded()
-        {
+        if record.forward.payload.saturating_add(record.backward.payload) > 0 || contact.succeeded() {
             for what in [what, flipped] {
                 self.decide(what, Verdict::Reached, contact.now, out);
                 self.decide(Attempted { stray: true, ..what }, Verdict::Reached, contact.now, out);
             }
-        } else if contact.started() {
-            self.begin(Attempted { stray: true, ..sender }, contact, out);
+        } else if contact.started() && record.forward.packets > 0 {
+            // A sender whose ports say that it is the server answers something: backscatter.
+            self.begin(Attempted { stray: true, ..what }, contact, out);
         }
     }
 

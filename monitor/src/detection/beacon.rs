@@ -49,6 +49,8 @@ pub struct Parameters {
     pub regular_destinations: usize,
     /// Answers larger than this (median) are streaming or polling of content: `info`.
     pub bulk_bytes: f64,
+    /// Calls over plain HTTP that send and receive less than this are connectivity checks: `info`.
+    pub check_bytes: (f64, f64),
     /// Ports whose conversations never beacon: they are regular by design.
     pub ignored_ports: Vec<u16>,
     /// Ports where people log in: regular connections there are guessing before they are a beacon, so `info`.
@@ -73,6 +75,7 @@ impl Default for Parameters {
             burst_regularity: 0.95,
             regular_destinations: 4,
             bulk_bytes: 65_536.0,
+            check_bytes: (130.0, 350.0),
             ignored_ports: vec![53, 67, 68, 111, 123, 137, 138, 161, 514, 546, 547, 853, 1900, 5353, 5355],
             login_ports: vec![21, 22, 23, 139, 445, 2222, 3389, 5900, 5901, 5985],
             heartbeat_ports: vec![
@@ -214,7 +217,9 @@ impl Beacon {
         let sizes = if sent.len() < 3 { 1.0 } else { regularity(&sent) };
         let score = 0.5 * beat.regularity + 0.3 * beat.steadiness + 0.2 * sizes;
         let mut received: Vec<f64> = pair.received.iter().copied().collect();
-        let bulk = median(&mut received) > self.parameters.bulk_bytes;
+        let typical_received = median(&mut received);
+        let typical_sent = median(&mut sent.clone());
+        let bulk = typical_received > self.parameters.bulk_bytes;
         let enough = if beat.period < self.parameters.fast_period_s {
             pair.starts.len() >= self.parameters.fast_beats
         } else {
@@ -230,7 +235,13 @@ impl Beacon {
         if score < self.parameters.score || beats < self.parameters.least_beats || !enough {
             return;
         }
-        let usual = bulk || !reached || self.parameters.login_ports.contains(&contact.port);
+        let (most_sent, most_received) = self.parameters.check_bytes;
+        let is_check = contact.port == 80
+            && (1.0..most_sent).contains(&typical_sent)
+            && typical_received < most_received;
+        let irregular = beat.regularity < 0.8 || beat.steadiness < 0.7;
+        let usual =
+            bulk || is_check || irregular || !reached || self.parameters.login_ports.contains(&contact.port);
         let severity =
             if usual || context.is_common(&self.parameters) { Severity::Info } else { Severity::Warning };
         signals.push(self.signal(

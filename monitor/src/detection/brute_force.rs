@@ -61,7 +61,7 @@ impl Default for Parameters {
             short_s: 120,
             short_share: 0.7,
             similarity: 0.35,
-            pairs: 8192,
+            pairs: 4096,
         }
     }
 }
@@ -125,7 +125,7 @@ impl BruteForce {
             answered_bytes: real(record.backward.payload),
             short,
         });
-        while sessions.recent.len() > 512
+        while sessions.recent.len() > 256
             || sessions.recent.front().is_some_and(|first| now - first.now > window)
         {
             sessions.recent.pop_front();

@@ -49,7 +49,7 @@ impl Default for Parameters {
             habit_factor: 3.0,
             least_contacts: 30,
             learning_hours: 24,
-            sources: 8192,
+            sources: 4096,
         }
     }
 }
@@ -101,9 +101,9 @@ impl FanOut {
         let idle = real(now - source.touched) / 1e9;
         source.habit *= 0.5f64.powf(idle / (7.0 * 24.0 * 3600.0));
         source.touched = now;
-        if source.peers.len() >= 1024 {
+        if source.peers.len() >= 256 {
             source.peers.retain(|_, (_, last)| now - *last < window);
-            if source.peers.len() >= 1024 {
+            if source.peers.len() >= 256 {
                 source.peers.clear();
             }
         }
@@ -117,7 +117,7 @@ impl FanOut {
         }
         *services += 1;
         source.recent.push_back((now, attempt.began_at));
-        while source.recent.len() > 1024 || source.recent.front().is_some_and(|(when, _)| now - when > window)
+        while source.recent.len() > 256 || source.recent.front().is_some_and(|(when, _)| now - when > window)
         {
             source.recent.pop_front();
         }

@@ -36,7 +36,7 @@ pub struct Parameters {
 
 impl Default for Parameters {
     fn default() -> Self {
-        Self { targets: 25, window_s: 60, warm_up_s: 120, ports_in_warm_up: 100, sources: 4096 }
+        Self { targets: 25, window_s: 60, warm_up_s: 120, ports_in_warm_up: 100, sources: 2048 }
     }
 }
 
@@ -99,7 +99,7 @@ impl OutOfState {
             flags: attempt.flags,
             counts,
         });
-        while source.strays.len() > 512 || source.strays.front().is_some_and(|stray| now - stray.now > window)
+        while source.strays.len() > 160 || source.strays.front().is_some_and(|stray| now - stray.now > window)
         {
             source.strays.pop_front();
         }

@@ -39,8 +39,10 @@ pub struct Parameters {
     pub concentration: f64,
     /// Sources that are followed.
     pub sources: usize,
-    /// Failures remembered per source.
+    /// Failures remembered per source,
     pub failures_per_source: usize,
+    /// and over all sources (about 200 bytes each): when they are used up, a source forgets one for each new one.
+    pub failures: usize,
 }
 
 impl Default for Parameters {
@@ -54,6 +56,7 @@ impl Default for Parameters {
             concentration: 0.5,
             sources: 8192,
             failures_per_source: 512,
+            failures: 65_536,
         }
     }
 }
@@ -86,7 +89,6 @@ impl Failure {
 struct Tally {
     failed: u32,
     half_open: u32,
-    reached: u32,
     /// Failures since the group came to be, also those that left the window.
     total: u32,
     first_at: u64,
@@ -97,22 +99,59 @@ struct Tally {
 struct Source {
     failures: VecDeque<Failure>,
     groups: HashMap<Group, Tally>,
+    /// Hosts reached per port, halved in every window.
+    reached: HashMap<(u8, u16), Reached>,
     touched: u64,
 }
+
+#[derive(Clone, Copy, Debug)]
+struct Reached {
+    hosts: u32,
+    since: u64,
+}
+
+/// Ports per source whose successes are remembered.
+const REACHED_PORTS: usize = 32;
 
 #[derive(Debug)]
 pub struct Scan {
     parameters: Parameters,
     sources: Bounded<IpAddr, Source>,
+    /// Failures remembered now, over all sources.
+    remembered: usize,
+    refused: u64,
+    tidied: u64,
 }
 
 impl Scan {
     pub fn new(parameters: &Parameters) -> Self {
-        Self { parameters: parameters.clone(), sources: Bounded::new("scan", parameters.sources) }
+        Self {
+            parameters: parameters.clone(),
+            sources: Bounded::new("scan", parameters.sources),
+            remembered: 0,
+            refused: 0,
+            tidied: 0,
+        }
     }
 
-    pub fn size(&self) -> StateSize {
-        self.sources.size()
+    pub fn sizes(&self) -> [StateSize; 2] {
+        let failures = StateSize {
+            name: "scan_failures",
+            entries: self.remembered,
+            capacity: self.parameters.failures,
+            refused: self.refused,
+        };
+        [self.sources.size(), failures]
+    }
+
+    /// Forgets sources that have been quiet for a window, and counts anew what is remembered.
+    fn tidy(&mut self, now: u64, window: u64) {
+        if now < self.tidied + 10 * SECOND {
+            return;
+        }
+        self.tidied = now;
+        self.sources.retain(|_, source| now - source.touched <= window);
+        self.remembered = self.sources.iter().map(|(_, source)| source.failures.len()).sum();
     }
 
     pub fn attempt(&mut self, attempt: &Attempt, signals: &mut Signals) {
@@ -128,8 +167,12 @@ impl Scan {
     }
 
     fn reached(&mut self, attempt: &Attempt) {
-        let Some(source) = self.sources.get_mut(&attempt.what.source) else { return };
         let what = &attempt.what;
+        let (now, window) = (attempt.now, self.parameters.window_s * SECOND);
+        let keep = |source: &Source| now - source.touched < window;
+        let entry = self.sources.entry(what.source, attempt.source_inside, now, keep, Source::default);
+        let Some(source) = entry else { return };
+        source.touched = now;
         if attempt.before.failed() {
             source.failures.retain(|failure| {
                 let same = (failure.host, failure.protocol, failure.port)
@@ -140,14 +183,21 @@ impl Scan {
                 !same
             });
         }
-        if let Some(tally) = source.groups.get_mut(&Group::Port(what.protocol, what.port)) {
-            tally.reached += 1;
+        let port = (what.protocol, what.port);
+        if source.reached.len() >= REACHED_PORTS && !source.reached.contains_key(&port) {
+            source.reached.retain(|_, reached| now - reached.since < window);
+        }
+        if source.reached.len() < REACHED_PORTS || source.reached.contains_key(&port) {
+            let reached = source.reached.entry(port).or_insert(Reached { hosts: 0, since: now });
+            reached.fade(now, window);
+            reached.hosts += 1;
         }
     }
 
     fn failed(&mut self, attempt: &Attempt, signals: &mut Signals) {
         let (now, window) = (attempt.now, self.parameters.window_s * SECOND);
         let what = attempt.what;
+        self.tidy(now, window);
         let Some(source) = self.sources.entry(
             what.source,
             attempt.source_inside,
@@ -158,12 +208,20 @@ impl Scan {
             return;
         };
         source.touched = now;
-        while source.failures.len() >= self.parameters.failures_per_source.max(16)
+        let used_up = self.remembered >= self.parameters.failures;
+        if used_up && source.failures.is_empty() {
+            self.refused += 1;
+            return;
+        }
+        let most = if used_up { source.failures.len() } else { self.parameters.failures_per_source.max(16) };
+        while source.failures.len() >= most
             || source.failures.front().is_some_and(|failure| now - failure.now > window)
         {
             let Some(failure) = source.failures.pop_front() else { break };
             forget(&mut source.groups, &failure);
+            self.remembered = self.remembered.saturating_sub(1);
         }
+        self.remembered += 1;
         let failure = Failure {
             now,
             host: what.destination,
@@ -184,6 +242,16 @@ impl Scan {
             if let Some(signal) = judged.signal(source, &self.parameters) {
                 signals.push(signal);
             }
+        }
+    }
+}
+
+impl Reached {
+    fn fade(&mut self, now: u64, window: u64) {
+        let windows = (now - self.since) / window.max(1);
+        if windows > 0 {
+            self.hosts = self.hosts.checked_shr(u32::try_from(windows).unwrap_or(32)).unwrap_or(0);
+            self.since = now;
         }
     }
 }
@@ -221,7 +289,14 @@ impl Judged<'_> {
         if tally.failed < threshold || self.attempt.now < tally.quiet_until {
             return None;
         }
-        let share = f64::from(tally.failed) / f64::from(tally.failed + tally.reached);
+        let reached = match self.group {
+            Group::Port(upper, port) => source.reached.get_mut(&(upper, port)).map_or(0, |reached| {
+                reached.fade(self.attempt.now, parameters.window_s * SECOND);
+                reached.hosts
+            }),
+            Group::Host(..) => 0,
+        };
+        let share = f64::from(tally.failed) / f64::from(tally.failed + reached);
         let mut severity = Severity::Warning;
         if let Group::Port(..) = self.group {
             if share < parameters.failed_share {
@@ -250,7 +325,7 @@ impl Judged<'_> {
         let mut evidence = evidence(json!({
             "failed_in_window": tally.failed,
             "half_open": tally.half_open,
-            "reached": tally.reached,
+            "reached": reached,
             "failed_share": (share * 1000.0).round() / 1000.0,
         }));
         let (detector, target, service, unit) = match self.group {

@@ -53,8 +53,8 @@ impl Default for Parameters {
             memory_s: 6 * 3600,
             failed_share: 0.7,
             scattered_ports: 12,
-            sources: 16_384,
-            walks: 256,
+            sources: 8192,
+            walks: 64,
         }
     }
 }
@@ -104,9 +104,6 @@ impl SlowScan {
         let memory = self.parameters.memory_s * SECOND;
         let now = attempt.now;
         let failed = attempt.verdict.failed();
-        if !failed && self.sources.get(&what.source).is_none() {
-            return;
-        }
         let keep = |source: &Source| now - source.touched < memory;
         let Some(source) = self.sources.entry(what.source, attempt.source_inside, now, keep, Source::default)
         else {
@@ -115,12 +112,15 @@ impl SlowScan {
         source.touched = now;
         for group in [Group::Port(what.port), Group::Host(what.destination)] {
             if source.walks.len() >= self.parameters.walks && !source.walks.contains_key(&group) {
-                source.walks.retain(|_, walk| now - walk.touched < memory && walk.failed > 1);
+                source
+                    .walks
+                    .retain(|_, walk| now - walk.touched < memory && (walk.failed > 1 || walk.reached > 9));
                 if source.walks.len() >= self.parameters.walks {
                     continue;
                 }
             }
-            if !failed && !source.walks.contains_key(&group) {
+            // What was reached before counts for the port: an outage must not look like a scan.
+            if !failed && !source.walks.contains_key(&group) && matches!(group, Group::Host(_)) {
                 continue;
             }
             let walk = source.walks.entry(group).or_insert(Walk {
@@ -139,7 +139,7 @@ impl SlowScan {
                 walk.ratio /= if attempt.before.failed() { 16.0 } else { 4.0 };
                 walk.failed = walk.failed.saturating_sub(u32::from(attempt.before.failed()));
                 if walk.ratio <= self.parameters.harmless {
-                    source.walks.remove(&group);
+                    walk.ratio = 1.0;
                 }
                 continue;
             }

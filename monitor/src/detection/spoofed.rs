@@ -38,7 +38,7 @@ pub struct Parameters {
 impl Default for Parameters {
     fn default() -> Self {
         Self {
-            warning_packets: 10,
+            warning_packets: 100,
             outside_interfaces: Vec::new(),
             own_addresses: Vec::new(),
             mac_changes: 6,

@@ -51,10 +51,10 @@ impl Default for Parameters {
             echoes: 25,
             solicitations: 25,
             arp_requests: 25,
-            arp_requests_warning: 60,
+            arp_requests_warning: 100,
             window_s: 60,
-            sources: 4096,
-            targets: 1024,
+            sources: 2048,
+            targets: 256,
         }
     }
 }

@@ -32,7 +32,7 @@ pub struct Parameters {
     pub dns_query_bytes_varied: f64,
     /// (standard deviation) of this much.
     pub dns_query_spread: f64,
-    /// Mean payload of answers that is suspicious together with longish queries.
+    /// Mean payload of answers that is suspicious together with queries of at least 75 bytes.
     pub dns_answer_bytes: f64,
     /// Echo packets within five minutes below which nothing is said.
     pub echoes: u64,
@@ -49,10 +49,10 @@ impl Default for Parameters {
     fn default() -> Self {
         Self {
             dns_queries: 30,
-            dns_query_bytes: 90.0,
+            dns_query_bytes: 100.0,
             dns_query_bytes_varied: 60.0,
             dns_query_spread: 35.0,
-            dns_answer_bytes: 260.0,
+            dns_answer_bytes: 300.0,
             echoes: 20,
             echo_spread: 0.25,
             echo_mirror_bytes: 8.0,
@@ -136,7 +136,7 @@ impl Tunnel {
         }
         let long = queries.mean >= p.dns_query_bytes;
         let varied = queries.mean >= p.dns_query_bytes_varied && queries.deviation >= p.dns_query_spread;
-        let heavy = queries.mean >= p.dns_query_bytes_varied && answers.mean >= p.dns_answer_bytes;
+        let heavy = queries.mean >= 75.0 && answers.mean >= p.dns_answer_bytes;
         if !(long || varied || heavy) {
             return;
         }

@@ -147,3 +147,13 @@ fn a_connection_of_an_hour_is_long_and_only_worth_knowing() {
     assert!(scene.found(Detector::LongConnection, HOST, Severity::Info));
     assert!(bursts(9999, [700; 5]).silent_about(Detector::LongConnection));
 }
+
+#[test]
+fn a_connectivity_check_is_only_worth_knowing() {
+    let mut scene = Scene::default();
+    for _ in 0..20 {
+        scene.connect(HOST, PEER, 80, Goes::Well(90, 200, S / 2));
+        scene.pass(300 * S);
+    }
+    assert!(scene.quiet() && scene.found(Detector::Beacon, HOST, Severity::Info));
+}

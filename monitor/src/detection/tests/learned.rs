@@ -111,7 +111,7 @@ fn sources_that_nobody_can_have_are_spoofed() {
     let mut scene = Scene::default();
     scene.observed(note::UDP, "224.0.0.9", "10.0.0.5", (5, 6), 0);
     assert!(scene.found(Detector::SpoofedSource, "interface 0", Severity::Info) && scene.quiet());
-    for _ in 0..10 {
+    for _ in 0..100 {
         scene.observed(note::UDP, "127.0.0.9", "10.0.0.5", (5, 6), 0);
         scene.pass(S);
     }

@@ -1,6 +1,9 @@
 //! Scans and sweeps.
 
-use monitor_common::{conversation::note, flow::tcp};
+use monitor_common::{
+    conversation::{note, outcome, record_kind},
+    flow::tcp,
+};
 
 use super::scene::{Goes, MS, S, Scene};
 use crate::detection::finding::{Detector, Severity};
@@ -149,6 +152,30 @@ fn refused_acknowledgements_are_an_out_of_state_scan_at_once() {
 }
 
 #[test]
+fn an_ack_scan_of_an_insider_shows_in_its_refusals() {
+    let mut scene = Scene::default();
+    for port in 0..30 {
+        let mut record = scene.record(HOST, PEER, 6, 1 + port);
+        (record.outcome, record.forward_flags, record.opens) = (outcome::MIDSTREAM, u32::from(tcp::ACK), 0);
+        scene.send(&record);
+        (record.outcome, record.kind) = (outcome::REFUSED, record_kind::ENDED);
+        scene.again(&mut record, MS);
+    }
+    assert!(scene.found(Detector::OutOfStateScan, HOST, Severity::Warning));
+}
+
+#[test]
+fn an_outage_is_no_scan() {
+    let mut scene = Scene::default();
+    for number in 0..160u8 {
+        let goes = if number < 100 { Goes::Well(500, 9000, S) } else { Goes::Unanswered };
+        scene.connect(HOST, &format!("203.0.113.{number}"), 443, goes);
+        scene.pass(2 * S);
+    }
+    assert!(scene.quiet());
+}
+
+#[test]
 fn echo_requests_to_many_silent_addresses_are_a_sweep_and_a_few_are_not() {
     let sweep = |count: u8| {
         let mut scene = Scene::default();
@@ -180,6 +207,6 @@ fn solicitations_and_arp_requests_for_many_addresses_are_sweeps() {
     };
     assert!(ask(note::SOLICITATION, 25).found(Detector::NdSweep, "fe80::9", Severity::Warning));
     assert!(ask(note::SOLICITATION, 24).silent_about(Detector::NdSweep));
-    assert!(ask(note::ARP_REQUEST, 60).found(Detector::ArpSweep, "02:00:00:00:00:01", Severity::Warning));
+    assert!(ask(note::ARP_REQUEST, 100).found(Detector::ArpSweep, "02:00:00:00:00:01", Severity::Warning));
     assert!(ask(note::ARP_REQUEST, 24).silent_about(Detector::ArpSweep));
 }
