@@ -102,17 +102,14 @@ impl Detector {
     }
 
     /// Scans and guessing: what else could explain regular connections of the same pair.
-    pub const fn is_probing(self) -> bool {
-        matches!(
-            self,
-            Self::PortScan
-                | Self::HostScan
-                | Self::SlowScan
-                | Self::UdpScan
-                | Self::OutOfStateScan
-                | Self::BruteForce
-        )
-    }
+    pub const PROBING: [Self; 6] = [
+        Self::PortScan,
+        Self::HostScan,
+        Self::SlowScan,
+        Self::UdpScan,
+        Self::OutOfStateScan,
+        Self::BruteForce,
+    ];
 }
 
 impl Detector {

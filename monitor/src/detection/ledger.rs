@@ -20,6 +20,9 @@ use super::{
 
 const SECOND: u64 = 1_000_000_000;
 
+/// Scans that say more than a slow scan or a fan-out of the same source.
+const PLAIN_SCANS: [Detector; 3] = [Detector::PortScan, Detector::HostScan, Detector::UdpScan];
+
 /// What happened to a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -277,25 +280,35 @@ impl Ledger {
     /// A scan or guessing is named first: it makes regular connections too.
     fn is_explained(&self, signal: &Signal) -> bool {
         match signal.detector {
-            Detector::Beacon => self.open.iter().any(|(key, open)| {
-                key.detector.is_probing()
-                    && key.subject == signal.subject
-                    && (key.target == signal.target
-                        || (key.target.is_none() && same_service(&open.finding, signal)))
-                    && open.finding.severity >= Severity::Warning
+            Detector::Beacon => self.probing(&signal.subject, &Detector::PROBING).any(|(key, open)| {
+                key.target == signal.target || (key.target.is_none() && same_service(&open.finding, signal))
             }),
             // The fast rules said it already.
-            Detector::SlowScan | Detector::FanOut => self
-                .open
-                .iter()
-                .any(|(key, open)| is_plain_scan(key.detector, open) && key.subject == signal.subject),
+            Detector::SlowScan | Detector::FanOut => {
+                self.probing(&signal.subject, &PLAIN_SCANS).next().is_some()
+            }
             _ => false,
         }
     }
 
+    /// Open findings of these detectors about `subject`, of warning or above.
+    fn probing<'a>(
+        &'a self,
+        subject: &'a Party,
+        detectors: &'a [Detector],
+    ) -> impl Iterator<Item = (&'a Key, &'a Open)> {
+        detectors.iter().flat_map(move |detector| {
+            let first = Key { detector: *detector, subject: subject.clone(), target: None };
+            self.open
+                .range(first..)
+                .take_while(move |(key, _)| key.detector == *detector && key.subject == *subject)
+                .filter(|(_, open)| open.finding.severity >= Severity::Warning)
+        })
+    }
+
     /// Takes back what `finding` explains better.
     fn retract(&mut self, detector: Detector, finding: &Finding, of: &Key) {
-        if !detector.is_probing() {
+        if !Detector::PROBING.contains(&detector) {
             return;
         }
         let explained: Vec<Key> = self
@@ -308,9 +321,7 @@ impl Ledger {
                         && open.finding.service == finding.service);
                 let lesser = match key.detector {
                     Detector::Beacon => of_pair,
-                    Detector::SlowScan | Detector::FanOut => {
-                        matches!(detector, Detector::PortScan | Detector::HostScan | Detector::UdpScan)
-                    }
+                    Detector::SlowScan | Detector::FanOut => PLAIN_SCANS.contains(&detector),
                     _ => false,
                 };
                 lesser && key.subject == of.subject
@@ -344,11 +355,6 @@ impl Ledger {
             }
         }
     }
-}
-
-fn is_plain_scan(detector: Detector, open: &Open) -> bool {
-    matches!(detector, Detector::PortScan | Detector::HostScan | Detector::UdpScan)
-        && open.finding.severity >= Severity::Warning
 }
 
 fn same_service(finding: &Finding, signal: &Signal) -> bool {

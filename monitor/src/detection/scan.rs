@@ -139,6 +139,7 @@ impl Scan {
             name: "scan_failures",
             entries: self.remembered,
             capacity: self.parameters.failures,
+            evicted: 0,
             refused: self.refused,
         };
         [self.sources.size(), failures]
