@@ -4,7 +4,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     time::Duration,
 };
@@ -13,10 +13,13 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::network::{Process, Space, eventually, unique};
+use super::network::{Process, Space, eventually, sweep, unique};
 
 /// How long a start may take: the verifier works through the programs meanwhile, on a machine that may be busy.
 const START: Duration = Duration::from_secs(60);
+
+/// How pin directories are called.
+const PINS: &str = "sluice-test-";
 
 /// A daemon with its own configuration, socket, state, pins and metrics page.
 #[derive(Debug)]
@@ -65,7 +68,10 @@ pub fn binary() -> Result<PathBuf> {
 /// What this machine lacks for running a daemon.
 pub fn possible() -> Result<()> {
     ensure!(rustix::process::geteuid().is_root(), "the daemon needs root");
-    ensure!(!monitor::datapath::embedded().is_empty(), "built without a BPF toolchain: run `cargo xtask setup`");
+    ensure!(
+        !monitor::datapath::embedded().is_empty(),
+        "built without a BPF toolchain: run `cargo xtask setup`"
+    );
     let mounts = fs::read_to_string("/proc/mounts").context("read /proc/mounts")?;
     let mounted = mounts.lines().any(|line| line.split(' ').nth(1) == Some("/sys/fs/bpf"));
     ensure!(mounted, "no BPF file system at /sys/fs/bpf: run `cargo xtask setup`");
@@ -76,8 +82,9 @@ impl Daemon {
     /// A daemon that is not started yet.
     pub fn new(space: &Space, interfaces: &[&str], rules: &str) -> Result<Self> {
         possible()?;
+        sweep(Path::new("/sys/fs/bpf"), PINS, |_, pins| drop(fs::remove_dir_all(pins)));
         let directory = tempfile::Builder::new().prefix("sluice-test-").tempdir()?;
-        let pins = PathBuf::from("/sys/fs/bpf").join(unique("sluice-test-"));
+        let pins = PathBuf::from("/sys/fs/bpf").join(unique(PINS));
         let daemon = Self { space: space.clone(), directory, pins, process: None };
         daemon.configure(interfaces, rules)?;
         Ok(daemon)

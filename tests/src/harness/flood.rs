@@ -92,14 +92,50 @@ impl Drop for Flood {
     }
 }
 
-/// Where in the frame the source's changing part stands.
-fn source_at(frame: &[u8]) -> usize {
-    let mut at = 12;
-    while matches!(frame[at..at + 2], [0x81, 0x00] | [0x88, 0xa8]) {
-        at += 4;
+/// Sets the changing part of a frame's source and the checksums that cover it: what is wrong in them dies on the way.
+#[derive(Debug)]
+struct Spoofer {
+    /// Where the four bytes stand: the whole of an IPv4 source, the second quarter of an IPv6 one.
+    at: usize,
+    first: u32,
+    /// Where checksums stand, and what they are for the first source.
+    sums: Vec<(usize, u16)>,
+}
+
+impl Spoofer {
+    fn new(frame: &[u8]) -> Self {
+        let mut ip = 14;
+        while matches!(frame[ip - 2..ip], [0x81, 0x00] | [0x88, 0xa8]) {
+            ip += 4;
+        }
+        let v6 = frame[ip - 2..ip] == [0x86, 0xdd];
+        let (at, protocol, upper) =
+            if v6 { (ip + 12, frame[ip + 6], ip + 40) } else { (ip + 12, frame[ip + 9], ip + 20) };
+        let mut places = if v6 { Vec::new() } else { vec![ip + 10] };
+        match protocol {
+            6 => places.push(upper + 16),
+            17 => places.push(upper + 6),
+            58 => places.push(upper + 2),
+            _ => {}
+        }
+        let pair = |at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
+        let first = u32::from(pair(at)) << 16 | u32::from(pair(at + 2));
+        Self { at, first, sums: places.into_iter().map(|place| (place, pair(place))).collect() }
     }
-    // The last four bytes of an IPv4 source; the second four of an IPv6 one, which lie within its /64.
-    if frame[at..at + 2] == [0x86, 0xdd] { at + 2 + 8 + 4 } else { at + 2 + 12 }
+
+    fn set(&self, frame: &mut [u8], source: u32) {
+        frame[self.at..self.at + 4].copy_from_slice(&source.to_be_bytes());
+        for (place, sum) in &self.sums {
+            // RFC 1624, equation 3.
+            let mut new = u32::from(!sum) + (!self.first >> 16) + (!self.first & 0xffff);
+            new += (source >> 16) + (source & 0xffff);
+            while new >> 16 != 0 {
+                new = (new & 0xffff) + (new >> 16);
+            }
+            let new = !u16::try_from(new).unwrap_or_default();
+            frame[*place..*place + 2].copy_from_slice(&new.to_be_bytes());
+        }
+    }
 }
 
 fn open(interface: &str) -> io::Result<OwnedFd> {
@@ -140,8 +176,7 @@ fn open(interface: &str) -> io::Result<OwnedFd> {
 
 fn send(plan: &Plan, over: &AtomicBool, sent: &AtomicU64) -> io::Result<()> {
     let socket = open(&plan.interface)?;
-    let at = source_at(&plan.frame);
-    let first = u32::from_be_bytes(plan.frame[at..at + 4].try_into().map_err(io::Error::other)?);
+    let spoofer = Spoofer::new(&plan.frame);
     let mut frames = vec![plan.frame.clone(); BATCH];
     let mut pieces = frames
         .iter_mut()
@@ -169,7 +204,7 @@ fn send(plan: &Plan, over: &AtomicBool, sent: &AtomicU64) -> io::Result<()> {
         for (frame, step) in frames.iter_mut().zip(0u64..) {
             let source = match plan.sources {
                 Sources::One => break,
-                Sources::Few(many) => first.wrapping_add(((count + step) % u64::from(many)) as u32),
+                Sources::Few(many) => spoofer.first.wrapping_add(((count + step) % u64::from(many)) as u32),
                 Sources::Spoofed => {
                     state ^= state << 13;
                     state ^= state >> 7;
@@ -177,7 +212,7 @@ fn send(plan: &Plan, over: &AtomicBool, sent: &AtomicU64) -> io::Result<()> {
                     (state >> 32) as u32
                 }
             };
-            frame[at..at + 4].copy_from_slice(&source.to_be_bytes());
+            spoofer.set(frame, source);
         }
         // SAFETY: the messages point to pieces, which point to frames; all live until the end of this function.
         let done = unsafe { libc::sendmmsg(socket.as_raw_fd(), messages.as_mut_ptr(), BATCH as u32, 0) };
@@ -190,4 +225,21 @@ fn send(plan: &Plan, over: &AtomicBool, sent: &AtomicU64) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Spoofer;
+    use crate::harness::packet::{flag, packet, packet6};
+
+    #[test]
+    fn a_spoofed_frame_is_what_would_have_been_built_for_that_source() {
+        let mut frame = packet().vlan(7).udp(4000, 53).payload_bytes(3).build();
+        Spoofer::new(&frame).set(&mut frame, u32::from_be_bytes([192, 0, 2, 255]));
+        assert_eq!(frame, packet().vlan(7).source("192.0.2.255").udp(4000, 53).payload_bytes(3).build());
+
+        let mut frame = packet6().tcp(4000, 80, flag::SYN).build();
+        Spoofer::new(&frame).set(&mut frame, 0xabcd_ef01);
+        assert_eq!(frame, packet6().source("fd00:1:abcd:ef01::1").tcp(4000, 80, flag::SYN).build());
+    }
 }

@@ -4,9 +4,10 @@
 //! it, also on panic; nothing here ever touches an interface of the machine itself.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Read as _},
     os::{fd::AsRawFd as _, unix::process::CommandExt as _},
+    path::Path,
     process::{Child, Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     thread,
@@ -21,6 +22,22 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 pub fn unique(prefix: &str) -> String {
     format!("{prefix}{:x}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
+
+/// Hands over what a process that is gone left in `directory` under a [`unique`] name: it was killed before it could
+/// clear up.
+pub fn sweep(directory: &Path, prefix: &str, remove: impl Fn(&str, &Path)) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid = name.strip_prefix(prefix).and_then(|rest| rest.split_once('-'));
+        let pid = pid.and_then(|(pid, _)| u32::from_str_radix(pid, 16).ok());
+        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            remove(&name, &entry.path());
+        }
+    }
+}
+
+/// How namespaces are called.
+const SPACE: &str = "sl";
 
 /// Namespaces that vanish together.
 #[derive(Debug, Default)]
@@ -52,12 +69,13 @@ impl Network {
     pub fn new() -> Result<Self> {
         ensure!(rustix::process::geteuid().is_root(), "network namespaces need root");
         run("ip", &["-V"]).context("the tests need iproute2")?;
+        sweep(Path::new("/run/netns"), SPACE, |name, _| drop(run("ip", &["netns", "delete", name])));
         Ok(Self::default())
     }
 
     /// A new namespace with its loopback up.
     pub fn space(&mut self) -> Result<Space> {
-        let space = Space { name: unique("sl") };
+        let space = Space { name: unique(SPACE) };
         run("ip", &["netns", "add", &space.name])?;
         self.spaces.push(space.clone());
         space.ip(&["link", "set", "lo", "up"])?;

@@ -40,8 +40,7 @@ fn flood(scene: &Scene, time: Duration) -> u64 {
         .between("10.77.0.3", "10.77.0.1")
         .udp(4000, 9999)
         .build();
-    let plan =
-        Plan { interface: INTERFACE.to_owned(), frame, sources: Sources::One, per_second: 5000, time };
+    let plan = Plan { interface: INTERFACE.to_owned(), frame, sources: Sources::One, per_second: 5000, time };
     Flood::start(&scene.attacker, plan).unwrap().wait().unwrap()
 }
 
@@ -172,7 +171,18 @@ fn an_interface_that_is_deleted_and_made_again_is_guarded_again() {
     eventually("the interface is missed", Duration::from_secs(15), absent).unwrap();
     scene
         .guarded
-        .ip(&["link", "add", INTERFACE, "type", "veth", "peer", "name", "guarded", "netns", scene.wire.name()])
+        .ip(&[
+            "link",
+            "add",
+            INTERFACE,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "guarded",
+            "netns",
+            scene.wire.name(),
+        ])
         .unwrap();
     scene.wire.ip(&["link", "set", "guarded", "master", "br0", "up"]).unwrap();
     scene.guarded.address(INTERFACE, "10.77.0.1/24").unwrap();

@@ -80,7 +80,8 @@ fn attack(scene: &Scene, over: Over) -> Result<Vec<Box<dyn std::fmt::Debug>>> {
     let target = scene.guarded_address(over).to_string();
     let hping3 = |interface: &str, arguments: &[&str]| -> Result<Box<dyn std::fmt::Debug>> {
         let always = ["20", "hping3", "-q", "-n", "-i", "u20", "-c", "1000000", "-I", interface];
-        let process: Process = scene.attacker.start("timeout", &[&always[..], arguments, &[&target]].concat())?;
+        let process: Process =
+            scene.attacker.start("timeout", &[&always[..], arguments, &[&target]].concat())?;
         Ok(Box::new(process))
     };
     let (udp, syn) = (["--udp", "-p", "9999"], ["-S", "-p", "80"]);
@@ -182,7 +183,8 @@ fn observing_drops_nothing_of_a_live_flood() {
     let guarded = Daemon::start(&scene.guarded, &[INTERFACE], &rules).unwrap();
     scene.warm_up(Over::Ipv4).unwrap();
     let mac = scene.guarded_mac().unwrap();
-    let frame = packet().macs([2, 0, 0, 0, 0, 9], mac).between("10.77.0.3", "10.77.0.1").udp(4000, 9999).build();
+    let frame =
+        packet().macs([2, 0, 0, 0, 0, 9], mac).between("10.77.0.3", "10.77.0.1").udp(4000, 9999).build();
     let plan = Plan {
         interface: INTERFACE.to_owned(),
         frame,
