@@ -26,8 +26,8 @@ use crate::snapshot::{
 
 /// The exact table is read for at most a twentieth of the time, however large it is.
 const SHARE: u32 = 20;
-/// An event that the log shows; the rest of a busy second is only counted.
-const LOGGED_PER_DRAIN: usize = 10;
+/// Events that the log shows in one second; the rest is only counted, and their number told.
+const LOGGED_PER_SECOND: u64 = 10;
 
 /// What was measured last, and what the next measurement is compared with.
 #[derive(Debug, Default)]
@@ -43,6 +43,8 @@ pub(super) struct Measured {
     bans: Vec<crate::snapshot::Ban>,
     ban_entries: u64,
     events: [u64; EVENTS.len()],
+    /// Events since the last tick.
+    recent: u64,
 }
 
 const EVENTS: [(EventKind, &str); 5] = [
@@ -55,6 +57,10 @@ const EVENTS: [(EventKind, &str); 5] = [
 
 impl Engine {
     pub(super) fn observe(&mut self, now: Timestamp, instant: Instant) {
+        let unsaid = std::mem::take(&mut self.measured.recent).saturating_sub(LOGGED_PER_SECOND);
+        if unsaid > 0 {
+            tracing::info!("{unsaid} more events in the last second, counted and not shown");
+        }
         let began = Instant::now();
         let flooded = self.flooded();
         self.fallible("read the counters", |engine| {
@@ -225,8 +231,9 @@ impl Engine {
         let (mut events, mut records) = (Vec::new(), Vec::<Record>::new());
         self.fallible("read the rings", |engine| engine.kernel.drain(&mut events, &mut records));
         self.judge(&records);
-        for (position, event) in events.iter().enumerate() {
-            self.take_event(event, position < LOGGED_PER_DRAIN);
+        for event in &events {
+            self.measured.recent += 1;
+            self.take_event(event, self.measured.recent <= LOGGED_PER_SECOND);
         }
     }
 

@@ -8,6 +8,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use ipnet::IpNet;
@@ -131,6 +132,8 @@ impl Start {
         engine.follow_tuning(now);
         engine.follow_links();
         engine.refuse_to_guard_nothing()?;
+        // So that whoever asks right after the start is not told of nothing.
+        engine.observe(now, Instant::now());
         Ok((engine, Handle::new(sender, snapshots)))
     }
 }
