@@ -1,6 +1,6 @@
 //! A map that cannot grow past its capacity: the memory of every detector.
 //!
-//! Policy when full, looked at once a second at most: entries that have expired go, then those that were not touched for
+//! Policy when full, looked at once a second at most (every ten seconds when nothing could go): entries that have expired go, then those that were not touched for
 //! an hour, a quarter of that, and so on down to fifteen seconds, until an eighth is free. After that a new key is refused
 //! and counted. Keys that an outsider can invent fill three quarters at most, and never push out an insider's.
 
@@ -9,6 +9,8 @@ use std::{collections::HashMap, hash::Hash};
 use serde::Serialize;
 
 const SECOND: u64 = 1_000_000_000;
+/// Entries that were not touched for so long go first.
+const OLD: u64 = 3600 * SECOND;
 /// Entries that were touched this recently are never dropped.
 const FRESH: u64 = 15 * SECOND;
 
@@ -38,12 +40,23 @@ pub struct Bounded<K, V> {
     capacity: usize,
     evicted: u64,
     refused: u64,
-    pruned_at: u64,
+    /// No look before this time,
+    prune_after: u64,
+    /// and at what age the last one ended.
+    age: u64,
 }
 
 impl<K: Hash + Eq, V> Bounded<K, V> {
     pub fn new(name: &'static str, capacity: usize) -> Self {
-        Self { name, map: HashMap::new(), capacity: capacity.max(4), evicted: 0, refused: 0, pruned_at: 0 }
+        Self {
+            name,
+            map: HashMap::new(),
+            capacity: capacity.max(4),
+            evicted: 0,
+            refused: 0,
+            prune_after: 0,
+            age: OLD,
+        }
     }
 
     pub fn get(&self, key: &K) -> Option<&V> {
@@ -70,9 +83,11 @@ impl<K: Hash + Eq, V> Bounded<K, V> {
     ) -> Option<&mut V> {
         let room = if inside { self.capacity } else { self.capacity / 4 * 3 };
         if self.map.len() >= room && !self.map.contains_key(&key) {
-            if now >= self.pruned_at + SECOND {
-                self.pruned_at = now;
+            if now >= self.prune_after {
                 self.make_room(room, inside, now, keep);
+                // Looking again soon is for nothing when all that is there is fresh.
+                let wait = if self.map.len() > room / 8 * 7 { 10 * SECOND } else { SECOND };
+                self.prune_after = now + wait;
             }
             if self.map.len() >= room {
                 self.refused += 1;
@@ -86,11 +101,12 @@ impl<K: Hash + Eq, V> Bounded<K, V> {
 
     fn make_room(&mut self, room: usize, inside: bool, now: u64, keep: impl Fn(&V) -> bool) {
         self.map.retain(|_, slot| keep(&slot.value));
-        let mut age = 3600 * SECOND;
+        let mut age = (self.age * 4).min(OLD);
         while self.map.len() > room / 8 * 7 && age >= FRESH {
             let before = self.map.len();
             self.map.retain(|_, slot| (slot.inside && !inside) || now.saturating_sub(slot.touched) <= age);
             self.evicted += (before - self.map.len()) as u64;
+            self.age = age;
             age /= 4;
         }
     }
