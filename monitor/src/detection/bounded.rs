@@ -40,8 +40,8 @@ pub struct Bounded<K, V> {
     capacity: usize,
     evicted: u64,
     refused: u64,
-    /// No look before this time,
-    prune_after: u64,
+    /// No look before this time, for outsiders and for insiders,
+    prune_after: [u64; 2],
     /// and at what age the last one ended.
     age: u64,
 }
@@ -54,7 +54,7 @@ impl<K: Hash + Eq, V> Bounded<K, V> {
             capacity: capacity.max(4),
             evicted: 0,
             refused: 0,
-            prune_after: 0,
+            prune_after: [0; 2],
             age: OLD,
         }
     }
@@ -83,11 +83,11 @@ impl<K: Hash + Eq, V> Bounded<K, V> {
     ) -> Option<&mut V> {
         let room = if inside { self.capacity } else { self.capacity / 4 * 3 };
         if self.map.len() >= room && !self.map.contains_key(&key) {
-            if now >= self.prune_after {
+            if now >= self.prune_after[usize::from(inside)] {
                 self.make_room(room, inside, now, keep);
                 // Looking again soon is for nothing when all that is there is fresh.
                 let wait = if self.map.len() > room / 8 * 7 { 10 * SECOND } else { SECOND };
-                self.prune_after = now + wait;
+                self.prune_after[usize::from(inside)] = now + wait;
             }
             if self.map.len() >= room {
                 self.refused += 1;
