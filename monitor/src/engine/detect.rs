@@ -273,6 +273,14 @@ impl Engine {
         }
     }
 
+    /// Findings that the webhook's receiver did not take, if there are any.
+    pub(super) fn unposted(&self) -> Option<String> {
+        let lost = self.watch.webhook.as_ref().map_or(0, Webhook::lost);
+        (lost > 0).then(|| {
+            format!("{lost} findings could not be posted to the webhook; `sluice alerts list` has them")
+        })
+    }
+
     /// What the configuration says shall follow, never against the exempt or an operator.
     fn respond(&mut self, finding: &Finding) {
         let Some(response) = self.watch.parameters.respond.get(&finding.detector).copied() else { return };
