@@ -52,6 +52,9 @@ commands! {
     explain::Explain;
     limit::Limit;
     access::Access;
+    alerts::Alerts;
+    flows::Flows;
+    graph::Graph;
     tune::Tune;
     confirm::Confirm;
     history::History;

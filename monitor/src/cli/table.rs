@@ -86,7 +86,7 @@ impl Page {
 }
 
 /// Comments and names come from elsewhere: what could move the cursor is shown, not sent.
-fn clean(text: &str) -> String {
+pub fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 

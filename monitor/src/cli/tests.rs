@@ -41,6 +41,11 @@ fn what_people_type_is_understood() {
         "tune apply web --confirm-within 60s --save",
         "tune end web",
         "tune forget web",
+        "alerts list --open --detector port_scan --severity warning --subject 10.0.0.0/8 -n 5",
+        "alerts follow --looks 1",
+        "alerts silence --detector beacon --reason check",
+        "flows --address 10.0.0.5 --port 443 --protocol tcp --workload backup --outcome refused",
+        "graph --dot",
         "confirm",
         "confirm 7",
         "history -n 3",
@@ -72,6 +77,8 @@ fn what_makes_no_sense_is_refused_with_exit_code_2() {
         "access ban 10.0.0.0/8 --for soon",
         "limit set web --confirm-within 60",
         "confirm seven",
+        "alerts list --detector nose",
+        "alerts silence --reason nothing",
         "-o yaml status",
     ] {
         let words = std::iter::once("sluice").chain(line.split(' ').filter(|word| !word.is_empty()));

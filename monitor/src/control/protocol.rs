@@ -6,7 +6,7 @@
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::command::{Change, RateRequest, SourceOrder};
+use crate::engine::command::{Alert, Change, RateRequest, SourceOrder};
 use crate::snapshot::{LimitInForce, LimitMode, LimitScope, Snapshot};
 
 /// Version of the answers' shapes.
@@ -44,6 +44,12 @@ pub struct SourcesQuery {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     pub limits: Vec<LimitInForce>,
+}
+
+/// The answer of `GET /v1/alerts`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alerts {
+    pub alerts: Vec<Alert>,
 }
 
 /// The body of `PUT /v1/limits/{service}`; what is left out stays as it is.

@@ -1,7 +1,9 @@
 //! The handlers, a file per noun: each takes its request apart, asks the engine once, and gives the answer back.
 
 pub mod access;
+pub mod alerts;
 pub mod config;
+pub mod flows;
 pub mod history;
 pub mod life;
 pub mod limits;

@@ -2,6 +2,8 @@
 //!
 //! The engine's channel is the seam: everything in front of it is the real thing, nothing behind it is.
 
+pub mod insight;
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -137,14 +139,16 @@ fn answer(command: Command) {
         | Command::Reload(reply)
         | Command::Confirm(_, reply)
         | Command::Revert(_, reply) => drop(reply.send(applied())),
-        Command::AlertList(_, reply) => drop(reply.send(Ok(Vec::new()))),
+        Command::AlertList(_, reply) => drop(reply.send(Ok(vec![insight::alert()]))),
         Command::AlertShow(_, reply) | Command::AlertClose(_, reply) => {
-            drop(reply.send(Err(Refusal::new(Code::NotFound, "there is no such finding"))));
+            drop(reply.send(Ok(insight::alert())));
         }
         Command::Flows(_, reply) => {
-            drop(reply.send(Ok(FlowList { at: snapshot().at, matched: 0, flows: Vec::new() })));
+            drop(reply.send(Ok(FlowList { at: snapshot().at, matched: 1, flows: vec![insight::flow()] })));
         }
-        Command::Graph(reply) => drop(reply.send(Ok(Graph { at: snapshot().at, edges: Vec::new() }))),
+        Command::Graph(reply) => {
+            drop(reply.send(Ok(Graph { at: snapshot().at, edges: vec![insight::edge()] })));
+        }
         Command::Stop(reply) | Command::Detach(reply) => drop(reply.send(Ok(()))),
         Command::ConfigShow(reply) => {
             let _ = reply.send(Ok(ConfigText { path: None, toml: "interfaces = [\"eth0\"]\n".to_owned() }));

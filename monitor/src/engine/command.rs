@@ -14,11 +14,12 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::refusal::Refusal;
-use crate::detection::parameters::Silence;
+pub use crate::detection::parameters::Silence;
 use crate::snapshot::{Ban, LimitInForce, LimitMode, LimitScope, RateAndBurst, Source};
+pub use crate::tuning::Aim;
 use crate::tuning::automatic::Decision;
 use crate::tuning::trial::Report;
-use crate::tuning::{self, Advice, Aim, Freeze};
+use crate::tuning::{self, Advice, Freeze};
 
 pub use insight::{Alert, AlertQuery, AlertState, Flow, FlowList, FlowOutcome, FlowQuery, Graph, GraphEdge};
 

@@ -24,6 +24,7 @@ async fn every_endpoint_answers_an_admin_with_json() {
     let scripted = start(own_roles(), Limits::default());
     let body = json!({"prefix": "198.51.100.0/24"});
     let list = json!({"name": "list", "kind": "deny", "text": "198.51.100.0/24", "dry_run": true});
+    let silence = json!({"detector": "beacon", "reason": "a health check"});
     for endpoint in endpoints().table {
         let path = endpoint
             .path
@@ -35,6 +36,7 @@ async fn every_endpoint_answers_an_admin_with_json() {
             endpoint::Method::Get => (Method::GET, path, None),
             endpoint::Method::Put => (Method::PUT, path, None),
             endpoint::Method::Post if path.contains("import") => (Method::POST, path, Some(&list)),
+            endpoint::Method::Post if path.contains("silences") => (Method::POST, path, Some(&silence)),
             endpoint::Method::Post if path.contains("access") => (Method::POST, path, Some(&body)),
             endpoint::Method::Post => (Method::POST, path, None),
             endpoint::Method::Delete => (Method::DELETE, format!("{path}?prefix=10.0.0.0%2F8"), None),

@@ -8,8 +8,7 @@ use crate::control::problem::Problem;
 use crate::control::protocol::{TuneBody, TuneShowQuery, Versioned};
 use crate::control::request::{Asker, Json as Body, Path, Query};
 use crate::engine::Handle;
-use crate::engine::command::{Applied, Command, Role, TuneList, TuneQuery, TuneTarget};
-use crate::tuning::Aim;
+use crate::engine::command::{Aim, Applied, Command, Role, TuneList, TuneQuery, TuneTarget};
 
 const fn change(path: &'static str, about: &'static str) -> Endpoint {
     Endpoint { method: Method::Post, path, role: Role::Operator, query: &[], about }

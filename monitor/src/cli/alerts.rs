@@ -1,0 +1,286 @@
+//! `sluice alerts`: what detection found about insiders.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use ipnet::IpNet;
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::change::{ChangeArgs, render as render_change};
+use super::context::{Output, print};
+use super::path::with_query;
+use super::table::{self, Page};
+use super::{Context, Execute, Exit, Failure, figures};
+use crate::control::protocol::{Alerts as List, Versioned, parse_prefix};
+use crate::detection::parameters::Silence;
+use crate::detection::finding::{Detector, Severity};
+use crate::engine::command::{Alert, AlertState, Applied};
+
+/// Shows and handles findings
+#[derive(Clone, Debug, Args)]
+pub struct Alerts {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Action {
+    /// Lists findings, newest first
+    List(Filter),
+    /// Shows one finding with its evidence
+    Show(Number),
+    /// Prints findings as they are raised, grow and end
+    Follow(Follow),
+    /// Keeps findings quiet; they are still counted and kept
+    Silence(Silencing),
+    /// Closes a finding by hand
+    Close(Number),
+}
+
+#[derive(Clone, Debug, Args)]
+struct Filter {
+    /// Only those that are open
+    #[arg(long)]
+    open: bool,
+    /// Only of this detector
+    #[arg(long, value_parser = detector, value_name = "NAME")]
+    detector: Option<Detector>,
+    /// Only at least as grave: info, warning or critical
+    #[arg(long, value_parser = severity, value_name = "SEVERITY")]
+    severity: Option<Severity>,
+    /// Only subjects within this prefix
+    #[arg(long, value_parser = parse_prefix, value_name = "PREFIX")]
+    subject: Option<IpNet>,
+    /// How many
+    #[arg(short = 'n', long = "number", default_value_t = 50, value_name = "N")]
+    number: usize,
+}
+
+#[derive(Clone, Debug, Args)]
+struct Follow {
+    #[command(flatten)]
+    filter: Filter,
+    /// End after so many looks, a second apart
+    #[arg(long, value_name = "N")]
+    looks: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+struct Number {
+    /// Its number, as `sluice alerts list` shows it
+    number: u64,
+}
+
+#[derive(Clone, Debug, Args)]
+struct Silencing {
+    /// Of this detector only
+    #[arg(long, value_parser = detector, value_name = "NAME", required_unless_present = "subject")]
+    detector: Option<Detector>,
+    /// About subjects within this prefix only
+    #[arg(long, value_parser = parse_prefix, value_name = "PREFIX")]
+    subject: Option<IpNet>,
+    /// Why, for those who wonder later
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+impl Execute for Alerts {
+    fn execute(self, context: &Context) -> Result<(), Failure> {
+        match self.action {
+            Action::List(filter) => {
+                let list: Versioned<List> = context.get(&filter.path(None))?;
+                let now = Timestamp::now();
+                context.show(&list, |list, page| render(&list.answer.alerts, now, page))
+            }
+            Action::Show(Number { number }) => {
+                let alert: Versioned<Alert> = context.get(&format!("/v1/alerts/{number}"))?;
+                context.show(&alert, |alert, page| details(&alert.answer, page))
+            }
+            Action::Follow(follow) => follow.run(context),
+            Action::Silence(Silencing { detector, subject, reason, change }) => {
+                let silence = Silence { detector, subject, reason };
+                let applied: Applied = context.post(&change.path("/v1/silences", &[]), &silence)?;
+                context.show(&applied, render_change)
+            }
+            Action::Close(Number { number }) => {
+                let alert: Versioned<Alert> =
+                    context.post(&format!("/v1/alerts/{number}/close"), &json!({}))?;
+                context.show(&alert, |alert, page| page.line(line(&alert.answer)))
+            }
+        }
+    }
+}
+
+impl Filter {
+    fn path(&self, since: Option<Timestamp>) -> String {
+        let mut pairs = vec![("limit", self.number.to_string())];
+        if self.open {
+            pairs.push(("open", "true".to_owned()));
+        }
+        pairs.extend(self.detector.map(|detector| ("detector", detector.label().to_owned())));
+        pairs.extend(self.severity.map(|severity| ("severity", severity.label().to_owned())));
+        pairs.extend(self.subject.map(|subject| ("subject", subject.to_string())));
+        pairs.extend(since.map(|since| ("since", since.to_string())));
+        with_query("/v1/alerts", &pairs)
+    }
+}
+
+impl Follow {
+    /// What is open at first, then every change: a second's findings may come twice, so what was told is remembered.
+    fn run(&self, context: &Context) -> Result<(), Failure> {
+        let mut told: HashMap<u64, Timestamp> = HashMap::new();
+        let mut since = None;
+        let mut looks = self.looks;
+        loop {
+            let list: Versioned<List> = context.get(&self.filter.path(since))?;
+            for alert in list.answer.alerts.iter().rev() {
+                since = since.max(Some(alert.updated));
+                if told.insert(alert.id, alert.updated) != Some(alert.updated) {
+                    tell(context.output, alert)?;
+                }
+            }
+            // Older ones are not asked for again.
+            told.retain(|_, updated| Some(*updated) >= since);
+            looks = looks.map(|looks| looks.saturating_sub(1));
+            if looks == Some(0) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    }
+}
+
+fn tell(output: Output, alert: &Alert) -> Result<(), Failure> {
+    let text = match output {
+        Output::Json => serde_json::to_string(alert)
+            .map_err(|error| Failure::new(Exit::Failed, format!("show the finding: {error}")))?,
+        Output::Table => table::clean(&line(alert)),
+    };
+    print(&(text + "\n"))
+}
+
+/// A finding in one line.
+fn line(alert: &Alert) -> String {
+    let finding = &alert.finding;
+    let target = finding.target.as_ref().map(|target| format!(" -> {target}")).unwrap_or_default();
+    format!(
+        "{} #{} {} {} {} {}{target}: {}",
+        figures::moment(alert.updated),
+        alert.id,
+        state(alert.state),
+        finding.severity.label(),
+        finding.detector.label(),
+        finding.subject,
+        measured(alert)
+    )
+}
+
+fn measured(alert: &Alert) -> String {
+    let finding = &alert.finding;
+    let window = figures::span(i64::try_from(finding.window_s).unwrap_or(i64::MAX));
+    format!(
+        "{} {} in {window} (threshold {})",
+        number(finding.measured),
+        finding.unit,
+        number(finding.threshold)
+    )
+}
+
+fn number(value: f64) -> String {
+    if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.2}") }
+}
+
+const fn state(state: AlertState) -> &'static str {
+    match state {
+        AlertState::Open => "open",
+        AlertState::Closed => "closed",
+        AlertState::Retracted => "retracted",
+    }
+}
+
+pub fn render(alerts: &[Alert], now: Timestamp, page: &mut Page) {
+    let rows = alerts.iter().map(|alert| {
+        let finding = &alert.finding;
+        vec![
+            alert.id.to_string(),
+            state(alert.state).to_owned(),
+            finding.severity.label().to_owned(),
+            finding.detector.label().to_owned(),
+            finding.subject.clone(),
+            finding.target.clone().unwrap_or_default(),
+            measured(alert),
+            figures::ago(alert.updated, now),
+            if alert.quiet { "quiet".to_owned() } else { String::new() },
+        ]
+    });
+    let headings =
+        [">NUMBER", "STATE", "SEVERITY", "DETECTOR", "SUBJECT", "TARGET", "MEASURED", "UPDATED", ""];
+    page.table(&headings, rows.collect(), "nothing was found");
+}
+
+fn details(alert: &Alert, page: &mut Page) {
+    let finding = &alert.finding;
+    page.field("finding", format!("{}, {}", alert.id, state(alert.state)));
+    page.field("detector", format!("{}, {}", finding.detector.label(), finding.severity.label()));
+    page.field("subject", &finding.subject);
+    if let Some(target) = &finding.target {
+        page.field("target", target);
+    }
+    if let Some(service) = &finding.service {
+        page.field("service", format!("{} {}", service.protocol, service.port));
+    }
+    page.field("measured", measured(alert));
+    page.field("confidence", figures::percent(finding.confidence));
+    page.field("raised", figures::moment(finding.raised_at));
+    let (first, last) = (figures::moment(finding.first_seen), figures::moment(finding.last_seen));
+    page.field("seen", format!("from {first} to {last}"));
+    for (name, value) in &finding.evidence {
+        page.field(name, value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned));
+    }
+    page.field("to contain it", &finding.containment);
+}
+
+fn detector(name: &str) -> Result<Detector, String> {
+    Detector::ALL.into_iter().find(|detector| detector.label() == name).ok_or_else(|| {
+        let known: Vec<_> = Detector::ALL.iter().map(|detector| detector.label()).collect();
+        format!("there is no such detector; there are {}", known.join(", "))
+    })
+}
+
+fn severity(name: &str) -> Result<Severity, String> {
+    let found = Severity::ALL.into_iter().find(|severity| severity.label() == name);
+    found.ok_or_else(|| "say info, warning or critical".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{details, render};
+    use crate::cli::table::Page;
+    use crate::control::scripted::insight::alert;
+    use crate::control::scripted::noon;
+
+    #[test]
+    fn a_list_says_what_was_measured_against_which_threshold() {
+        let mut page = Page::plain();
+        render(&[alert()], noon(), &mut page);
+        let wanted = "\
+NUMBER  STATE  SEVERITY  DETECTOR   SUBJECT   TARGET    MEASURED                            UPDATED
+     3  open   warning   port_scan  10.0.0.5  10.0.0.9  57 ports in 5 min (threshold 15)  just now
+";
+        assert_eq!(page.text().replace("  ", " ").replace("  ", " "), wanted.replace("  ", " ").replace("  ", " "));
+    }
+
+    #[test]
+    fn one_finding_shows_its_evidence_and_how_to_contain_it() {
+        let mut page = Page::plain();
+        details(&alert(), &mut page);
+        let text = page.text();
+        for wanted in ["backup.service", "[22,23,25]", "99 %", "sluice access deny 10.0.0.5 --for 10m", "tcp 22"] {
+            assert!(text.contains(wanted), "{text}");
+        }
+    }
+}

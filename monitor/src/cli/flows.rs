@@ -1,0 +1,128 @@
+//! `sluice flows`: the conversations of insiders as they stand.
+
+use clap::{Args, ValueEnum};
+use ipnet::IpNet;
+
+use super::path::with_query;
+use super::table::Page;
+use super::{Context, Execute, Failure, figures};
+use crate::control::protocol::{Versioned, parse_prefix};
+use crate::engine::command::{Flow, FlowList, FlowOutcome};
+
+/// Lists conversations with an inside end, most bytes first
+#[derive(Clone, Debug, Args)]
+pub struct Flows {
+    /// Only with an end within this prefix
+    #[arg(long, value_parser = parse_prefix, value_name = "PREFIX")]
+    address: Option<IpNet>,
+    /// Only with this port of the one who answers
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+    /// Only this protocol, by name or number
+    #[arg(long, value_name = "PROTOCOL")]
+    protocol: Option<String>,
+    /// Only workloads whose name contains this
+    #[arg(long, value_name = "TEXT")]
+    workload: Option<String>,
+    /// Only conversations that stand like this
+    #[arg(long, value_enum)]
+    outcome: Option<Outcome>,
+    /// How many
+    #[arg(short = 'n', long = "number", default_value_t = 50, value_name = "N")]
+    number: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Outcome {
+    /// Nobody answered
+    Unanswered,
+    /// Both ends spoke
+    Established,
+    /// The other end refused
+    Refused,
+    /// The start was not seen
+    Midstream,
+}
+
+impl Outcome {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Unanswered => "unanswered",
+            Self::Established => "established",
+            Self::Refused => "refused",
+            Self::Midstream => "midstream",
+        }
+    }
+}
+
+impl Execute for Flows {
+    fn execute(self, context: &Context) -> Result<(), Failure> {
+        let list: Versioned<FlowList> = context.get(&self.path())?;
+        context.show(&list, |list, page| render(&list.answer, page))
+    }
+}
+
+impl Flows {
+    fn path(&self) -> String {
+        let mut pairs = vec![("limit", self.number.to_string())];
+        pairs.extend(self.address.map(|address| ("address", address.to_string())));
+        pairs.extend(self.port.map(|port| ("port", port.to_string())));
+        pairs.extend(self.protocol.clone().map(|protocol| ("protocol", protocol)));
+        pairs.extend(self.workload.clone().map(|workload| ("workload", workload)));
+        pairs.extend(self.outcome.map(|outcome| ("outcome", outcome.label().to_owned())));
+        with_query("/v1/flows", &pairs)
+    }
+}
+
+fn render(list: &FlowList, page: &mut Page) {
+    let rows = list.flows.iter().map(|flow| {
+        vec![
+            flow.initiator.to_string(),
+            flow.responder.to_string(),
+            flow.protocol.clone(),
+            flow.responder_port.to_string(),
+            outcome(flow).to_owned(),
+            figures::bytes(flow.forward.bytes),
+            figures::bytes(flow.backward.bytes),
+            figures::span(flow.last_seen.as_second().saturating_sub(flow.first_seen.as_second())),
+            figures::ago(flow.last_seen, list.at),
+            flow.workload.clone().unwrap_or_default(),
+        ]
+    });
+    let headings = [
+        "FROM", "TO", "PROTOCOL", ">PORT", "OUTCOME", ">SENT", ">ANSWERED", ">LASTED", "SEEN", "WORKLOAD",
+    ];
+    page.table(&headings, rows.collect(), "no conversation matches");
+    let shown = u64::try_from(list.flows.len()).unwrap_or(u64::MAX);
+    if list.matched > shown {
+        page.line(format!("{shown} of {} shown; -n shows more", list.matched));
+    }
+}
+
+const fn outcome(flow: &Flow) -> &'static str {
+    match flow.outcome {
+        FlowOutcome::Unanswered => "unanswered",
+        FlowOutcome::Established => "established",
+        FlowOutcome::Refused => "refused",
+        FlowOutcome::Midstream => "midstream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::render;
+    use crate::cli::table::Page;
+    use crate::control::scripted::insight::flow;
+    use crate::control::scripted::noon;
+    use crate::engine::command::FlowList;
+
+    #[test]
+    fn a_conversation_is_one_row() {
+        let mut page = Page::plain();
+        render(&FlowList { at: noon(), matched: 1, flows: vec![flow()] }, &mut page);
+        let text = page.text();
+        let row: Vec<_> = text.lines().nth(1).unwrap().split_whitespace().collect();
+        let wanted = "10.0.0.5 10.0.0.9 tcp 443 established 1.50 kB 30.0 kB 0 s just now backup.service";
+        assert_eq!(row.join(" "), wanted);
+    }
+}
