@@ -89,7 +89,8 @@ fn captures_are_judged_as_their_index_says() {
 /// Nobody, everybody, and either half of the addresses: what is found must not hang on who is inside.
 #[test]
 fn captures_are_judged_alike_wherever_inside_is() {
-    let networks = |list: &[&str]| list.iter().map(|prefix| prefix.parse().unwrap()).collect::<Vec<IpNet>>();
+    let networks =
+        |list: &[&str]| list.iter().map(|prefix| prefix.parse().expect("a prefix")).collect::<Vec<IpNet>>();
     judge("nobody", &[]);
     judge("everybody", &networks(&["0.0.0.0/0", "::/0"]));
     judge("the lower half", &networks(&["0.0.0.0/1", "::/1"]));
@@ -111,7 +112,7 @@ fn judge(who: &str, inside: &[IpNet]) {
     let (mut missed, mut false_ones) = (Vec::new(), Vec::new());
     let (mut packets, mut records, began) = (0, 0, Instant::now());
     for line in truths.lines() {
-        let truth: Truth = serde_json::from_str(line).unwrap();
+        let truth: Truth = serde_json::from_str(line).expect("a line of truth.jsonl");
         if !truth.file.contains(&only) {
             continue;
         }
@@ -150,7 +151,7 @@ fn judge(who: &str, inside: &[IpNet]) {
         println!("{:<34} {:>6} records  {}", truth.file, tracker.records, words.join("; "));
         if std::env::var_os("SLUICE_VERBOSE").is_some() {
             for finding in &findings {
-                println!("      {}", serde_json::to_string(finding).unwrap());
+                println!("      {}", serde_json::to_string(finding).expect("a finding serializes"));
             }
         }
     }
