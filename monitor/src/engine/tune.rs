@@ -22,7 +22,7 @@ use crate::config::{self, ByteRate, Bytes, DEFAULT_SERVICE, Mode, OUTSIDE_CLASS,
 use crate::policy::{LimitName, LimitOverride, Permission, Role, Rules};
 use crate::snapshot::{ProposedLimit, Tuning};
 use crate::tuning::automatic::Decision;
-use crate::tuning::proposal::{Proposal, with_burst};
+use crate::tuning::proposal::{Missing, Proposal, with_burst};
 use crate::tuning::tuner::{AREA, InForce};
 use crate::tuning::{Advice, Aim, Limit, Limits, Sample, Subject, Tick, tuner};
 
@@ -263,7 +263,7 @@ impl Engine {
             let what = format!("automatic step at {} class {}", step.subject.service, step.subject.class);
             let mut asking = Asking::daemon("tuning").because(serde_json::to_value(&step.advice).ok());
             asking.options.save = true;
-            self.fallible("automatic step", |engine| Ok(drop(engine.make(&asking, &what, delta)?)));
+            self.fallible("automatic step", |engine| Ok(engine.make(&asking, &what, delta)?));
         }
     }
 
@@ -273,7 +273,7 @@ impl Engine {
         match self.tuner.advise(&subject, aim, Limits::default()) {
             Advice::Proposal(proposal) => Ok((subject, *proposal)),
             Advice::TooLittleData(too_little) => {
-                let missing: Vec<_> = too_little.missing.iter().map(|missing| missing.sentence()).collect();
+                let missing: Vec<_> = too_little.missing.iter().map(Missing::sentence).collect();
                 let told = format!(
                     "too little is known of {} class {}: {}",
                     subject.service,

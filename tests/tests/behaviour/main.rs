@@ -15,4 +15,5 @@ mod random;
 mod refusals;
 mod served;
 mod steering;
+mod tuning;
 mod verdicts;

@@ -1,0 +1,115 @@
+//! The daemon learns from real traffic, proposes, tries, applies, and takes back what nobody confirmed, also after a kill.
+
+use std::{thread, time::Duration};
+
+use anyhow::Result;
+use monitor_tests::{
+    harness::{
+        daemon::{self, Daemon},
+        flood::{Flood, Plan, Sources},
+        network::eventually,
+        packet::packet,
+        scene::{INTERFACE, Over, Scene},
+    },
+    or_skip,
+};
+use serde_json::Value;
+
+/// A quarter of a minute is enough here, and the quantile needs a hundred source-seconds.
+const RULES: &str = r#"
+[access]
+inside = []
+[default]
+mode = "off"
+[tuning]
+quantile = 0.9
+least_learning_hours = 0.004
+[[service]]
+name = "game"
+protocol = "udp"
+ports = [9999]
+mode = "enforce"
+limit = { packets = "1k/s" }
+"#;
+
+fn scene() -> Result<Scene> {
+    daemon::possible()?;
+    Scene::new()
+}
+
+/// Players from 10.77.0.`first` on, for a minute at most.
+fn players(scene: &Scene, first: u8, sources: Sources, per_second: u64) -> Flood {
+    let frame = packet()
+        .macs([2, 0, 0, 0, 0, 9], scene.guarded_mac().unwrap())
+        .between(&format!("10.77.0.{first}"), "10.77.0.1")
+        .udp(4000, 9999)
+        .build();
+    let time = Duration::from_secs(60);
+    Flood::start(&scene.attacker, Plan { interface: INTERFACE.to_owned(), frame, sources, per_second, time })
+        .unwrap()
+}
+
+fn shown(guarded: &Daemon) -> Value {
+    guarded.json(&["tune", "show", "--service", "game"]).unwrap()["limits"][0].clone()
+}
+
+fn proposed(guarded: &Daemon) -> Option<u64> {
+    shown(guarded)["advice"]["packets"]["limit"]["per_second"].as_u64()
+}
+
+/// The rate of the limit of each source that holds for outside sources, and where it comes from.
+fn in_force(guarded: &Daemon) -> (u64, String) {
+    let limits = guarded.json(&["limit", "list"]).unwrap();
+    let rows = limits["limits"].as_array().unwrap();
+    let of = |class: &str| {
+        rows.iter().find(|row| row["service"] == "game" && row["scope"] == "source" && row["class"] == class)
+    };
+    let row = of("outside").or_else(|| of("any")).unwrap();
+    (row["packets"]["per_second"].as_u64().unwrap(), row["origin"].as_str().unwrap().to_owned())
+}
+
+fn last_state(guarded: &Daemon) -> String {
+    guarded.json(&["history", "-n", "1"]).unwrap()["changes"][0]["state"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn what_players_usually_send_becomes_a_limit_that_can_be_tried_applied_and_taken_back() {
+    let scene = or_skip!("tuning", scene());
+    let mut guarded = Daemon::start(&scene.guarded, &[INTERFACE], RULES).unwrap();
+    scene.warm_up(Over::Ipv4).unwrap();
+    assert_eq!(shown(&guarded)["advice"]["answer"], "too_little_data");
+    let too_early = guarded.say(&["tune", "apply", "game"]).unwrap();
+    assert!(too_early.code != 0 && too_early.error.contains("too little"), "{too_early:?}");
+
+    let _players = players(&scene, 100, Sources::Few(10), 400);
+    let rate = eventually("a proposal", Duration::from_secs(40), || proposed(&guarded)).unwrap();
+    assert!((70..130).contains(&rate), "ten players of 40/s each, headroom 2: {rate}/s proposed");
+
+    guarded.tell(&["tune", "try", "game"]).unwrap();
+    let greedy = players(&scene, 99, Sources::One, 600);
+    thread::sleep(Duration::from_secs(5));
+    greedy.stop().unwrap();
+    let hit = eventually("the trial names whom it would hit", Duration::from_secs(5), || {
+        Some(shown(&guarded)["trial"]["sources"].to_string()).filter(|sources| sources.contains("10.77.0.99"))
+    });
+    let hit = hit.unwrap_or_else(|_| panic!("{}", shown(&guarded)));
+    assert!(!hit.contains("10.77.0.100"), "a usual player would be hit: {hit}");
+    assert_eq!(in_force(&guarded), (1000, "config".to_owned()));
+
+    // What was learned survives an orderly restart.
+    assert_eq!(guarded.terminate().unwrap(), 0);
+    guarded.run().unwrap();
+    assert!(proposed(&guarded).is_some(), "{}", shown(&guarded));
+
+    guarded.tell(&["tune", "apply", "game", "--confirm-within", "3s"]).unwrap();
+    let (applied, _) = in_force(&guarded);
+    assert!((70..130).contains(&applied), "{applied}/s in force");
+    assert_eq!(last_state(&guarded), "pending");
+    thread::sleep(Duration::from_secs(5));
+    assert_eq!((in_force(&guarded).0, last_state(&guarded)), (1000, "rolled back".to_owned()));
+
+    guarded.tell(&["tune", "apply", "game", "--confirm-within", "60s"]).unwrap();
+    guarded.kill();
+    guarded.run().unwrap();
+    assert_eq!((in_force(&guarded).0, last_state(&guarded)), (1000, "rolled back".to_owned()));
+}
