@@ -26,6 +26,29 @@ fn its_configurations_are_valid() {
 }
 
 #[test]
+fn the_commands_of_the_pages_for_operators_are_understood() {
+    let pages = [
+        include_str!("../../../../docs/operations.md"),
+        include_str!("../../../../docs/tuning.md"),
+        include_str!("../../../../packaging/prometheus/sluice.rules.yml"),
+    ];
+    for code in pages.iter().flat_map(|page| page.lines()).flat_map(|line| line.split('`').skip(1).step_by(2))
+    {
+        let Some(line) = code.strip_prefix("sluice ").filter(|line| !line.contains("...")) else { continue };
+        // Placeholders stand for a name or a number.
+        let line = line.replace("ADDRESS", "192.0.2.1").replace("{{ $labels.service }}", "web");
+        let words = std::iter::once("sluice").chain(line.split_whitespace());
+        if let Err(error) = Arguments::try_parse_from(words) {
+            assert_eq!(
+                error.kind(),
+                clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
+                "{code}: {error}"
+            );
+        }
+    }
+}
+
+#[test]
 fn its_commands_are_understood() {
     let mut checked = 0;
     let shell = blocks("sh").flat_map(str::lines).filter(|line| line.starts_with("sluice "));
