@@ -112,6 +112,16 @@ impl Packet for Far {
         let mut bytes = [0u8; N];
         // SAFETY: the helper checks offset and length against the whole frame and writes at most N bytes to `bytes`.
         let failed = unsafe { bpf_xdp_load_bytes(self.ctx, offset, bytes.as_mut_ptr().cast(), N as u32) };
-        if failed == 0 { Some(bytes) } else { None }
+        if failed != 0 {
+            return None;
+        }
+        let mut copy = [0u8; N];
+        let mut at = 0;
+        while at < N {
+            // SAFETY: within the array; volatile keeps the loads single bytes, for the stack allows no misaligned ones.
+            copy[at] = unsafe { bytes.as_ptr().add(at).read_volatile() };
+            at += 1;
+        }
+        Some(copy)
     }
 }
