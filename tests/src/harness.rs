@@ -4,6 +4,7 @@ pub mod capture;
 pub mod daemon;
 pub mod flood;
 pub mod http;
+pub mod inputs;
 pub mod kernel;
 pub mod network;
 pub mod packet;

@@ -8,6 +8,7 @@ mod datapath_life;
 mod fixtures;
 mod floods;
 mod generations;
+mod inputs;
 mod life;
 mod limiter;
 mod parser;

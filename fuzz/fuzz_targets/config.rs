@@ -1,0 +1,4 @@
+//! Configuration files: `cargo +nightly fuzz run config -- -max_total_time=60`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| monitor_tests::harness::inputs::config(data));

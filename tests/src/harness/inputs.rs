@@ -1,0 +1,75 @@
+//! Whatever comes from outside -> what must hold of its reading. The fuzzers run these, and on stable a bounded test.
+//!
+//! In: bytes. Out: nothing; a violation panics.
+
+use monitor::{
+    config::Config,
+    control::protocol::{AccessBody, ConfirmBody, LimitBody, TuneBody, parse_prefix},
+};
+use monitor_common::{
+    flow::{aggregate, from_halves, halves},
+    parse::{Parsed, parse},
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::capture::Capture;
+
+/// A frame is read within its bounds, and always in the same way.
+///
+/// # Panics
+/// When that does not hold; so for all below.
+pub fn frame(bytes: &[u8]) {
+    let parsed = parse(bytes);
+    assert_eq!(parsed, parse(bytes));
+    let Parsed::Ip(ip) = parsed else { return };
+    assert_eq!(ip.length as usize, bytes.len());
+    assert!(ip.network_offset < ip.transport_offset && ip.transport_offset <= ip.length);
+    assert!(ip.transport_offset + ip.payload <= ip.length);
+    let [high, low] = ip.source;
+    assert_eq!(halves(&from_halves(high, low)), (high, low));
+    let (v4_bits, v6_bits) = (u32::from(bytes[0] % 34), u32::from(bytes[1] % 130));
+    let (high, low) = aggregate(high, low, ip.is_v4, v4_bits, v6_bits);
+    assert_eq!(
+        aggregate(high, low, ip.is_v4, v4_bits, v6_bits),
+        (high, low),
+        "aggregating twice changes nothing"
+    );
+}
+
+/// A configuration is refused with a place, or can be written out and read again.
+pub fn config(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    match Config::parse(&text, "fuzzed.toml") {
+        Err(error) => assert!(error.to_string().contains("fuzzed.toml"), "{error}"),
+        Ok(config) => {
+            let written = config.to_toml().expect("what was read can be written");
+            let again = Config::parse(&written, "written.toml").expect("what was written can be read");
+            assert_eq!(config, again, "{written}");
+        }
+    }
+}
+
+/// The body of a request is refused, or means the same when it is written and read again.
+pub fn request(bytes: &[u8]) {
+    fn check<T: DeserializeOwned + Serialize + PartialEq + std::fmt::Debug>(bytes: &[u8]) {
+        let Ok(body) = serde_json::from_slice::<T>(bytes) else { return };
+        let written = serde_json::to_vec(&body).expect("what was read can be written");
+        assert_eq!(body, serde_json::from_slice(&written).expect("what was written can be read"));
+    }
+    check::<LimitBody>(bytes);
+    check::<AccessBody>(bytes);
+    check::<ConfirmBody>(bytes);
+    check::<TuneBody>(bytes);
+    if let Ok(prefix) = parse_prefix(&String::from_utf8_lossy(bytes)) {
+        assert_eq!(parse_prefix(&prefix.to_string()), Ok(prefix));
+    }
+}
+
+/// A capture is refused, or its frames are no longer than the file, and each is read within its bounds.
+pub fn capture(bytes: &[u8]) {
+    let Ok(capture) = Capture::read(bytes) else { return };
+    for found in &capture.frames {
+        assert!(found.len() <= bytes.len());
+        frame(found);
+    }
+}

@@ -1,0 +1,89 @@
+//! A bounded round of what the fuzzers do, from seeds that are nearly right.
+
+use monitor_tests::harness::{capture, inputs, packet::packet};
+
+use crate::{
+    fixtures::{self, Rules, policy},
+    random::Random,
+};
+
+/// Runs `check` over mutations of `seeds`, each of which must hold as well.
+fn round(name: &str, seeds: &[Vec<u8>], times: usize, check: impl Fn(&[u8])) {
+    let mut random = Random::seeded(name);
+    seeds.iter().for_each(|seed| check(seed));
+    for _ in 0..times {
+        let mut bytes = seeds[random.below(seeds.len())].clone();
+        for _ in 0..=random.below(3) {
+            let (at, other) = (random.below(bytes.len()), random.below(bytes.len()));
+            let word = random.word().to_le_bytes();
+            match random.below(6) {
+                0 => bytes[at] = word[0],
+                1 => bytes[at] ^= 1 << random.below(8),
+                2 => bytes.truncate(at.max(1)),
+                3 => bytes.insert(at, word[0]),
+                4 => drop(bytes.remove(at)),
+                _ => bytes.swap(at, other),
+            }
+            if bytes.is_empty() {
+                bytes.push(0);
+            }
+        }
+        check(&bytes);
+    }
+}
+
+#[test]
+fn frames_are_read_within_their_bounds() {
+    let seeds = fixtures::all().into_iter().map(|row| row.frame).collect::<Vec<_>>();
+    round("frames", &seeds, 200_000, inputs::frame);
+}
+
+#[test]
+fn configurations_are_refused_with_a_place_or_survive_a_round_trip() {
+    let mut seeds = [Rules::Standard, Rules::Strict, Rules::Guarded, Rules::Observed, Rules::Grouped]
+        .map(|rules| policy::text(rules).into_bytes())
+        .to_vec();
+    seeds.push(monitor::config::Config::default_file().as_bytes().to_vec());
+    round("configurations", &seeds, 3000, inputs::config);
+}
+
+#[test]
+fn requests_are_refused_or_survive_a_round_trip() {
+    let seeds = [
+        r#"{"mode":"enforce","packets":{"per_second":2000,"burst":4000},"scope":"aggregate"}"#,
+        r#"{"prefix":"198.51.100.9","for_seconds":600,"comment":"ticket 4711"}"#,
+        r#"{"change":7}"#,
+        r#"{"class":"inside","quantile":0.99,"headroom":2.0}"#,
+        "2001:db8::/32",
+        "10.0.0.0/8",
+    ]
+    .map(|seed| seed.as_bytes().to_vec());
+    round("requests", &seeds, 50_000, inputs::request);
+}
+
+#[test]
+fn captures_are_refused_or_read_within_their_bounds() {
+    let frame = packet().udp(1000, 53).build();
+    let length = u32::try_from(frame.len()).unwrap();
+    let header = [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 65535, capture::ETHERNET];
+    let record = [1u32, 0, length, length];
+    let little = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>();
+    let big = |words: &[u32]| words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<_>>();
+    let padded = frame.len().next_multiple_of(4);
+    let total = u32::try_from(32 + padded).unwrap();
+    let mut next = little(&[0x0a0d_0d0a, 28, 0x1a2b_3c4d, 1, u32::MAX, u32::MAX, 28]);
+    next.extend(little(&[1, 20, 1, 65535, 20]));
+    next.extend(little(&[6, total, 0, 0, 0, length, length]));
+    next.extend(&frame);
+    next.resize(next.len() + padded - frame.len(), 0);
+    next.extend(little(&[total]));
+    let seeds = [
+        [little(&header), little(&record), frame.clone()].concat(),
+        [big(&header), big(&record), frame.clone()].concat(),
+        next,
+    ];
+    for seed in &seeds {
+        assert_eq!(capture::Capture::read(seed).unwrap().frames, [frame.clone()]);
+    }
+    round("captures", &seeds, 100_000, inputs::capture);
+}
