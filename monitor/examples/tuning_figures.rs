@@ -1,7 +1,12 @@
 //! What tuning costs: memory per service, time per tick at 100,000 sources, time of `tune show`, size in the store.
 //!
 //! `cargo run --release -p monitor --example tuning_figures`. Prints tab-separated lines; synthetic sources, fixed seed.
-#![expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "figures")]
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "figures"
+)]
 
 use std::time::{Duration, Instant};
 

@@ -3,6 +3,7 @@
 mod import;
 mod insiders;
 mod stand_in;
+mod tuning;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
