@@ -8,6 +8,9 @@ use super::table::Page;
 use crate::config::Duration;
 use crate::engine::command::Applied;
 
+/// Lines of what is different now; an undone import may have thousands.
+const SHOWN: usize = 20;
+
 /// Options of every change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
 pub struct ChangeArgs {
@@ -45,8 +48,11 @@ pub fn render(applied: &Applied, page: &mut Page) {
     if applied.summary.is_empty() {
         page.line("nothing changed");
     }
-    for line in &applied.summary {
+    for line in applied.summary.iter().take(SHOWN) {
         page.line(line);
+    }
+    if applied.summary.len() > SHOWN {
+        page.line(format!("and {} more; -o json shows all", applied.summary.len() - SHOWN));
     }
     for warning in &applied.warnings {
         page.line(format!("warning: {warning}"));
@@ -75,6 +81,16 @@ mod tests {
         let path = all.path("/v1/access/deny", &[("prefix", "10.0.0.0/8".to_owned())]);
         let query = "prefix=10.0.0.0%2F8&save=true&yes=true&confirm_within_seconds=60";
         assert_eq!(path, format!("/v1/access/deny?{query}"));
+    }
+
+    #[test]
+    fn of_a_change_in_many_places_the_first_are_shown() {
+        let summary = (0..1000).map(|n| format!("- deny 203.0.{n}.0/28")).collect();
+        let mut page = Page::plain();
+        render(&Applied { change: Some(7), summary, ..Applied::default() }, &mut page);
+        let text = page.text();
+        assert_eq!(text.lines().count(), 22);
+        assert!(text.contains("and 980 more; -o json shows all"), "{text}");
     }
 
     #[test]
