@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use super::network::{Process, Space, eventually, sweep, unique};
 
 /// How long a start may take: the verifier works through the programs meanwhile, on a machine that may be busy.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// How pin directories are called.
 const PINS: &str = "sluice-test-";

@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::network::Space;
 
 /// Frames per system call.
-const BATCH: usize = 64;
+const BATCH: u32 = 64;
 
 /// Whose frames they seem to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub struct Flood {
 impl Flood {
     /// Starts within `space`.
     pub fn start(space: &Space, plan: Plan) -> Result<Self> {
-        ensure!(plan.time <= Duration::from_secs(60), "a flood of more than a minute");
+        ensure!(plan.time <= Duration::from_mins(1), "a flood of more than a minute");
         let (over, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (flag, count) = (Arc::clone(&over), Arc::clone(&sent));
         let thread = space.enter(move || send(&plan, &flag, &count))?;
@@ -177,7 +177,7 @@ fn open(interface: &str) -> io::Result<OwnedFd> {
 fn send(plan: &Plan, over: &AtomicBool, sent: &AtomicU64) -> io::Result<()> {
     let socket = open(&plan.interface)?;
     let spoofer = Spoofer::new(&plan.frame);
-    let mut frames = vec![plan.frame.clone(); BATCH];
+    let mut frames = vec![plan.frame.clone(); BATCH as usize];
     let mut pieces = frames
         .iter_mut()
         .map(|frame| libc::iovec { iov_base: frame.as_mut_ptr().cast(), iov_len: frame.len() })
@@ -195,8 +195,8 @@ fn send(plan: &Plan, over: &AtomicBool, sent: &AtomicU64) -> io::Result<()> {
     let (start, mut count, mut state) = (Instant::now(), 0u64, 0x2545_f491_4f6c_dd1d_u64);
     while !over.load(Ordering::Relaxed) && start.elapsed() < plan.time {
         if plan.per_second != 0 {
-            let due = start.elapsed().as_secs_f64() * plan.per_second as f64;
-            if count as f64 > due {
+            let due = start.elapsed().as_micros() * u128::from(plan.per_second) / 1_000_000;
+            if u128::from(count) > due {
                 thread::sleep(Duration::from_micros(200));
                 continue;
             }
@@ -204,20 +204,24 @@ fn send(plan: &Plan, over: &AtomicBool, sent: &AtomicU64) -> io::Result<()> {
         for (frame, step) in frames.iter_mut().zip(0u64..) {
             let source = match plan.sources {
                 Sources::One => break,
-                Sources::Few(many) => spoofer.first.wrapping_add(((count + step) % u64::from(many)) as u32),
+                Sources::Few(many) => {
+                    // Less than `many`, so it fits.
+                    let place = u32::try_from((count + step) % u64::from(many)).unwrap_or_default();
+                    spoofer.first.wrapping_add(place)
+                }
                 Sources::Spoofed => {
                     state ^= state << 13;
                     state ^= state >> 7;
                     state ^= state << 17;
-                    (state >> 32) as u32
+                    u32::try_from(state >> 32).unwrap_or_default()
                 }
             };
             spoofer.set(frame, source);
         }
         // SAFETY: the messages point to pieces, which point to frames; all live until the end of this function.
-        let done = unsafe { libc::sendmmsg(socket.as_raw_fd(), messages.as_mut_ptr(), BATCH as u32, 0) };
+        let done = unsafe { libc::sendmmsg(socket.as_raw_fd(), messages.as_mut_ptr(), BATCH, 0) };
         if done > 0 {
-            count += done.cast_unsigned() as u64;
+            count += u64::from(done.cast_unsigned());
             sent.store(count, Ordering::Relaxed);
         } else {
             // The peer's queue is full: yield to it.

@@ -10,7 +10,9 @@ use crate::{
 /// Runs `check` over mutations of `seeds`, each of which must hold as well.
 fn round(name: &str, seeds: &[Vec<u8>], times: usize, check: impl Fn(&[u8])) {
     let mut random = Random::seeded(name);
-    seeds.iter().for_each(|seed| check(seed));
+    for seed in seeds {
+        check(seed);
+    }
     for _ in 0..times {
         let mut bytes = seeds[random.below(seeds.len())].clone();
         for _ in 0..=random.below(3) {
@@ -83,7 +85,7 @@ fn captures_are_refused_or_read_within_their_bounds() {
         next,
     ];
     for seed in &seeds {
-        assert_eq!(capture::Capture::read(seed).unwrap().frames, [frame.clone()]);
+        assert_eq!(capture::Capture::read(seed).unwrap().frames, std::slice::from_ref(&frame));
     }
     round("captures", &seeds, 100_000, inputs::capture);
 }

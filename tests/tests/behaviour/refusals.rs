@@ -168,7 +168,7 @@ fn an_interface_with_the_program_of_another_is_named_and_left_alone() {
     let rules = format!("metrics.enabled = false\n{RULES}");
     let mut second = Daemon::new(&guarded, &[INTERFACE], &rules).unwrap();
     second.spawn().unwrap();
-    assert_eq!(second.ended(Duration::from_secs(60)).unwrap(), 8, "{}", second.logged());
+    assert_eq!(second.ended(Duration::from_mins(1)).unwrap(), 8, "{}", second.logged());
     assert!(second.logged().contains(INTERFACE), "{}", second.logged());
     assert_eq!(program(), before, "the program of another was touched");
     let problems = first.json(&["status"]).unwrap()["problems"].to_string();

@@ -137,9 +137,9 @@ fn served_while_flooded(over: Over) {
 
     let status = guarded.json(&["status"]).unwrap();
     assert!(dropped(&status) > 5000, "{} dropped: {status}", dropped(&status));
-    let attacker = scene.attacker_address(attacked);
+    let sender = scene.attacker_address(attacked);
     let sources = guarded.json(&["sources", "--by", "drops"]).unwrap().to_string();
-    let shown = if over == Over::Ipv6 { "fd78::/64".to_owned() } else { attacker.to_string() };
+    let shown = if over == Over::Ipv6 { "fd78::/64".to_owned() } else { sender.to_string() };
     assert!(sources.contains(&shown), "{shown} is not among {sources}");
     drop(flood);
 }

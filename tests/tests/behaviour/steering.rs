@@ -38,7 +38,7 @@ fn flood(scene: &Scene) -> Flood {
         .between("10.77.0.3", "10.77.0.1")
         .udp(4000, 9999)
         .build();
-    let time = Duration::from_secs(60);
+    let time = Duration::from_mins(1);
     let plan = Plan { interface: INTERFACE.to_owned(), frame, sources: Sources::One, per_second: 5000, time };
     Flood::start(&scene.attacker, plan).unwrap()
 }

@@ -99,5 +99,6 @@ fn rate(before: &Line, after: &Line, time: Duration) -> Line {
 }
 
 fn text(line: &Line) -> String {
-    line.iter().map(|figure| format!("{figure:>13.0}")).collect()
+    let [sent, dropped, served, answered] = line;
+    format!("{sent:>13.0}{dropped:>13.0}{served:>13.0}{answered:>13.0}")
 }
