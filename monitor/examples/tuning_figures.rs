@@ -70,7 +70,7 @@ fn sample(number: u32, random: &mut u64) -> Sample {
         class: 0,
         source: mapped((0x0a00_0000 + number).to_be_bytes()),
         packets,
-        bytes: packets * (60 + 1_400 * (uniform(random) > 0.5) as u64),
+        bytes: packets * (60 + 1_400 * u64::from(uniform(random) > 0.5)),
         connections: u64::from(uniform(random) > 0.9),
         dropped: 0,
         trial_drops: 0,

@@ -103,6 +103,14 @@ impl Engine {
 
     /// Refuses what would cut off an operator, unless it was asked twice.
     fn guard(&mut self, asking: &Asking, next: &Standing) -> Result<(), Refusal> {
+        let hit = self.would_hit_protected(&next.rules);
+        if !hit.is_empty() && !asking.options.yes {
+            return Err(Refusal::new(
+                Code::NeedsConfirmation,
+                format!("this limit would have hit exempt or operators' addresses: {}", hit.join(", ")),
+            )
+            .next("nothing was changed; choose a higher rate, or ask again with --yes"));
+        }
         if !next.rules.config.access.operator_safe {
             return Ok(());
         }

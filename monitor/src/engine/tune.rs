@@ -20,9 +20,9 @@ use super::limits::known;
 use super::refusal::{Code, Refusal};
 use crate::config::{self, ByteRate, Bytes, DEFAULT_SERVICE, Mode, OUTSIDE_CLASS, PacketRate, quantities};
 use crate::policy::{LimitName, LimitOverride, Permission, Role, Rules};
-use crate::snapshot::{ProposedLimit, Tuning};
+use crate::snapshot::{ProposedLimit, Tuning, address_of};
 use crate::tuning::automatic::Decision;
-use crate::tuning::proposal::{Missing, Proposal, with_burst};
+use crate::tuning::proposal::{Missing, NAMES, Proposal, with_burst};
 use crate::tuning::tuner::{AREA, InForce};
 use crate::tuning::{Advice, Aim, Limit, Limits, Sample, Subject, Tick, tuner};
 
@@ -221,6 +221,38 @@ impl Engine {
             ));
         }
         Ok(applied)
+    }
+
+    /// Exempt and operators' addresses that `next` would hold to a limit which they exceeded in the kept history, and which
+    /// does not hold now.
+    pub(super) fn would_hit_protected(&self, next: &Rules) -> Vec<String> {
+        let protected = self.protected_networks();
+        if protected.is_empty() {
+            return Vec::new();
+        }
+        let standing = all_limits(&self.standing.rules, 0);
+        let mut hit = Vec::new();
+        for limit in all_limits(next, 0).into_iter().filter(|limit| limit.mode == Mode::Enforce) {
+            let Some(profile) = self.tuner.profile(&limit.subject) else { continue };
+            let now = standing.iter().find(|now| now.subject == limit.subject && now.mode == Mode::Enforce);
+            let now = now.map(|now| now.limits).unwrap_or_default().by_dimension();
+            for (dimension, wanted) in limit.limits.by_dimension().into_iter().enumerate() {
+                let Some(wanted) = wanted else { continue };
+                if now[dimension].is_some_and(|now| now.per_second <= wanted.per_second) {
+                    continue;
+                }
+                #[expect(clippy::cast_precision_loss, reason = "rates stay far below 2^53")]
+                let peaks = profile.about.protected[dimension].above(wanted.per_second as f64);
+                for peak in peaks {
+                    let address = address_of(peak.source);
+                    if protected.iter().any(|network| network.contains(&address)) {
+                        let (rate, name, service) = (peak.rate(), NAMES[dimension], &limit.subject.service);
+                        hit.push(format!("{address} ({rate:.0} {name}/s at {service})"));
+                    }
+                }
+            }
+        }
+        hit
     }
 
     pub(super) fn tune_forget(&mut self, asking: &Asking, service: &str) -> Result<Applied, Refusal> {

@@ -132,7 +132,7 @@ impl Learner {
         parameters: &Parameters,
     ) {
         self.freeze = self.judge(tick, parameters);
-        if self.freeze.is_some() || !(0.2..=5.0).contains(&tick.seconds) {
+        if self.freeze.is_some() || !(0.2..=10.0).contains(&tick.seconds) {
             return;
         }
         let hour = hour_of(tick.at);

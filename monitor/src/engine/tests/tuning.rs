@@ -95,6 +95,10 @@ fn a_proposal_that_would_hit_an_exempt_address_is_refused_with_the_list() {
     assert_eq!(refusal.code, Code::NeedsConfirmation);
     assert!(refusal.message.contains("198.51.100.99"), "{refusal}");
     assert_eq!(learning.in_force(), 2000);
+    let refusal = learning.bench.set(NOW, 100).unwrap_err();
+    assert!(refusal.message.contains("198.51.100.99 (500 packets/s at web)"), "{refusal}");
+    learning.bench.set(NOW, 600).unwrap();
+    learning.bench.set(NOW, 2000).unwrap();
     learning.apply(ChangeOptions { yes: true, ..NOW }).unwrap();
     assert_eq!(learning.in_force(), 21);
 }
