@@ -93,7 +93,7 @@ fn compile(toolchain: &Toolchain, workspace: &Path, target: &Path) -> Result<Pat
     }
     let run = command
         .current_dir(workspace)
-        .args(["build", "--quiet", "--package", "monitor-ebpf", "--bin", "sluice-bpf", "--release"])
+        .args(["build", "--quiet", "--package", "monitor-ebpf", "--bins", "--release"])
         .args(["--target", TARGET, "-Z", "build-std=core"])
         .env("CARGO_TARGET_DIR", target)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
@@ -107,7 +107,7 @@ fn compile(toolchain: &Toolchain, workspace: &Path, target: &Path) -> Result<Pat
         return Err(format!("the kernel side does not build ({})\n{said}", toolchain.compiler.describe()));
     }
     forward_warnings(&said);
-    Ok(target.join(TARGET).join("release/sluice-bpf"))
+    Ok(target.join(TARGET).join("release"))
 }
 
 /// What cargo and rustup set for this build and what a wrapper such as clippy adds would reach the inner one too.

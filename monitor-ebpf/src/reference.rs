@@ -3,7 +3,10 @@
 //! `vary` rewrites the source address in place and calls the program under measurement; what it costs itself is the
 //! floor, measured with `drop_at_once` behind it. None of this is loaded outside the benchmark.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(core_intrinsics))]
-#![cfg_attr(target_arch = "bpf", expect(internal_features, reason = "the BPF target has no atomics in core::sync"))]
+#![cfg_attr(
+    target_arch = "bpf",
+    expect(internal_features, reason = "the BPF target has no atomics in core::sync")
+)]
 
 #[cfg(target_arch = "bpf")]
 mod programs {
