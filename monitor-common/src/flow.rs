@@ -105,28 +105,28 @@ pub const fn aggregate(high: u64, low: u64, is_v4: bool, v4_bits: u32, v6_bits: 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SourceKey {
-    pub high: [u32; 2],
-    pub low: [u32; 2],
+    pub high: u64,
+    pub low: u64,
     pub service: u32,
+    /// Always zero: it fills the key to whole words, which the kernel hashes and compares fastest.
+    pub reserved: u32,
 }
-plain!(SourceKey { high: [u32; 2], low: [u32; 2], service: u32 } = 20);
+plain!(SourceKey { high: u64, low: u64, service: u32, reserved: u32 } = 24);
 
 impl SourceKey {
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "splits a word into its halves")]
     pub const fn new(high: u64, low: u64, service: u32) -> Self {
-        Self { high: [(high >> 32) as u32, high as u32], low: [(low >> 32) as u32, low as u32], service }
+        Self { high, low, service, reserved: 0 }
     }
 
     #[inline(always)]
     pub const fn address_halves(&self) -> (u64, u64) {
-        ((self.high[0] as u64) << 32 | self.high[1] as u64, (self.low[0] as u64) << 32 | self.low[1] as u64)
+        (self.high, self.low)
     }
 
     /// The aggregated address.
     pub const fn address(&self) -> Address {
-        let (high, low) = self.address_halves();
-        from_halves(high, low)
+        from_halves(self.high, self.low)
     }
 }
 

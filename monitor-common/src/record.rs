@@ -26,51 +26,56 @@ pub mod entry {
 }
 
 /// One source at one service. What passed is `packets - dropped.packets`.
+///
+/// The order is for the cache: with the 72 bytes that the kernel's table puts before a value, an entry fills four cache
+/// lines, and a packet within its limit touches the key and the first 56 bytes of the value, which is two of them.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceEntry {
-    /// Buckets of the limit in force, one per dimension.
-    pub force: [u64; DIMENSIONS],
     pub packets: u64,
     pub bytes: u64,
     pub last_seen: u64,
+    pub flags: u32,
+    pub violations: u32,
+    /// Buckets of the limit in force, one per dimension; the fourth (fragments) is the first of the next line.
+    pub force: [u64; DIMENSIONS],
     pub first_seen: u64,
+    /// New connections (SYN without ACK, first packets of other protocols are not counted).
+    pub connections: u64,
     /// Buckets of the limit on trial.
     pub candidate: [u64; DIMENSIONS],
     pub dropped: Count,
     pub would_drop: Count,
-    /// New connections (SYN without ACK, first packets of other protocols are not counted).
-    pub connections: u64,
-    /// When the present window of violations began, and how many there were.
+    /// When the present window of violations began.
     pub violation_start: u64,
-    pub violations: u32,
-    pub flags: u32,
     /// Last packet over the limit.
     pub exceeded_at: u64,
     pub class: u32,
     pub interface: u32,
     /// Would-be drops of the limit on trial.
     pub candidate_would_drop: u64,
+    pub reserved: u64,
 }
 plain!(
     SourceEntry {
-        force: [u64; DIMENSIONS],
         packets: u64,
         bytes: u64,
         last_seen: u64,
+        flags: u32,
+        violations: u32,
+        force: [u64; DIMENSIONS],
         first_seen: u64,
+        connections: u64,
         candidate: [u64; DIMENSIONS],
         dropped: Count,
         would_drop: Count,
-        connections: u64,
         violation_start: u64,
-        violations: u32,
-        flags: u32,
         exceeded_at: u64,
         class: u32,
         interface: u32,
         candidate_would_drop: u64,
-    } = 176
+        reserved: u64,
+    } = 184
 );
 
 /// A banned source. Written by the daemon (operator) or by the kernel (violations).

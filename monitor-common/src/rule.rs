@@ -210,10 +210,20 @@ pub struct ServiceRule {
     pub next: u32,
     /// Number of the limit for each class.
     pub limits: [u32; CLASSES],
+    /// 1 when the service has an aggregate limit that is not off, so that the others need not ask.
+    pub has_aggregate: u32,
+    pub reserved: u32,
 }
 plain!(
-    ServiceRule { destination: [u64; 2], mask: [u64; 2], service: u32, next: u32, limits: [u32; CLASSES] } =
-        104
+    ServiceRule {
+        destination: [u64; 2],
+        mask: [u64; 2],
+        service: u32,
+        next: u32,
+        limits: [u32; CLASSES],
+        has_aggregate: u32,
+        reserved: u32,
+    } = 112
 );
 
 /// One set of rates of a limit, with its mode.

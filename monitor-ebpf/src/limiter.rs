@@ -26,8 +26,10 @@ use crate::{
 
 #[inline(always)]
 pub fn judge(ctx: &XdpContext, rules: &Rules, limit: &Limit, case: &mut Case) -> ControlFlow<Verdict> {
-    let known = of_source(ctx, rules, limit, case)?;
-    aggregate::judge(rules, case, known)?;
+    let entry = of_source(ctx, rules, limit, case)?;
+    if fresh(&case.has_aggregate) != 0 {
+        aggregate::judge(rules, case, is_known(rules, case, entry))?;
+    }
     ControlFlow::Break(if fresh(&case.exempt) != 0 {
         Reason::Exempt.into()
     } else if limit.force.mode == mode::OFF {
@@ -37,28 +39,33 @@ pub fn judge(ctx: &XdpContext, rules: &Rules, limit: &Limit, case: &mut Case) ->
     })
 }
 
-/// The limit of this source; whether the source counts as known to the aggregate.
+/// The limit of this source; its entry, if it has one.
 #[inline(always)]
-fn of_source(ctx: &XdpContext, rules: &Rules, limit: &Limit, case: &mut Case) -> ControlFlow<Verdict, bool> {
+fn of_source(
+    ctx: &XdpContext,
+    rules: &Rules,
+    limit: &Limit,
+    case: &mut Case,
+) -> ControlFlow<Verdict, Option<*mut SourceEntry>> {
     let key = SourceKey::new(case.high, case.low, case.service);
     let mut found = maps::SOURCES.get_ptr_mut(&key);
     if found.is_none() {
         match stranger::judge(rules.settings, limit, case, &key) {
             Standing::Entered => found = maps::SOURCES.get_ptr_mut(&key),
-            Standing::Within => return ControlFlow::Continue(false),
+            Standing::Within => return ControlFlow::Continue(None),
             Standing::Exceeding => {
                 if fresh(&case.enforce) != 0 && limit.force.mode == mode::ENFORCE {
                     return ControlFlow::Break(Reason::SketchRate.into());
                 }
                 case.note_would_drop(Reason::SketchRate.into());
-                return ControlFlow::Continue(false);
+                return ControlFlow::Continue(None);
             }
         }
     }
     match found {
         Some(found) => of_entry(ctx, rules, limit, case, found),
         // Swept between entering and here; the next packet enters again.
-        None => ControlFlow::Continue(false),
+        None => ControlFlow::Continue(None),
     }
 }
 
@@ -70,7 +77,7 @@ fn of_entry(
     limit: &Limit,
     case: &mut Case,
     found: *mut SourceEntry,
-) -> ControlFlow<Verdict, bool> {
+) -> ControlFlow<Verdict, Option<*mut SourceEntry>> {
     let bytes = u64::from(case.units[BYTES]);
     // SAFETY: the pointer is to a map value, valid for the whole run; shared words are changed by atomic instructions,
     // the rest are plain stores of which the last one may win.
@@ -89,14 +96,14 @@ fn of_entry(
             case.candidate = 1;
         }
         if limit.force.mode == mode::OFF {
-            return ControlFlow::Continue(is_known(rules, case, found));
+            return ControlFlow::Continue(Some(found));
         }
         let judgement = word::charge(&raw mut (*found).force, &limit.force.rates, &case.units, case.now);
         if judgement == Judgement::WITHIN {
             if (*found).flags & entry::EXCEEDING != 0 {
                 violation::subside(case, found);
             }
-            return ControlFlow::Continue(is_known(rules, case, found));
+            return ControlFlow::Continue(Some(found));
         }
         let verdict = judgement.verdict(Verdict::of_source);
         if fresh(&case.enforce) != 0 && limit.force.mode == mode::ENFORCE {
@@ -110,13 +117,16 @@ fn of_entry(
         word::add(&raw mut (*found).would_drop.bytes, bytes);
         violation::note(case, found, verdict);
         case.note_would_drop(verdict);
-        ControlFlow::Continue(false)
+        ControlFlow::Continue(Some(found))
     }
 }
 
 /// Known: seen for some time before the present flood (or now, in calm times), and not exceeding its limit.
 #[inline(always)]
-unsafe fn is_known(rules: &Rules, case: &Case, found: *const SourceEntry) -> bool {
+fn is_known(rules: &Rules, case: &Case, found: Option<*mut SourceEntry>) -> bool {
+    let Some(found) = found else {
+        return false;
+    };
     // SAFETY: the caller's pointer is to a map value.
     let (flags, first_seen) = unsafe { ((*found).flags, (*found).first_seen) };
     let since = flood::since(case.interface, case.now);

@@ -14,10 +14,13 @@ use monitor_common::{
         SourceEntry, Totals,
     },
     rule::{Active, Aggregate, BLOCKS, Denial, Limit, PortBlock, PrefixNode, ServiceRule, Settings},
-    sketch::ROWS,
+    sketch::{Line, lines},
 };
 
 use crate::case::Case;
+
+/// BPF_F_MMAPABLE: the values begin at a page, so at a cache line.
+const MMAPABLE: u32 = 1 << 10;
 
 const _: () = assert!(Malformed::ALL.len() <= capacity::MALFORMED_KINDS as usize);
 const _: () = assert!(Incident::ALL.len() <= capacity::INCIDENTS as usize);
@@ -30,7 +33,7 @@ pub static ACTIVE: Array<Active> = Array::with_max_entries(1, 0);
 pub static SETTINGS: Array<Settings> = Array::with_max_entries(2, 0);
 /// Generation * `PREFIX_NODES` + node -> sixteen children.
 #[map]
-pub static PREFIXES: Array<PrefixNode> = Array::with_max_entries(2 * capacity::PREFIX_NODES, 0);
+pub static PREFIXES: Array<PrefixNode> = Array::with_max_entries(2 * capacity::PREFIX_NODES, MMAPABLE);
 /// Generation * `BLOCKS` + block -> service rule by port.
 #[map]
 pub static PORTS: Array<PortBlock> = Array::with_max_entries(2 * BLOCKS, 0);
@@ -49,7 +52,7 @@ pub static DENIALS: Array<Denial> = Array::with_max_entries(capacity::DENIALS, 0
 
 /// Service -> buckets of its aggregate limit. Programs only.
 #[map]
-pub static AGGREGATE_STATES: Array<AggregateState> = Array::with_max_entries(capacity::SERVICES, 0);
+pub static AGGREGATE_STATES: Array<AggregateState> = Array::with_max_entries(capacity::SERVICES, MMAPABLE);
 /// Source at a service -> its entry. Programs add and write; the daemon reads and sweeps.
 #[map]
 pub static SOURCES: HashMap<SourceKey, SourceEntry> = HashMap::with_max_entries(capacity::SOURCES, 0);
@@ -59,9 +62,9 @@ pub static CASE: PerCpuArray<Case> = PerCpuArray::with_max_entries(1, 0);
 /// 0 -> where this CPU prepares an entry before it goes into `SOURCES`.
 #[map]
 pub static FRESH: PerCpuArray<SourceEntry> = PerCpuArray::with_max_entries(1, 0);
-/// Row * cells + cell -> bucket. Programs only.
+/// Line -> eight buckets. Programs only. Mapped memory, for only that begins at a cache line.
 #[map]
-pub static SKETCH: Array<u64> = Array::with_max_entries(ROWS * capacity::SKETCH_CELLS, 0);
+pub static SKETCH: Array<Line> = Array::with_max_entries(lines(capacity::SKETCH_CELLS), MMAPABLE);
 /// Source -> its ban. Daemon and programs add; the daemon sweeps.
 #[map]
 pub static BANS: HashMap<BanKey, Ban> = HashMap::with_max_entries(capacity::BANS, 0);

@@ -175,6 +175,7 @@ pub fn service(rules: &Rules, case: &mut Case) -> ControlFlow<Verdict, &'static 
         return ControlFlow::Break(Reason::NotReady.into());
     };
     case.service = rule.service;
+    case.has_aggregate = rule.has_aggregate;
     let number = rule.limits[(fresh(&case.class) & 15) as usize];
     match maps::LIMITS.get(rules.generation * maps::limits() + number) {
         Some(limit) => ControlFlow::Continue(limit),

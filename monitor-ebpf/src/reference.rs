@@ -38,6 +38,8 @@ mod programs {
     static LRU: LruHashMap<u32, [u64; 2]> = LruHashMap::with_max_entries(131_072, 0);
     #[map]
     static EXACT: HashMap<SourceKey, SourceEntry> = HashMap::with_max_entries(131_072, 0);
+    #[map]
+    static EMPTY: Array<SourceEntry> = Array::with_max_entries(1, 0);
 
     /// Writes the next source into the packet and hands over. `VARY` is [offset, mask, base, 1 for eight bytes].
     #[xdp(frags)]
@@ -149,14 +151,20 @@ mod programs {
         XDP_DROP
     }
 
-    /// A lookup in a table of the exact table's shape and size, and nothing else.
+    /// A lookup in a table of the exact table's shape and size; it is filled by the warm-up.
     #[xdp(frags)]
     pub fn exact_lookup(ctx: XdpContext) -> u32 {
         let Some(source) = source(&ctx) else {
             return XDP_PASS;
         };
         let key = SourceKey::new(0, 0xffff_0000_0000 | u64::from(u32::from_be(source)), 0);
-        if EXACT.get_ptr_mut(&key).is_some() { XDP_DROP } else { XDP_PASS }
+        if EXACT.get_ptr_mut(&key).is_some() {
+            return XDP_DROP;
+        }
+        if let Some(empty) = EMPTY.get(0) {
+            let _ = EXACT.insert(&key, empty, 0);
+        }
+        XDP_PASS
     }
 
     #[panic_handler]

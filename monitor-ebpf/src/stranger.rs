@@ -36,7 +36,14 @@ pub enum Standing {
 #[inline(never)]
 pub fn judge(settings: &Settings, limit: &Limit, case: &Case, key: &SourceKey) -> Standing {
     let hash = sketch::hash(settings.hash_key, case.high, case.low, key.service);
-    let debt = estimate(hash, case.now);
+    let Some(line) = maps::SKETCH.get_ptr_mut(sketch::line(hash, maps::sketch_cells())) else {
+        return Standing::Within;
+    };
+    let [first, second] = sketch::places(hash);
+    // SAFETY: the pointer is to a map value, and both places lie within a line.
+    let cells = unsafe { [&raw mut (*line)[first & 7], &raw mut (*line)[second & 7]] };
+    // SAFETY: as above.
+    let debt = unsafe { level(word::load(cells[0]), case.now).min(level(word::load(cells[1]), case.now)) };
     let calm = flood::may_enter(settings, case.interface, case.now);
     let limited = limit.force.mode != mode::OFF;
     let next = debt + dearest(&limit.force, &case.units);
@@ -51,7 +58,7 @@ pub fn judge(settings: &Settings, limit: &Limit, case: &Case, key: &SourceKey) -
         return Standing::Within;
     }
     // `heavy` is half of the smallest capacity, so twice that is where the first dimension may be exceeded.
-    if next > 2 * limit.heavy || !raise(hash, case.now, next) {
+    if next > 2 * limit.heavy || !raise(cells, case.now, next) {
         Standing::Exceeding
     } else {
         Standing::Within
@@ -70,34 +77,14 @@ fn dearest(slot: &Slot, units: &Units) -> u64 {
     dearest
 }
 
-/// What the source owes at most, by the sketch.
-#[inline(always)]
-fn estimate(hash: u64, now: u64) -> u64 {
-    let mut smallest = u64::MAX >> 1;
-    let mut row = 0;
-    while row < ROWS {
-        if let Some(word) = maps::SKETCH.get(sketch::cell(hash, row, maps::sketch_cells())) {
-            smallest = level(*word, now).min(smallest);
-        }
-        row += 1;
-    }
-    smallest
-}
-
 /// Raises the source's cells to `debt`, none of them further; false when one could not be raised.
 #[inline(always)]
-fn raise(hash: u64, now: u64, debt: u64) -> bool {
-    let mut row = 0;
-    while row < ROWS {
-        if let Some(word) = maps::SKETCH.get_ptr_mut(sketch::cell(hash, row, maps::sketch_cells()))
-            && !raise_word(word, now, debt)
-        {
-            incident(Incident::Contended);
-            return false;
-        }
-        row += 1;
+fn raise(cells: [*mut u64; ROWS as usize], now: u64, debt: u64) -> bool {
+    if raise_word(cells[0], now, debt) && raise_word(cells[1], now, debt) {
+        return true;
     }
-    true
+    incident(Incident::Contended);
+    false
 }
 
 #[inline(always)]

@@ -11,7 +11,7 @@ use aya_ebpf::{
 };
 use monitor_common::{
     packet::Packet,
-    parse::{self, Frame, end},
+    parse::{self, end},
 };
 
 use crate::case::Case;
@@ -46,7 +46,7 @@ fn parse_far(ctx: *mut xdp_md, case: &mut Case) -> u32 {
 
 #[inline(always)]
 fn fill<P: Packet>(packet: &P, case: &mut Case) -> u32 {
-    case.frame = Frame::EMPTY;
+    case.clear();
     let ended = parse::parse_into(packet, &mut case.frame);
     case.measure();
     if ended.kind != end::IP {

@@ -6,7 +6,7 @@ use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_or, atomic_xadd};
 use monitor_common::{
     bucket::{Rate, admit, excess, level},
     record::Incident,
-    rule::DIMENSIONS,
+    rule::{CONNECTIONS, DIMENSIONS, FRAGMENTS},
     verdict::{Reason, Verdict},
 };
 
@@ -88,31 +88,50 @@ pub unsafe fn charge(
     units: &Units,
     now: u64,
 ) -> Judgement {
+    // SAFETY: by contract. Most packets neither open a connection nor are fragments.
+    unsafe {
+        if units[FRAGMENTS] != 0 {
+            charge_first::<DIMENSIONS>(buckets, rates, units, now)
+        } else if units[CONNECTIONS] != 0 {
+            charge_first::<FRAGMENTS>(buckets, rates, units, now)
+        } else {
+            charge_first::<CONNECTIONS>(buckets, rates, units, now)
+        }
+    }
+}
+
+/// Charges the first `N` dimensions.
+#[inline(always)]
+unsafe fn charge_first<const N: usize>(
+    buckets: *mut [u64; DIMENSIONS],
+    rates: &[Rate; DIMENSIONS],
+    units: &Units,
+    now: u64,
+) -> Judgement {
+    let mut tats = [0; N];
+    let mut costs = [0; N];
     let mut over = 0;
     let mut dimension = 0;
-    while dimension < DIMENSIONS {
-        let rate = &rates[dimension];
-        // SAFETY: by contract; the dimension is in range.
-        let tat = unsafe { load(&raw const (*buckets)[dimension]) };
-        over |= excess(tat, now, rate.cost(units[dimension]), rate.capacity) << dimension;
+    while dimension < N {
+        // SAFETY: by the caller's contract; the dimension is in range.
+        tats[dimension] = unsafe { load(&raw const (*buckets)[dimension]) };
+        costs[dimension] = rates[dimension].cost(units[dimension]);
+        over |= excess(tats[dimension], now, costs[dimension], rates[dimension].capacity) << dimension;
         dimension += 1;
     }
     if over != 0 {
         return Judgement(1 + lowest(over as u32));
     }
     dimension = 0;
-    while dimension < DIMENSIONS {
-        let rate = &rates[dimension];
-        let cost = rate.cost(units[dimension]);
+    while dimension < N {
+        let (tat, cost) = (tats[dimension], costs[dimension]);
         if cost != 0 {
-            // SAFETY: by contract; the dimension is in range.
+            // SAFETY: by the caller's contract; the dimension is in range.
             let word = unsafe { &raw mut (*buckets)[dimension] };
-            // SAFETY: by contract.
-            let tat = unsafe { load(word) };
             let next = now.wrapping_add(level(tat, now)).wrapping_add(cost);
-            // SAFETY: by contract.
+            // SAFETY: by the caller's contract.
             if !unsafe { replace(word, tat, next) } {
-                let judgement = insist(word, now, cost, rate.capacity);
+                let judgement = insist(word, now, cost, rates[dimension].capacity);
                 if judgement != 0 {
                     return if judgement == 1 {
                         Judgement(1 + dimension as u32)

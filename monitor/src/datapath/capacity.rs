@@ -5,7 +5,7 @@
 use anyhow::{Result, ensure};
 use monitor_common::names::{capacity, map};
 use monitor_common::rule::BLOCKS;
-use monitor_common::sketch::ROWS;
+use monitor_common::sketch;
 
 use super::table::{self, Map, Shape, kind};
 
@@ -50,7 +50,10 @@ impl Default for Capacities {
 
 impl Capacities {
     pub(super) fn check(&self) -> Result<()> {
-        ensure!(self.sketch_cells.is_power_of_two(), "the sketch's cells must be a power of two");
+        ensure!(
+            self.sketch_cells.is_power_of_two() && self.sketch_cells >= 8,
+            "the sketch's cells must be a power of two"
+        );
         for (name, bytes) in [("event", self.event_ring_bytes), ("record", self.record_ring_bytes)] {
             ensure!(
                 bytes.is_power_of_two() && bytes >= 4096,
@@ -64,7 +67,7 @@ impl Capacities {
     pub(super) fn entries(&self, name: &str) -> Option<u32> {
         Some(match name {
             map::SOURCES => self.sources,
-            map::SKETCH => ROWS * self.sketch_cells,
+            map::SKETCH => sketch::lines(self.sketch_cells),
             map::PREFIXES => 2 * self.prefix_nodes,
             map::DENIALS => self.denials,
             map::PORTS => 2 * BLOCKS,

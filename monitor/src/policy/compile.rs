@@ -187,6 +187,7 @@ fn compile_services(
             matches: service.matches.as_ref(),
             number,
             limits: by_class,
+            has_aggregate: aggregates[number as usize].mode != monitor_common::rule::mode::OFF,
         });
     }
     if kernel_limits.all.len() > capacity.limits as usize {

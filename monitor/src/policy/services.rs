@@ -25,6 +25,7 @@ pub(super) struct Entry<'a> {
     pub matches: Option<&'a Match>,
     pub number: u32,
     pub limits: [u32; CLASSES],
+    pub has_aggregate: bool,
 }
 
 /// One way to match: a service at a destination, and how precisely it names the port (less is more precise).
@@ -63,6 +64,8 @@ pub(super) fn build(
         service: entries[0].number,
         next: 0,
         limits: entries[0].limits,
+        has_aggregate: u32::from(entries[0].has_aggregate),
+        reserved: 0,
     };
     let mut table = Table {
         entries,
@@ -190,6 +193,8 @@ impl Table<'_> {
             service: entry.number,
             next,
             limits: entry.limits,
+            has_aggregate: u32::from(entry.has_aggregate),
+            reserved: 0,
         });
         self.known.insert(key, u32::from(number));
         Ok(u32::from(number))

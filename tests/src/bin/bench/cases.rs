@@ -9,7 +9,7 @@ use monitor_common::names::{LAYOUT, program};
 use crate::image;
 use crate::reference::{Reference, Vary};
 
-const REPEAT: u32 = 300_000;
+const REPEAT: u32 = 20_000;
 
 pub fn udp() -> Vec<u8> {
     let mut f = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::{Array, ProgramArray};
-use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use aya::programs::{ProgramInfo, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sluice-reference"));
@@ -52,9 +52,8 @@ impl Reference {
 
     /// Puts a pinned program of sluice behind the wrapper.
     pub fn aim_at_pinned(&mut self, pin: &Path) -> Result<()> {
-        let program = Xdp::from_pin(pin, aya::programs::XdpAttachType::Interface)
-            .with_context(|| format!("open {}", pin.display()))?;
-        let fd = program.fd()?.try_clone()?;
+        let program = ProgramInfo::from_pin(pin).with_context(|| format!("open {}", pin.display()))?;
+        let fd = program.fd()?;
         self.target(&fd)
     }
 
