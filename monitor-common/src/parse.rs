@@ -301,6 +301,7 @@ fn ipv6<P: Packet + ?Sized>(packet: &P, frame: &mut Frame) -> Step<u32> {
     if payload > available {
         return malformed(Malformed::Ipv6PayloadLength);
     }
+    frame.is_v4 = false;
     frame.source = [half(&header, 8), half(&header, 16)];
     frame.destination = [half(&header, 24), half(&header, 32)];
     let mut offset = frame.network_offset + 40;
