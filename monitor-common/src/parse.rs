@@ -2,7 +2,7 @@
 //! in replay, in tests and in the fuzzers.
 //!
 //! Ethernet II, up to two VLAN tags (802.1Q, 802.1ad), IPv4 with options (RFC 791), IPv6 with at most
-//! [`MAX_EXTENSIONS`] extension headers (RFC 8200), TCP, UDP, ICMP, ICMPv6 and SCTP. Lengths are held to what the IP
+//! [`MAX_EXTENSIONS`] extension headers (RFC 8200), TCP, UDP, ICMP (both) and SCTP. Lengths are held to what the IP
 //! header says, so padding is never read as a header. A fragment that is not the first has no ports, and none are read.
 
 use core::ops::ControlFlow;
@@ -45,7 +45,7 @@ pub struct Frame {
     pub fragment: Fragment,
     /// TCP flags; 0 for everything else.
     pub tcp_flags: u8,
-    /// Ports of TCP, UDP and SCTP. For ICMP and ICMPv6: `source_port` 0, `destination_port` type * 256 + code.
+    /// Ports of TCP, UDP and SCTP. For ICMP of both families: `source_port` 0, `destination_port` type * 256 + code.
     pub source_port: u16,
     pub destination_port: u16,
     /// VLAN identifiers, outermost first; 0 where there is no tag.
@@ -179,7 +179,7 @@ pub fn parse<P: Packet + ?Sized>(packet: &P) -> Parsed {
         end::IP => Parsed::Ip(frame),
         end::ARP => Parsed::Arp(end.detail),
         end::MALFORMED => Parsed::Malformed(Malformed::ALL[end.detail as usize % Malformed::ALL.len()]),
-        _ => Parsed::NonIp(end.detail as u16),
+        _ => Parsed::NonIp(u16::try_from(end.detail).unwrap_or(u16::MAX)),
     }
 }
 

@@ -1,7 +1,5 @@
 //! The rules of the benchmark: twenty services, limits in packets, bytes and new connections, prefixes as asked.
 
-use std::net::Ipv4Addr;
-
 use anyhow::{Result, anyhow};
 use monitor::policy::Image;
 use monitor_common::bucket::Rate;
@@ -26,14 +24,14 @@ pub fn build(tick_ns: u64, hash_key: [u64; 2], flood: bool) -> Result<Image> {
     limit.heavy = limit.force.rates[PACKETS].capacity / 2;
     let mut blocks = vec![PortBlock::zeroed(); BLOCKS as usize];
     let mut rules = vec![ServiceRule::zeroed(); SERVICES as usize + 1];
-    for (number, rule) in rules.iter_mut().enumerate() {
-        rule.service = number as u32;
+    for (number, rule) in (0..=SERVICES).zip(&mut rules) {
+        rule.service = number;
         rule.limits = [1; CLASSES];
         for table in 0..2 {
-            let port = 80 + number;
+            let port = 80 + number as usize;
             if number > 0 {
                 let word = &mut blocks[table * 256 + port / 256].rules[port % 256 / 2];
-                *word |= if port % 2 == 0 { number as u32 } else { (number as u32) << 16 };
+                *word |= if port % 2 == 0 { number } else { number << 16 };
             }
         }
     }
@@ -47,7 +45,6 @@ pub fn build(tick_ns: u64, hash_key: [u64; 2], flood: bool) -> Result<Image> {
     settings.known_after = 2_000_000_000 * 16;
     settings.v4_bits = 32;
     settings.v6_bits = 64;
-    let _ = Ipv4Addr::LOCALHOST;
     Ok(Image {
         settings,
         nodes: vec![PrefixNode::zeroed(); FIRST_INNER_NODE as usize],
