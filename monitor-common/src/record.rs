@@ -323,7 +323,7 @@ pub struct ClockReading {
     pub now: u64,
     /// Written by the calibration program.
     pub jiffies: u64,
-    /// CLOCK_MONOTONIC in nanoseconds; written by the calibration program.
+    /// `CLOCK_MONOTONIC` in nanoseconds; written by the calibration program.
     pub ktime_ns: u64,
     pub reserved: u64,
 }

@@ -31,7 +31,7 @@ pub fn build(tick_ns: u64, hash_key: [u64; 2], flood: bool) -> Result<Image> {
             let port = 80 + number as usize;
             if number > 0 {
                 let word = &mut blocks[table * 256 + port / 256].rules[port % 256 / 2];
-                *word |= if port % 2 == 0 { number } else { number << 16 };
+                *word |= if port.is_multiple_of(2) { number } else { number << 16 };
             }
         }
     }
