@@ -15,7 +15,7 @@ use crate::{
     word,
 };
 
-/// Attempts to raise a cell of the sketch.
+/// Attempts to charge the cells of a source.
 const ATTEMPTS: u32 = 4;
 
 /// What a stranger is.
@@ -42,8 +42,7 @@ pub fn judge(settings: &Settings, limit: &Limit, case: &Case, key: &SourceKey) -
     let [first, second] = sketch::places(hash);
     // SAFETY: the pointer is to a map value, and both places lie within a line.
     let cells = unsafe { [&raw mut (*line)[first & 7], &raw mut (*line)[second & 7]] };
-    // SAFETY: as above.
-    let debt = unsafe { level(word::load(cells[0]), case.now).min(level(word::load(cells[1]), case.now)) };
+    let debt = estimate(cells, case.now).0;
     let calm = flood::may_enter(settings, case.interface, case.now);
     let limited = limit.force.mode != mode::OFF;
     let next = debt + dearest(&limit.force, &case.units);
@@ -58,11 +57,42 @@ pub fn judge(settings: &Settings, limit: &Limit, case: &Case, key: &SourceKey) -
         return Standing::Within;
     }
     // `heavy` is half of the smallest capacity, so twice that is where the first dimension may be exceeded.
-    if next > 2 * limit.heavy || !raise(cells, case.now, next) {
-        Standing::Exceeding
-    } else {
-        Standing::Within
+    charge(cells, case.now, next - debt, 2 * limit.heavy)
+}
+
+/// What the source owes at most, and the words that say so.
+#[inline(always)]
+fn estimate(cells: [*mut u64; ROWS as usize], now: u64) -> (u64, [u64; ROWS as usize]) {
+    // SAFETY: the callers pass words of a map value.
+    let words = unsafe { [word::load(cells[0]), word::load(cells[1])] };
+    (level(words[0], now).min(level(words[1], now)), words)
+}
+
+/// Charges the source's cells: none is raised above the estimate plus the cost. A cell that another CPU changed meanwhile
+/// makes the estimate void, so that two packets never pass on one charge.
+#[inline(always)]
+fn charge(cells: [*mut u64; ROWS as usize], now: u64, cost: u64, capacity: u64) -> Standing {
+    let mut attempt = 0;
+    while attempt < ATTEMPTS {
+        let (owed, words) = estimate(cells, now);
+        let debt = owed + cost;
+        if debt > capacity {
+            return Standing::Exceeding;
+        }
+        if raise(cells[0], words[0], now, debt) && raise(cells[1], words[1], now, debt) {
+            return Standing::Within;
+        }
+        attempt += 1;
     }
+    incident(Incident::Contended);
+    Standing::Exceeding
+}
+
+/// Raises a cell to `debt` unless it is there already; false when it is not what it was.
+#[inline(always)]
+fn raise(cell: *mut u64, word: u64, now: u64, debt: u64) -> bool {
+    // SAFETY: the only caller passes a word of a map value.
+    level(word, now) >= debt || unsafe { word::replace(cell, word, now.wrapping_add(debt)) }
 }
 
 /// The largest cost over the dimensions that apply: one word stands for all of them, on the careful side.
@@ -75,34 +105,6 @@ fn dearest(slot: &Slot, units: &Units) -> u64 {
         dimension += 1;
     }
     dearest
-}
-
-/// Raises the source's cells to `debt`, none of them further; false when one could not be raised.
-#[inline(always)]
-fn raise(cells: [*mut u64; ROWS as usize], now: u64, debt: u64) -> bool {
-    if raise_word(cells[0], now, debt) && raise_word(cells[1], now, debt) {
-        return true;
-    }
-    incident(Incident::Contended);
-    false
-}
-
-#[inline(always)]
-fn raise_word(word: *mut u64, now: u64, debt: u64) -> bool {
-    let mut attempt = 0;
-    while attempt < ATTEMPTS {
-        // SAFETY: the only caller passes a word of a map value.
-        let old = unsafe { word::load(word) };
-        if level(old, now) >= debt {
-            return true;
-        }
-        // SAFETY: as above.
-        if unsafe { word::replace(word, old, now.wrapping_add(debt)) } {
-            return true;
-        }
-        attempt += 1;
-    }
-    false
 }
 
 /// Puts the source into the exact table with the debt it already has; false when the table is full.
