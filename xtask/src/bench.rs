@@ -1,4 +1,6 @@
-//! `cargo xtask bench`: set-up, a release build, then the binary `bench` of the tests' package.
+//! `cargo xtask bench`: set-up, build, then the binary `bench` of the tests' package.
+//!
+//! What is measured runs in the kernel and is always built for release; the program that starts it needs no second build.
 //!
 //! In: a filter and further arguments for that binary. Out: its exit status; figures are never a pass or a failure.
 
@@ -16,7 +18,7 @@ pub struct Arguments {
 }
 
 pub fn main(arguments: &Arguments) -> Result<()> {
-    build::build(setup::Scope::Test, true)?;
-    let bench = process::built("bench", true)?;
+    build::build(setup::Scope::Test, false)?;
+    let bench = process::built("bench", false)?;
     process::exec(process::privileged(bench, &["NO_COLOR", "TERM"]).args(&arguments.rest))
 }

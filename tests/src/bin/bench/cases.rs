@@ -4,7 +4,11 @@ use std::path::Path;
 
 use anyhow::Result;
 use monitor::datapath::Datapath;
-use monitor_common::names::{LAYOUT, program};
+use monitor_common::{
+    flow::tcp,
+    names::{LAYOUT, program},
+};
+use monitor_tests::harness::packet::{packet, packet6};
 
 use crate::image;
 use crate::reference::{Reference, Vary};
@@ -12,16 +16,36 @@ use crate::reference::{Reference, Vary};
 const REPEAT: u32 = 20_000;
 const WARM_UP: u32 = 1_500_000;
 
-pub fn udp() -> Vec<u8> {
-    let mut f = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
-    f.extend([0x45, 0, 0, 50, 0, 0, 0, 0, 64, 17, 0, 0, 198, 18, 0, 1, 10, 0, 0, 1]);
-    f.extend([0x30, 0x39, 0, 85, 0, 30, 0, 0]);
-    f.resize(64, 0);
-    f
+/// Which frame a case sends.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Udp,
+    Syn,
+    Vlan,
+    Ipv6,
 }
 
-fn vary(sources: u64) -> Vary {
-    Vary { offset: 26, mask: sources - 1, base: if sources > 1 << 31 { 0 } else { 0xc612_0001 }, wide: false }
+impl Kind {
+    fn frame(self) -> Vec<u8> {
+        let packet = match self {
+            Self::Udp => packet().udp(12345, 85),
+            Self::Syn => packet().tcp(12345, 85, tcp::SYN),
+            Self::Vlan => packet().vlan(7).udp(12345, 85),
+            Self::Ipv6 => packet6().udp(12345, 85),
+        };
+        packet.payload_bytes(22).build()
+    }
+
+    /// Where the wrapper writes the source, and from where it counts.
+    fn vary(self, sources: u64) -> Vary {
+        let everywhere = sources > 1 << 31;
+        let (offset, base, wide) = match self {
+            Self::Udp | Self::Syn => (26, 0xc612_0001, false),
+            Self::Vlan => (30, 0xc612_0001, false),
+            Self::Ipv6 => (22, 0x2001_0db8_0000_0001, true),
+        };
+        Vary { offset, mask: sources - 1, base: if everywhere { 0 } else { base }, wide }
+    }
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -29,19 +53,23 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// What is run, in order: program, label, number of sources.
-const CASES: [(&str, &str, u64); 11] = [
-    ("drop_at_once", "1", 1),
-    ("parse_only", "1", 1),
-    ("lru_count", "1 k", 1 << 10),
-    ("lru_count", "64 k", 1 << 16),
-    ("lru_count", "4 G", 1 << 32),
-    ("lru_gcra", "4 G", 1 << 32),
-    ("exact_lookup", "64 k", 1 << 16),
-    ("sluice", "1", 1),
-    ("sluice", "1 k", 1 << 10),
-    ("sluice", "64 k", 1 << 16),
-    ("sluice", "4 G", 1 << 32),
+/// What is run, in order: program, frame, label, number of sources.
+const CASES: [(&str, Kind, &str, u64); 15] = [
+    ("drop_at_once", Kind::Udp, "1", 1),
+    ("parse_only", Kind::Udp, "1", 1),
+    ("lru_count", Kind::Udp, "1 k", 1 << 10),
+    ("lru_count", Kind::Udp, "64 k", 1 << 16),
+    ("lru_count", Kind::Udp, "4 G", 1 << 32),
+    ("lru_gcra", Kind::Udp, "4 G", 1 << 32),
+    ("exact_lookup", Kind::Udp, "64 k", 1 << 16),
+    ("sluice", Kind::Udp, "1", 1),
+    ("sluice", Kind::Syn, "1", 1),
+    ("sluice", Kind::Vlan, "1", 1),
+    ("sluice", Kind::Ipv6, "1", 1),
+    ("sluice", Kind::Udp, "1 k", 1 << 10),
+    ("sluice", Kind::Udp, "64 k", 1 << 16),
+    ("sluice", Kind::Udp, "4 G", 1 << 32),
+    ("sluice", Kind::Ipv6, "2^44", 1 << 44),
 ];
 
 pub fn run(datapath: &mut Datapath, reference: &mut Reference, pins: &Path, rounds: usize) -> Result<()> {
@@ -49,26 +77,26 @@ pub fn run(datapath: &mut Datapath, reference: &mut Reference, pins: &Path, roun
     let tick = datapath.clock().tick_ns();
     let calm = image::build(tick, datapath.hash_key(), false)?;
     let flood = image::build(tick, datapath.hash_key(), true)?;
-    let frame = udp();
     let mut results = vec![Vec::new(); CASES.len()];
     for round in 0..rounds {
-        for ((name, _, sources), times) in CASES.into_iter().zip(&mut results) {
+        for ((name, kind, _, sources), times) in CASES.into_iter().zip(&mut results) {
             if name == "sluice" {
                 datapath.apply(if sources <= 1 << 16 { &calm } else { &flood })?;
                 reference.aim_at_pinned(&ingress)?;
             } else {
                 reference.aim_at(name)?;
             }
-            reference.vary(vary(sources))?;
+            reference.vary(kind.vary(sources))?;
+            let frame = kind.frame();
             // The first round fills the tables: every source has to be seen.
             reference.run(&frame, if round == 0 && sources == 1 << 16 { WARM_UP } else { REPEAT })?;
-            times.push(reference.run(&frame, REPEAT)?.0);
+            times.push(reference.run(&frame, REPEAT)?);
         }
     }
     let medians: Vec<f64> = results.into_iter().map(median).collect();
-    println!("{:14} {:>6} {:>8} {:>12}", "program", "sources", "ns", "above floor");
-    for ((name, label, _), ns) in CASES.into_iter().zip(&medians) {
-        println!("{name:14} {label:>6} {ns:8.1} {:12.1}", ns - medians[0]);
+    println!("program\tframe\tsources\tns\tabove_floor");
+    for ((name, kind, label, _), ns) in CASES.into_iter().zip(&medians) {
+        println!("{name}\t{kind:?}\t{label}\t{ns:.0}\t{:.0}", ns - medians[0]);
     }
     Ok(())
 }

@@ -69,12 +69,12 @@ impl Reference {
         Ok(())
     }
 
-    /// Runs `frame` `repeat` times through the wrapper; nanoseconds per run, and the last verdict.
-    pub fn run(&mut self, frame: &[u8], repeat: u32) -> Result<(f64, u32)> {
+    /// Runs `frame` `repeat` times through the wrapper; nanoseconds per run.
+    pub fn run(&mut self, frame: &[u8], repeat: u32) -> Result<f64> {
         let program: &Xdp = self.ebpf.program("vary").context("program vary")?.try_into()?;
         let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::new() };
         let result = program.test_run(options).context("test run")?;
         #[expect(clippy::cast_precision_loss, reason = "nanoseconds of one run")]
-        Ok((result.duration.as_nanos() as f64, result.return_value))
+        Ok(result.duration.as_nanos() as f64)
     }
 }
