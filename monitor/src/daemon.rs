@@ -40,6 +40,9 @@ pub fn run(options: Options) -> Result<()> {
     let setting = ConfigSetting::read(options.config.as_deref(), options.flags)?;
     let config = setting.parse()?;
     logging::start(&config.log)?;
+    for advice in config.advice() {
+        tracing::warn!("{advice}");
+    }
     // One thread for all that waits; the engine gets its own.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;

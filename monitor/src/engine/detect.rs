@@ -83,8 +83,7 @@ impl Watch {
 }
 
 fn parameters(config: &Config, silences: &[Silence]) -> Parameters {
-    let mut parameters = config.detection.clone();
-    parameters.expected.extend(config.expected.iter().cloned());
+    let mut parameters = config.detectors();
     parameters.silences.extend(silences.iter().cloned());
     parameters
 }
