@@ -181,7 +181,7 @@ mod tests {
         let read = || -> Result<ClockReading> {
             step.set(step.get() + 1);
             let jiffies = 4_294_900_000 + step.get();
-            let late = [900, 0, 3_000_000, 1_700_000, 20][(step.get() % 5) as usize];
+            let late = [900, 3_000_000, 0, 1_700_000, 20][(step.get() % 5) as usize];
             Ok(ClockReading {
                 jiffies,
                 ktime_ns: 5_000 + step.get() * 4_000_000 + late,
