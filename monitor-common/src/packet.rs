@@ -20,9 +20,3 @@ impl Packet for [u8] {
         self.get(start..start.checked_add(N)?)?.try_into().ok()
     }
 }
-
-/// Two bytes in network order.
-#[inline(always)]
-pub fn read_u16<P: Packet + ?Sized>(packet: &P, offset: u32) -> Option<u16> {
-    packet.read::<2>(offset).map(u16::from_be_bytes)
-}

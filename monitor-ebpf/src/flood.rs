@@ -4,7 +4,7 @@
 //! further new source over the budget prolongs it.
 
 use monitor_common::{
-    bucket::{admit, level},
+    bucket::{Rate, admit, level},
     record::{EventKind, FloodState, Incident},
     rule::Settings,
 };
@@ -34,9 +34,7 @@ pub fn may_enter(settings: &Settings, interface: u32, now: u64) -> bool {
     };
     // SAFETY: both pointers are to map values, valid for the whole run of the program; the budget is this CPU's own.
     unsafe {
-        let rate = &settings.new_sources;
-        if let Some(next) = admit((*budget).new_sources, now, rate.cost(1), rate.capacity) {
-            (*budget).new_sources = next;
+        if spend(&raw mut (*budget).new_sources, &settings.new_sources, now) {
             if (*flood).since == 0 {
                 return true;
             }
@@ -57,25 +55,24 @@ pub fn may_enter_heavy(settings: &Settings, interface: u32, now: u64) -> bool {
     let Some(budget) = maps::BUDGETS.get_ptr_mut(interface) else {
         return false;
     };
-    let rate = &settings.heavy_sources;
     // SAFETY: the pointer is to this CPU's map value.
-    unsafe { spend(&raw mut (*budget).heavy_sources, now, rate.cost(1), rate.capacity) }
+    let within = unsafe { spend(&raw mut (*budget).heavy_sources, &settings.heavy_sources, now) };
+    if !within {
+        incident(Incident::HeavySourceDeferred);
+    }
+    within
 }
 
+/// Takes one source off a budget of this CPU, if it has room.
 #[inline(always)]
-unsafe fn spend(bucket: *mut u64, now: u64, cost: u64, capacity: u64) -> bool {
+unsafe fn spend(budget: *mut u64, rate: &Rate, now: u64) -> bool {
     // SAFETY: the caller's pointer is to this CPU's map value.
-    match admit(unsafe { *bucket }, now, cost, capacity) {
-        Some(next) => {
-            // SAFETY: as above.
-            unsafe { *bucket = next };
-            true
-        }
-        None => {
-            incident(Incident::HeavySourceDeferred);
-            false
-        }
-    }
+    let Some(next) = admit(unsafe { *budget }, now, rate.cost(1), rate.capacity) else {
+        return false;
+    };
+    // SAFETY: as above.
+    unsafe { *budget = next };
+    true
 }
 
 #[inline(always)]
