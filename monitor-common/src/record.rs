@@ -325,9 +325,18 @@ pub struct ClockReading {
     pub jiffies: u64,
     /// `CLOCK_MONOTONIC` in nanoseconds; written by the calibration program.
     pub ktime_ns: u64,
-    pub reserved: u64,
+    /// What became of the last packet, see [`judged`]; written by the programs when `CLOCK_SOURCE` is 1.
+    pub judged: u64,
 }
-plain!(ClockReading { now: u64, jiffies: u64, ktime_ns: u64, reserved: u64 } = 32);
+plain!(ClockReading { now: u64, jiffies: u64, ktime_ns: u64, judged: u64 } = 32);
+
+/// [`ClockReading::judged`]: bits 0..8 the reason's number, bits 8..16 one more than the number of what an observing limit
+/// would have given, bit 16 the limit on trial would have dropped, the upper half the service's number.
+pub mod judged {
+    pub const WOULD_DROP_SHIFT: u32 = 8;
+    pub const CANDIDATE: u64 = 1 << 16;
+    pub const SERVICE_SHIFT: u32 = 32;
+}
 
 /// What the kernel's parser made of a frame: the test program `sluice_parse` writes it, tests compare it.
 #[repr(C)]

@@ -119,14 +119,16 @@ pub const FIRST_INNER_NODE: u32 = 2 * ROOT_NODES;
 /// What a child of a [`PrefixNode`] says.
 ///
 /// Bit 31: the rest is the number of a node, relative to the generation's base. Otherwise a leaf: bit 30 exempt, bit 29
-/// denied, bit 28 the class in bits 20..28 is set, bits 0..20 the number of the denial.
+/// denied, bit 28 the class in bits 20..27 is set, bit 27 inside, bits 0..20 the number of the denial.
 pub mod leaf {
     pub const NODE: u32 = 1 << 31;
     pub const EXEMPT: u32 = 1 << 30;
     pub const DENIED: u32 = 1 << 29;
     pub const CLASSED: u32 = 1 << 28;
+    /// Within the trust boundary, whatever the class: its conversations are followed.
+    pub const INSIDE: u32 = 1 << 27;
     pub const CLASS_SHIFT: u32 = 20;
-    pub const CLASS_MASK: u32 = 0xff;
+    pub const CLASS_MASK: u32 = 0x7f;
     pub const DENIAL_MASK: u32 = (1 << 20) - 1;
 
     /// The class a leaf gives, or `default`.

@@ -15,13 +15,19 @@ pub fn jiffies() -> u64 {
     unsafe { bpf_jiffies64() }
 }
 
+/// Whether a replay or a test holds the clock.
+#[inline(always)]
+pub fn is_simulated() -> bool {
+    // SAFETY: a static of this object; volatile, because the loader writes it.
+    unsafe { core::ptr::read_volatile(&raw const CLOCK_SOURCE) != 0 }
+}
+
 /// Now, in clock units; `tick` is the units per tick.
 #[inline(always)]
 pub fn now(tick: u64) -> u64 {
-    // SAFETY: a static of this object; volatile, because the loader writes it.
-    if unsafe { core::ptr::read_volatile(&raw const CLOCK_SOURCE) } == 0 {
-        jiffies().wrapping_mul(tick)
-    } else {
+    if is_simulated() {
         maps::CLOCK.get(0).map_or(0, |reading| reading.now)
+    } else {
+        jiffies().wrapping_mul(tick)
     }
 }

@@ -33,6 +33,7 @@ pub fn sluice_ingress(ctx: XdpContext) -> u32 {
         ControlFlow::Continue(()) => Reason::Accepted.into(),
     };
     telemetry::count(case, verdict);
+    telemetry::tell(case, verdict);
     if verdict.drops() { XDP_DROP } else { XDP_PASS }
 }
 
@@ -72,7 +73,7 @@ pub fn sluice_clock(_ctx: XdpContext) -> u32 {
         unsafe {
             let now = (*reading).now;
             *reading =
-                ClockReading { now, jiffies: clock::jiffies(), ktime_ns: bpf_ktime_get_ns(), reserved: 0 };
+                ClockReading { now, jiffies: clock::jiffies(), ktime_ns: bpf_ktime_get_ns(), judged: 0 };
         }
     }
     XDP_PASS

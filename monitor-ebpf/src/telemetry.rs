@@ -1,13 +1,13 @@
 //! Totals by reason, incidents and events: what leaves a trace of every packet.
 
 use monitor_common::{
-    record::{Count, Event, EventKind, Incident},
+    record::{Count, Event, EventKind, Incident, judged},
     verdict::{CANDIDATE, REASONS, Verdict},
 };
 
 use crate::{
     case::{Case, fresh},
-    maps,
+    clock, maps,
 };
 
 /// The one exit: counts the packet by interface, service and reason.
@@ -27,6 +27,26 @@ pub fn count(case: &Case, verdict: Verdict) {
             add(&raw mut (*totals).would_drop, CANDIDATE as u32, bytes);
         }
     }
+}
+
+/// Tells a replay what became of the packet; on a guarded interface this is no code at all.
+#[inline(always)]
+pub fn tell(case: &Case, verdict: Verdict) {
+    if !clock::is_simulated() {
+        return;
+    }
+    let Some(reading) = maps::CLOCK.get_ptr_mut(0) else {
+        return;
+    };
+    let mut word = u64::from(verdict.number()) | u64::from(fresh(&case.service)) << judged::SERVICE_SHIFT;
+    if let Some(reason) = case.would_drop() {
+        word |= u64::from(reason + 1) << judged::WOULD_DROP_SHIFT;
+    }
+    if fresh(&case.candidate) != 0 {
+        word |= judged::CANDIDATE;
+    }
+    // SAFETY: the pointer is to the map's only value, and a replay runs one frame at a time.
+    unsafe { (*reading).judged = word };
 }
 
 #[inline(always)]

@@ -1,6 +1,7 @@
-//! The hand of the simulated clock: the first word of the `CLOCK` map, mapped into our memory.
+//! The hand of the simulated clock: the `CLOCK` map, mapped into our memory.
 //!
-//! In: moments. Out: the same, visible to the programs at once and without a system call per frame.
+//! In: moments. Out: the same, visible to the programs at once, and what they say of the last packet, both without a system
+//! call per frame.
 
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
@@ -17,15 +18,17 @@ const MAPPABLE: u32 = 1 << 10;
 /// What the kernel rounds a small array up to.
 const PAGE: usize = 4096;
 
-const _: () = assert!(std::mem::offset_of!(ClockReading, now) == 0);
+const WORDS: usize = size_of::<ClockReading>() / 8;
+const NOW: usize = std::mem::offset_of!(ClockReading, now) / 8;
+const JUDGED: usize = std::mem::offset_of!(ClockReading, judged) / 8;
 
-/// The mapped word.
+/// The mapped words.
 #[derive(Debug)]
 pub struct Hand {
-    word: NonNull<AtomicU64>,
+    words: NonNull<[AtomicU64; WORDS]>,
 }
 
-// SAFETY: the pointer is to shared memory that lives as long as the value, and is only used for atomic stores.
+// SAFETY: the pointer is to shared memory that lives as long as the value, and is only used atomically.
 unsafe impl Send for Hand {}
 
 impl Hand {
@@ -38,20 +41,29 @@ impl Hand {
         if address == libc::MAP_FAILED {
             return Err(io::Error::last_os_error()).with_context(|| format!("map {} into memory", map.name));
         }
-        let word = NonNull::new(address.cast()).context("the kernel mapped nothing")?;
-        Ok(Self { word })
+        let words = NonNull::new(address.cast()).context("the kernel mapped nothing")?;
+        Ok(Self { words })
     }
 
     /// Moves the clock.
     pub fn set(&self, now: u64) {
-        // SAFETY: the word lies in the mapping, which ends with this value; both sides use whole-word accesses.
-        unsafe { self.word.as_ref() }.store(now, Ordering::Release);
+        self.words()[NOW].store(now, Ordering::Release);
+    }
+
+    /// What became of the last packet ([`monitor_common::record::judged`]).
+    pub fn judged(&self) -> u64 {
+        self.words()[JUDGED].load(Ordering::Acquire)
+    }
+
+    fn words(&self) -> &[AtomicU64; WORDS] {
+        // SAFETY: the words lie in the mapping, which ends with this value; both sides use whole-word accesses.
+        unsafe { self.words.as_ref() }
     }
 }
 
 impl Drop for Hand {
     fn drop(&mut self) {
         // SAFETY: the mapping was made by us with this length, and nothing refers to it any more.
-        unsafe { libc::munmap(self.word.as_ptr().cast(), PAGE) };
+        unsafe { libc::munmap(self.words.as_ptr().cast(), PAGE) };
     }
 }

@@ -8,7 +8,7 @@ use std::os::fd::AsFd as _;
 use anyhow::{Context as _, Result, ensure};
 use monitor_common::conversation::Record;
 use monitor_common::names::{map, program};
-use monitor_common::record::{Event, ParsedRecord};
+use monitor_common::record::{Event, ParsedRecord, judged};
 use monitor_common::verdict::{Action, Reason};
 
 use super::capacity::Capacities;
@@ -19,7 +19,7 @@ use super::rules::{Applied, RuleMaps};
 use super::slots::Slots;
 use super::syscall::TestRun;
 use super::table::Array;
-use super::totals::{CounterMaps, Counters, Total};
+use super::totals::{CounterMaps, Counters};
 use super::{Bans, Conversations, Sources, random_key};
 use crate::policy::Image;
 
@@ -50,6 +50,8 @@ pub struct Verdict {
     pub reason: Reason,
     /// What an observing limit would have dropped it for.
     pub would_drop: Option<Reason>,
+    /// A limit on trial would have dropped it.
+    pub candidate: bool,
     /// The service's number.
     pub service: u32,
 }
@@ -98,24 +100,18 @@ impl Simulator {
         Ok(())
     }
 
-    /// Judges one frame at the moment `at` (clock units). The fast way: no reason is looked up.
-    pub fn run(&mut self, frame: &[u8], at: u64) -> Result<Action> {
+    /// Judges one frame at the moment `at` (clock units).
+    pub fn run(&mut self, frame: &[u8], at: u64) -> Result<Verdict> {
         ensure!(frame.len() >= SHORTEST_FRAME, "a frame of {} bytes has no Ethernet header", frame.len());
         self.clock.set(at);
-        match self.ingress.run(frame).with_context(|| format!("judge a frame of {} bytes", frame.len()))? {
-            XDP_PASS => Ok(Action::Pass),
-            XDP_DROP => Ok(Action::Drop),
-            other => anyhow::bail!("the kernel program answered {other}, neither pass nor drop"),
-        }
-    }
-
-    /// Judges one frame and says why it ended as it did, from what the totals grew by.
-    pub fn explain(&mut self, frame: &[u8], at: u64) -> Result<Verdict> {
-        let before = self.counters.read(&[self.slot])?;
-        let action = self.run(frame, at)?;
-        let after = self.counters.read(&[self.slot])?;
-        let verdict = difference(&before.totals, &after.totals).context("the frame was not counted")?;
-        ensure!(verdict.reason.action() == action, "counted as {}, but {action:?}", verdict.reason.label());
+        let action =
+            self.ingress.run(frame).with_context(|| format!("judge a frame of {} bytes", frame.len()))?;
+        let verdict = Verdict::from_word(self.clock.judged())?;
+        let expected = match verdict.reason.action() {
+            Action::Pass => XDP_PASS,
+            Action::Drop => XDP_DROP,
+        };
+        ensure!(action == expected, "the kernel program answered {action} for {}", verdict.reason.label());
         Ok(verdict)
     }
 
@@ -156,21 +152,22 @@ impl Simulator {
     }
 }
 
-/// The one packet by which `after` is more than `before`.
-fn difference(before: &[Total], after: &[Total]) -> Option<Verdict> {
-    let old = |service: u32| before.iter().find(|total| total.service == service).map(|total| total.totals);
-    let numbers = || (0_u32..).zip(Reason::ALL.iter().copied());
-    after.iter().find_map(|total| {
-        let old = old(total.service);
-        let grew = |ended: bool, number: u32| {
-            let of = |totals: &monitor_common::record::Totals| {
-                let counts = if ended { &totals.ended } else { &totals.would_drop };
-                counts.get(number as usize).map_or(0, |count| count.packets)
-            };
-            of(&total.totals) > old.as_ref().map_or(0, of)
+impl Verdict {
+    /// From the word that the programs leave ([`judged`]).
+    fn from_word(word: u64) -> Result<Self> {
+        let reason = |number: u64| {
+            let known = u32::try_from(number).ok().and_then(Reason::from_number);
+            known.with_context(|| format!("the kernel program gave reason {number}, which does not exist"))
         };
-        let reason = numbers().find(|(number, _)| grew(true, *number))?.1;
-        let would_drop = numbers().find(|(number, _)| grew(false, *number)).map(|(_, reason)| reason);
-        Some(Verdict { reason, would_drop, service: total.service })
-    })
+        let would_drop = match word >> judged::WOULD_DROP_SHIFT & 0xff {
+            0 => None,
+            more => Some(reason(more - 1)?),
+        };
+        Ok(Self {
+            reason: reason(word & 0xff)?,
+            would_drop,
+            candidate: word & judged::CANDIDATE != 0,
+            service: u32::try_from(word >> judged::SERVICE_SHIFT).unwrap_or(0),
+        })
+    }
 }

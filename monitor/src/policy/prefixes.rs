@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use ipnet::IpNet;
-use monitor_common::rule::{FIRST_INNER_NODE, PrefixNode, ROOT_NODES, leaf};
+use monitor_common::rule::{FIRST_INNER_NODE, INSIDE, PrefixNode, ROOT_NODES, leaf};
 
 use super::access::{Grant, Permission, Statement};
 
@@ -23,6 +23,8 @@ pub(super) struct Ruling {
     pub exempt: Option<Weighed>,
     pub denied: Option<Weighed>,
     pub class: Option<Weighed>,
+    /// Any statement says that it is within the trust boundary, even where a class of its own has the say.
+    pub inside: bool,
 }
 
 /// A statement with its weight against others of its kind.
@@ -50,7 +52,10 @@ impl Ruling {
                 let end = until.map_or(i64::MAX, jiff::Timestamp::as_millisecond);
                 self.denied = heavier(self.denied, (end, -length));
             }
-            Grant::Class(_) => self.class = heavier(self.class, (0, length)),
+            Grant::Class(number) => {
+                self.class = heavier(self.class, (0, length));
+                self.inside |= *number == INSIDE;
+            }
         }
         self
     }
@@ -67,6 +72,9 @@ impl Ruling {
             && let Grant::Class(number) = statements[class.position].grant
         {
             bits |= leaf::CLASSED | (number & leaf::CLASS_MASK) << leaf::CLASS_SHIFT;
+        }
+        if self.inside {
+            bits |= leaf::INSIDE;
         }
         bits
     }

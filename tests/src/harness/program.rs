@@ -134,7 +134,7 @@ impl Program {
 
     /// Sets the programs' clock, in clock units.
     pub fn set_clock(&self, now: u64) {
-        self.write(map::CLOCK, 0u32, &ClockReading { now, jiffies: 0, ktime_ns: 0, reserved: 0 });
+        self.write(map::CLOCK, 0u32, &ClockReading { now, jiffies: 0, ktime_ns: 0, judged: 0 });
     }
 
     /// A value of an array.

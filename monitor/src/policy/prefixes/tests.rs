@@ -3,7 +3,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use monitor_common::{
     flow,
-    rule::{FIRST_INNER_NODE, leaf, lookup},
+    rule::{FIRST_INNER_NODE, INSIDE, leaf, lookup},
 };
 use proptest::prelude::*;
 
@@ -84,15 +84,23 @@ fn the_longest_lasting_denial_wins_and_then_the_widest() {
 
 #[test]
 fn the_longest_class_prefix_wins_whatever_the_order() {
-    let statements = [class("192.0.2.0/25", 3), class("192.0.2.0/24", 2), class("192.0.0.0/16", 1)];
-    check(&statements, "192.0.2.5", classed(3));
-    check(&statements, "192.0.2.200", classed(2));
-    check(&statements, "192.0.9.9", classed(1));
+    let statements = [class("192.0.2.0/25", 4), class("192.0.2.0/24", 3), class("192.0.0.0/16", 2)];
+    check(&statements, "192.0.2.5", classed(4));
+    check(&statements, "192.0.2.200", classed(3));
+    check(&statements, "192.0.9.9", classed(2));
 }
 
 #[test]
 fn at_equal_length_the_later_class_wins() {
-    check(&[class("192.0.2.0/24", 1), class("192.0.2.0/24", 2)], "192.0.2.5", classed(2));
+    check(&[class("192.0.2.0/24", 2), class("192.0.2.0/24", 3)], "192.0.2.5", classed(3));
+}
+
+#[test]
+fn who_is_inside_stays_so_under_a_class_of_his_own() {
+    let statements = [class("10.0.0.0/8", INSIDE), class("10.7.0.0/16", 2)];
+    check(&statements, "10.1.1.1", classed(INSIDE) | leaf::INSIDE);
+    check(&statements, "10.7.1.1", classed(2) | leaf::INSIDE);
+    check(&statements, "11.7.1.1", 0);
 }
 
 #[test]
