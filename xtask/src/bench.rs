@@ -2,9 +2,11 @@
 //!
 //! What is measured runs in the kernel and is always built for release; the program that starts it needs no second build.
 //!
-//! In: a filter and further arguments for that binary. Out: its exit status; figures are never a pass or a failure.
+//! In: further arguments for that binary. Out: its exit status, and the pages of `docs/bench` written anew; figures
+//! are never a pass or a failure.
 
 use std::ffi::OsString;
+use std::process::Command;
 
 use anyhow::Result;
 
@@ -12,13 +14,34 @@ use crate::{build, process, setup};
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Passed on to the benchmark: which ones to run, and its options
+    /// Leave the pages of docs/bench as they are
+    #[arg(long)]
+    print: bool,
+    /// Passed on to the benchmark; `cargo xtask bench -- --help` shows what it takes
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<OsString>,
 }
 
 pub fn main(arguments: &Arguments) -> Result<()> {
     build::build(setup::Scope::Test, false)?;
-    let bench = process::built("bench", false)?;
-    process::exec(process::privileged(bench, &["NO_COLOR", "TERM"]).args(&arguments.rest))
+    let mut bench = process::privileged(process::built("bench", false)?, &["NO_COLOR", "TERM"]);
+    if let Some(revision) = revision() {
+        bench.arg("--revision").arg(revision);
+    }
+    if !arguments.print {
+        bench.arg("--keep").arg(process::workspace().join("docs/bench"));
+    }
+    process::exec(bench.args(&arguments.rest))
+}
+
+/// The commit that is checked out; `+` says that there is more than it in the working tree. None outside of a checkout.
+fn revision() -> Option<String> {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").current_dir(process::workspace()).args(arguments).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let commit = git(&["rev-parse", "--short=10", "HEAD"])?;
+    let changed =
+        git(&["status", "--porcelain", "--", ".", ":!docs"]).is_some_and(|changes| !changes.is_empty());
+    Some(if changed { commit + "+" } else { commit })
 }

@@ -4,26 +4,72 @@
 //! immediate drop behind it) is taken off. Rounds go over all cases in turn, and the median of the rounds counts.
 
 mod cases;
+mod goals;
 mod image;
+mod machine;
 mod reference;
+mod report;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
+use clap::Parser;
 use monitor::datapath::{Datapath, Options};
 
+use machine::Machine;
+use report::{Cell, Format, Report, Section};
+
+#[derive(Debug, Parser)]
+#[command(name = "bench")]
+struct Arguments {
+    /// How often all cases are run in turn
+    #[arg(long, default_value_t = 25)]
+    rounds: usize,
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// Write what was measured to the page and the TSV of this folder, too
+    #[arg(long)]
+    keep: Option<PathBuf>,
+    /// The version of the source that was built
+    #[arg(long)]
+    revision: Option<String>,
+}
+
 fn main() -> Result<()> {
-    let mut arguments = std::env::args().skip(1);
-    let rounds: usize = arguments.next().map_or(Ok(7), |text| text.parse()).context("rounds")?;
+    let arguments = Arguments::parse();
+    let machine = Machine::here(arguments.revision);
+    let report = datapath(machine, arguments.rounds)?;
+    print!("{}", report.text(arguments.format));
+    if let Some(directory) = arguments.keep {
+        report.keep(&directory)?;
+    }
+    Ok(())
+}
+
+fn datapath(machine: Machine, rounds: usize) -> Result<Report> {
     let pins = PathBuf::from(format!("/sys/fs/bpf/sluice-bench-{}", std::process::id()));
-    let result = measure(&pins, rounds);
+    let measured = measure(&pins, rounds);
     if let Err(error) = monitor::datapath::unload_pinned(&pins) {
         eprintln!("remove {}: {error:#}", pins.display());
     }
-    result
+    let medians = measured?;
+    let mut figures =
+        Section::new("figures", &["program", "frame", "sources", "prefixes", "ns", "above the floor"]);
+    for (case, ns) in &medians.0 {
+        figures.row([
+            Cell::text(case.program),
+            Cell::text(case.kind.label()),
+            Cell::text(case.label()),
+            Cell::text(if case.loaded { "11,000" } else { "few" }),
+            Cell::number(*ns, 0),
+            Cell::number(medians.above_floor(*case)?, 0),
+        ]);
+    }
+    let goals = goals::section(&goals::of_datapath(&medians)?);
+    Ok(Report { page: "datapath", machine, rounds, sections: vec![figures, goals] })
 }
 
-fn measure(pins: &std::path::Path, rounds: usize) -> Result<()> {
+fn measure(pins: &Path, rounds: usize) -> Result<cases::Medians> {
     let mut datapath = Datapath::open(&Options { pin_directory: pins.to_owned(), ..Options::default() })?;
     let mut reference = reference::Reference::load()?;
     cases::run(&mut datapath, &mut reference, pins, rounds)
