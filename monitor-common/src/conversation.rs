@@ -2,9 +2,10 @@
 //!
 //! A conversation is keyed by its two ends in canonical order, so both directions meet in one entry. Times are in clock
 //! units (sixteenths of a nanosecond). [`tracking`] decides what enters and what a packet changes, [`embedded`] to whom an
-//! ICMP error belongs, [`report`] what a record says.
+//! ICMP error belongs, [`presence`] which packets need no look into the table, [`report`] what a record says.
 
 pub mod embedded;
+pub mod presence;
 pub mod report;
 pub mod tracking;
 
@@ -64,6 +65,8 @@ pub mod state {
     pub const INITIATOR_IS_HIGHER: u32 = 1 << 0;
     /// It ended and was reported so. The entry stays for its last stray segments until it is swept.
     pub const CLOSED: u32 = 1 << 1;
+    /// [`super::Conversation::cgroup`] is the responder's.
+    pub const RESPONDER_IS_LOCAL: u32 = 1 << 2;
 }
 
 /// What an [`record_kind::OBSERVED`] packet was; 0 in every other record.
@@ -92,8 +95,6 @@ pub mod note {
     pub const FRAGMENT: u32 = 11;
     /// Any other IP protocol.
     pub const OTHER: u32 = 12;
-    /// A packet that was dropped by the limiter or is part of a flood sample.
-    pub const DROPPED: u32 = 13;
 }
 
 /// Bursts within a conversation: a data packet of either end after a second without data begins one.
@@ -153,7 +154,7 @@ pub struct Conversation {
     pub last_seen: u64,
     /// When the last record was sent.
     pub reported: u64,
-    /// Cgroup of the local sender (egress only); 0 unknown.
+    /// Cgroup of the local end (known from what it sends); 0 unknown. [`state::RESPONDER_IS_LOCAL`] says which end.
     pub cgroup: u64,
     /// Source MAC of the packet that made the entry, if the initiator sent it; 0 unknown.
     pub mac: u64,
@@ -207,6 +208,7 @@ pub struct Record {
     pub forward: Direction,
     pub backward: Direction,
     pub bursts: Bursts,
+    /// Cgroup of the initiator, if it is local; 0 unknown.
     pub cgroup: u64,
     /// The initiator's MAC in the lower 48 bits; 0 unknown.
     pub mac: u64,

@@ -2,11 +2,12 @@
 //!
 //! Along the way of a packet: [`packet`] gives bounded reads of a frame, [`parse`] makes a [`parse::Frame`] of it,
 //! [`rule`] says what is permitted, [`bucket`] and [`sketch`] decide what exceeds a limit, [`conversation`] follows who
-//! talks to whom, [`verdict`] names the end of every packet and [`record`] is what both sides read afterwards.
+//! talks to whom, [`containment`] limits one sender by himself, [`verdict`] names the end of every packet and [`record`] is what both sides read afterwards.
 //! Nothing here does I/O, knows a map, or allocates.
 #![cfg_attr(not(test), no_std)]
 
 pub mod bucket;
+pub mod containment;
 pub mod conversation;
 pub mod flow;
 pub mod names;

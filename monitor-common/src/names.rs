@@ -1,7 +1,7 @@
 //! Names of maps and programs, and capacities. A test holds the object to them.
 
 /// Version of all layouts in this crate; part of the pin directory's name. Raise it with any change of a layout.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// Programs.
 pub mod program {
@@ -32,6 +32,7 @@ pub mod map {
     pub const SKETCH: &str = "SKETCH";
     pub const BANS: &str = "BANS";
     pub const BAN_FILTER: &str = "BAN_FILTER";
+    pub const CONTAINED: &str = "CONTAINED";
     pub const INTERFACES: &str = "INTERFACES";
     pub const FLOODS: &str = "FLOODS";
     pub const BUDGETS: &str = "BUDGETS";
@@ -41,6 +42,8 @@ pub mod map {
     pub const EVENTS: &str = "EVENTS";
     pub const RECORDS: &str = "RECORDS";
     pub const CONVERSATIONS: &str = "CONVERSATIONS";
+    pub const PRESENCE: &str = "PRESENCE";
+    pub const BEGUN: &str = "BEGUN";
     pub const HEARTBEAT: &str = "HEARTBEAT";
     pub const CLOCK: &str = "CLOCK";
     pub const PARSED: &str = "PARSED";
@@ -69,6 +72,7 @@ pub mod capacity {
     pub const PREFIX_NODES: u32 = 98_304;
     pub const DENIALS: u32 = 32_768;
     pub const BANS: u32 = 16_384;
+    pub const CONTAINED: u32 = 1024;
     pub const CONVERSATIONS: u32 = 32_768;
     pub const RULES: u32 = 1024;
     pub const LIMITS: u32 = 1024;
@@ -82,8 +86,11 @@ pub mod capacity {
     /// Words of 64 bits of the ban filter: one bit per hash value (2^18 bits). The map has one word more, at this
     /// index: whoever writes a ban sets it to 1, whoever rebuilds the filter sets it to whether a ban is left.
     pub const BAN_FILTER_WORDS: u32 = 4096;
+    /// Words of one bank of the conversations' presence filter (2^18 bits). There are two banks, and one word more, which
+    /// says which bank is asked.
+    pub const PRESENCE_WORDS: u32 = 4096;
     pub const EVENT_RING_BYTES: u32 = 256 * 1024;
-    pub const RECORD_RING_BYTES: u32 = 4 * 1024 * 1024;
+    pub const RECORD_RING_BYTES: u32 = 2 * 1024 * 1024;
     /// Kinds of malformed frames, see `parse::Malformed`.
     pub const MALFORMED_KINDS: u32 = 32;
     pub const INCIDENTS: u32 = 32;

@@ -176,8 +176,11 @@ pub struct Budget {
     pub new_sources: u64,
     /// Bucket of heavy sources admitted in flood mode.
     pub heavy_sources: u64,
+    /// Bucket of observed packets outside conversations.
+    pub observations: u64,
+    pub reserved: u64,
 }
-plain!(Budget { new_sources: u64, heavy_sources: u64 } = 16);
+plain!(Budget { new_sources: u64, heavy_sources: u64, observations: u64, reserved: u64 } = 32);
 
 /// What the kernel could not do, and other rare things, counted per CPU. The position is the index in the map.
 #[repr(u32)]

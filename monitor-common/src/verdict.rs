@@ -101,9 +101,21 @@ impl Verdict {
         Self(Reason::AggregatePacketRate as u32 + dimension)
     }
 
+    /// What [`Self::number`] gave.
+    #[inline(always)]
+    pub const fn from_number(number: u32) -> Self {
+        Self(number)
+    }
+
     #[inline(always)]
     pub const fn number(self) -> u32 {
         self.0
+    }
+
+    /// Banned or denied: shut out whatever it sends.
+    #[inline(always)]
+    pub const fn is_exclusion(self) -> bool {
+        self.0 == Reason::Banned as u32 || self.0 == Reason::Denied as u32
     }
 
     #[inline(always)]

@@ -4,6 +4,7 @@
 //! a map is an unknown number to the verifier, which so has one state to follow where constants would make it many.
 
 use monitor_common::{
+    conversation::ConversationKey,
     parse::{Fragment, Frame},
     rule::{BYTES, CONNECTIONS, DIMENSIONS, FRAGMENTS, PACKETS},
     verdict::Verdict,
@@ -16,11 +17,21 @@ pub type Units = [u32; DIMENSIONS];
 
 const NOTHING: u32 = u32::MAX;
 
+/// Where a packet is judged; each hook has a case of its own, for one may run while the other has not ended.
+pub mod hook {
+    pub const INGRESS: u32 = 0;
+    pub const EGRESS: u32 = 1;
+}
+
 /// One packet, filled in along its way.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Case {
     pub frame: Frame,
+    /// The conversation that the packet belongs to, once it was asked for.
+    pub key: ConversationKey,
+    /// Cgroup of the sender, on egress; 0 unknown.
+    pub cgroup: u64,
     pub units: Units,
     /// Clock units.
     pub now: u64,
@@ -36,6 +47,14 @@ pub struct Case {
     pub has_aggregate: u32,
     /// 1 when limits may drop at all.
     pub enforce: u32,
+    /// 1 when the source lies within the trust boundary.
+    pub inside: u32,
+    /// 1 when the source has no entry of its own, as in a flood.
+    pub stranger: u32,
+    /// 1 when the sender is the higher end of the key.
+    pub sender_is_higher: u32,
+    /// Number of the verdict.
+    pub verdict: u32,
     /// Number of the reason an observing limit would have given, or [`NOTHING`].
     would_drop: u32,
     /// 1 when the limit on trial would have dropped.
@@ -43,16 +62,17 @@ pub struct Case {
 }
 
 impl Case {
-    /// This CPU's case, for a new packet.
+    /// This CPU's case, for a new packet at a [`hook`].
     #[inline(always)]
-    pub fn open(interface: u32) -> Option<&'static mut Self> {
-        let case = maps::CASE.get_ptr_mut(0)?;
+    pub fn open(hook: u32, interface: u32) -> Option<&'static mut Self> {
+        let case = maps::CASE.get_ptr_mut(hook)?;
         // SAFETY: the value is this CPU's own, and a program is not interrupted by itself.
         let case = unsafe { &mut *case };
         case.interface = interface;
         case.service = 0;
         case.would_drop = NOTHING;
         case.candidate = 0;
+        case.stranger = 0;
         Some(case)
     }
 

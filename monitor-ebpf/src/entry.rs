@@ -3,7 +3,10 @@
 use core::ops::ControlFlow;
 
 use aya_ebpf::{
-    bindings::xdp_action::{XDP_DROP, XDP_PASS},
+    bindings::{
+        xdp_action::{XDP_DROP, XDP_PASS},
+        xdp_md,
+    },
     helpers::generated::bpf_ktime_get_ns,
     macros::xdp,
     programs::XdpContext,
@@ -16,8 +19,8 @@ use monitor_common::{
 };
 
 use crate::{
-    case::Case,
-    clock, limiter, maps,
+    case::{Case, fresh, hook},
+    clock, conversations, limiter, maps,
     policy::{self, Rules},
     telemetry, window,
 };
@@ -25,37 +28,58 @@ use crate::{
 /// Judges one packet.
 #[xdp(frags)]
 pub fn sluice_ingress(ctx: XdpContext) -> u32 {
-    let Some(case) = Case::open(policy::interface(window::ifindex(&ctx))) else {
+    let Some(case) = Case::open(hook::INGRESS, policy::interface(window::ifindex(&ctx))) else {
         return XDP_PASS;
     };
-    let verdict = match stages(&ctx, case) {
-        ControlFlow::Break(verdict) => verdict,
-        ControlFlow::Continue(()) => Reason::Accepted.into(),
-    };
+    let parsed = window::parse(&ctx, case);
+    case.verdict = Reason::NotReady as u32;
+    if let Some(rules) = Rules::active() {
+        case.now = clock::now(rules.settings.tick);
+        if parsed == end::IP {
+            judge(ctx.ctx, rules, case);
+            follow(ctx.ctx, rules, case);
+        } else {
+            case.verdict = not_ip(&ctx, parsed, case, &rules).number();
+        }
+    }
+    let verdict = Verdict::from_number(fresh(&case.verdict));
     telemetry::count(case, verdict);
     telemetry::tell(case, verdict);
     if verdict.drops() { XDP_DROP } else { XDP_PASS }
 }
 
-#[inline(always)]
-fn stages(ctx: &XdpContext, case: &mut Case) -> ControlFlow<Verdict> {
-    let parsed = window::parse(ctx, case);
-    let Some(rules) = Rules::active() else {
-        return ControlFlow::Break(Reason::NotReady.into());
+/// Leaves the verdict in the case.
+///
+/// Not inlined, and nothing is returned: whatever way led through the stages, the caller's state is then one, and the
+/// verifier follows what comes after it once.
+#[inline(never)]
+fn judge(ctx: *mut xdp_md, rules: Rules, case: &mut Case) {
+    let verdict = match stages(&XdpContext::new(ctx), &rules, case) {
+        ControlFlow::Break(verdict) => verdict,
+        ControlFlow::Continue(()) => Reason::Accepted.into(),
     };
-    if parsed != end::IP {
-        return ControlFlow::Break(not_ip(parsed, case, &rules));
-    }
-    case.now = clock::now(rules.settings.tick);
-    policy::admit(&rules, case)?;
-    let limit = policy::service(&rules, case)?;
-    limiter::judge(ctx, &rules, limit, case)
+    case.verdict = verdict.number();
 }
 
 #[inline(always)]
-fn not_ip(parsed: u32, case: &Case, rules: &Rules) -> Verdict {
+fn stages(ctx: &XdpContext, rules: &Rules, case: &mut Case) -> ControlFlow<Verdict> {
+    policy::admit(rules, case)?;
+    let limit = policy::service(rules, case)?;
+    limiter::judge(ctx, rules, limit, case)
+}
+
+#[inline(never)]
+fn follow(ctx: *mut xdp_md, rules: Rules, case: &mut Case) {
+    conversations::follow(&XdpContext::new(ctx), &rules, case, Verdict::from_number(fresh(&case.verdict)));
+}
+
+#[inline(always)]
+fn not_ip(ctx: &XdpContext, parsed: u32, case: &mut Case, rules: &Rules) -> Verdict {
     match parsed {
-        end::ARP => Reason::Arp.into(),
+        end::ARP => {
+            conversations::arp(ctx, rules, case);
+            Reason::Arp.into()
+        }
         end::NON_IP => Reason::NonIp.into(),
         _ => {
             telemetry::malformed(case.frame.network_offset);
@@ -82,7 +106,7 @@ pub fn sluice_clock(_ctx: XdpContext) -> u32 {
 /// Writes what the parser makes of a frame, for the tests of agreement.
 #[xdp(frags)]
 pub fn sluice_parse(ctx: XdpContext) -> u32 {
-    if let (Some(case), Some(record)) = (Case::open(0), maps::PARSED.get_ptr_mut(0)) {
+    if let (Some(case), Some(record)) = (Case::open(hook::INGRESS, 0), maps::PARSED.get_ptr_mut(0)) {
         let kind = window::parse(&ctx, case);
         let end = End { kind, detail: if kind == end::IP { 0 } else { case.frame.network_offset } };
         // SAFETY: the pointer is to the map's only value, and tests run one frame at a time.

@@ -52,8 +52,12 @@ fn of_source(
     if found.is_none() {
         match stranger::judge(rules.settings, limit, case, &key) {
             Standing::Entered => found = maps::SOURCES.get_ptr_mut(&key),
-            Standing::Within => return ControlFlow::Continue(None),
+            Standing::Within => {
+                case.stranger = 1;
+                return ControlFlow::Continue(None);
+            }
             Standing::Exceeding => {
+                case.stranger = 1;
                 if fresh(&case.enforce) != 0 && limit.force.mode == mode::ENFORCE {
                     return ControlFlow::Break(Reason::SketchRate.into());
                 }

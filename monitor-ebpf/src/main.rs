@@ -1,5 +1,12 @@
-//! sluice's kernel side. A packet's way: `window` -> `parse` (shared) -> `policy` -> `limiter` -> `telemetry`.
-#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(core_intrinsics), allow(internal_features))]
+//! sluice's kernel side. A packet's way in: `window` -> `parse` (shared) -> `policy` -> `limiter` -> `conversations` ->
+//! `telemetry`; out (`egress`): `window` -> `parse` -> `containment` -> `conversations`.
+#![cfg_attr(
+    target_arch = "bpf",
+    no_std,
+    no_main,
+    feature(asm_experimental_arch, core_intrinsics),
+    allow(internal_features)
+)]
 
 #[cfg(target_arch = "bpf")]
 mod aggregate;
@@ -7,6 +14,12 @@ mod aggregate;
 mod case;
 #[cfg(target_arch = "bpf")]
 mod clock;
+#[cfg(target_arch = "bpf")]
+mod containment;
+#[cfg(target_arch = "bpf")]
+mod conversations;
+#[cfg(target_arch = "bpf")]
+mod egress;
 #[cfg(target_arch = "bpf")]
 mod entry;
 #[cfg(target_arch = "bpf")]
@@ -17,6 +30,8 @@ mod limiter;
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod policy;
+#[cfg(target_arch = "bpf")]
+mod records;
 #[cfg(target_arch = "bpf")]
 mod stranger;
 #[cfg(target_arch = "bpf")]

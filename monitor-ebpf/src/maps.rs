@@ -6,6 +6,8 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use monitor_common::{
+    containment::Containment,
+    conversation::{Conversation, ConversationKey, presence},
     flow::{BanKey, SourceKey},
     names::capacity,
     parse::Malformed,
@@ -56,9 +58,9 @@ pub static AGGREGATE_STATES: Array<AggregateState> = Array::with_max_entries(cap
 /// Source at a service -> its entry. Programs add and write; the daemon reads and sweeps.
 #[map]
 pub static SOURCES: HashMap<SourceKey, SourceEntry> = HashMap::with_max_entries(capacity::SOURCES, 0);
-/// 0 -> the packet under judgement on this CPU.
+/// Hook -> the packet under judgement on this CPU.
 #[map]
-pub static CASE: PerCpuArray<Case> = PerCpuArray::with_max_entries(1, 0);
+pub static CASE: PerCpuArray<Case> = PerCpuArray::with_max_entries(2, 0);
 /// 0 -> where this CPU prepares an entry before it goes into `SOURCES`.
 #[map]
 pub static FRESH: PerCpuArray<SourceEntry> = PerCpuArray::with_max_entries(1, 0);
@@ -71,6 +73,9 @@ pub static BANS: HashMap<BanKey, Ban> = HashMap::with_max_entries(capacity::BANS
 /// Hash of the source -> a bit: a ban may exist. The last word: any ban may exist.
 #[map]
 pub static BAN_FILTER: Array<u64> = Array::with_max_entries(capacity::BAN_FILTER_WORDS + 1, 0);
+/// Source or workload -> its containment. Daemon adds and removes, programs charge. The ban filter stands before it too.
+#[map]
+pub static CONTAINED: HashMap<BanKey, Containment> = HashMap::with_max_entries(capacity::CONTAINED, 0);
 /// Interface index (open addressing) -> slot. Daemon writes.
 #[map]
 pub static INTERFACES: Array<InterfaceIndex> = Array::with_max_entries(capacity::INTERFACE_INDEXES, 0);
@@ -94,6 +99,21 @@ pub static INCIDENTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(capacity:
 /// Notable moments.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(capacity::EVENT_RING_BYTES, 0);
+
+/// Two ends -> their conversation. Programs add and write; the daemon reads and sweeps.
+#[map]
+pub static CONVERSATIONS: HashMap<ConversationKey, Conversation> =
+    HashMap::with_max_entries(capacity::CONVERSATIONS, 0);
+/// 0 -> where this CPU prepares a conversation before it goes into `CONVERSATIONS`.
+#[map]
+pub static BEGUN: PerCpuArray<Conversation> = PerCpuArray::with_max_entries(1, 0);
+/// Two banks of bits: a conversation may be in the table; the last word says which bank is asked. Programs set bits in both,
+/// the daemon fills one anew and then turns to it.
+#[map]
+pub static PRESENCE: Array<u64> = Array::with_max_entries(presence::CHOICE + 1, BPF_F_MMAPABLE);
+/// Records of conversations, and observed packets that belong to none.
+#[map]
+pub static RECORDS: RingBuf = RingBuf::with_byte_size(capacity::RECORD_RING_BYTES, 0);
 
 /// 0 -> when the daemon last said that it lives, in clock units.
 #[map]

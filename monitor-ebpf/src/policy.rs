@@ -18,10 +18,11 @@ use monitor_common::{
 
 use crate::{
     case::{Case, fresh},
-    maps, telemetry, word,
+    containment, maps, telemetry, word,
 };
 
 /// The generation that judges this packet, read once.
+#[derive(Clone, Copy)]
 pub struct Rules {
     pub generation: u32,
     pub settings: &'static Settings,
@@ -60,22 +61,36 @@ pub fn admit(rules: &Rules, case: &mut Case) -> ControlFlow<Verdict> {
     let settings = rules.settings;
     let [high, low] = case.frame.source;
     let is_v4 = case.frame.is_v4;
-    let leaf =
-        if is_v4 { leaf_v4(rules.generation, low as u32) } else { leaf_v6(rules.generation, high, low) };
+    let leaf = leaf(rules.generation, high, low, is_v4);
     (case.high, case.low) = aggregate(high, low, is_v4, settings.v4_bits, settings.v6_bits);
     case.class = leaf::class(leaf, settings.default_class);
     case.exempt = (leaf & leaf::EXEMPT) / leaf::EXEMPT;
     let watch_only = settings.flags & setting::WATCH_ONLY != 0;
+    case.inside = (leaf & leaf::INSIDE) / leaf::INSIDE;
+    case.enforce = u32::from(leaf & leaf::EXEMPT == 0 && !watch_only && !is_stale(rules, case.now));
     if leaf & leaf::EXEMPT == 0 {
-        if is_banned(settings, case) && !watch_only {
-            return ControlFlow::Break(Reason::Banned.into());
+        if is_marked(settings, case.high, case.low) {
+            marked(case, watch_only)?;
         }
         if leaf & leaf::DENIED != 0 && is_denied(leaf & leaf::DENIAL_MASK, case) && !watch_only {
             return ControlFlow::Break(Reason::Denied.into());
         }
     }
-    case.enforce = u32::from(leaf & leaf::EXEMPT == 0 && !watch_only && !is_stale(rules, case.now));
     ControlFlow::Continue(())
+}
+
+/// Whether an address lies within the trust boundary.
+///
+/// Not inlined: asked for rare packets only, and long to verify.
+#[inline(never)]
+pub fn is_inside(generation: u32, high: u64, low: u64, is_v4: bool) -> bool {
+    leaf(generation, high, low, is_v4) & leaf::INSIDE != 0
+}
+
+/// What the prefix tree says of an address.
+#[inline(always)]
+pub fn leaf(generation: u32, high: u64, low: u64, is_v4: bool) -> u32 {
+    if is_v4 { leaf_v4(generation, low as u32) } else { leaf_v6(generation, high, low) }
 }
 
 #[inline(always)]
@@ -120,9 +135,18 @@ fn leaf_v6_inner(generation: u32, mut child: u32, high: u64, low: u64) -> u32 {
     child
 }
 
+/// What the ban table and the containments say of a source that the filter lets look.
 #[inline(always)]
-fn is_banned(settings: &Settings, case: &Case) -> bool {
-    let Case { high, low, now, .. } = *case;
+fn marked(case: &mut Case, watch_only: bool) -> ControlFlow<Verdict> {
+    if is_banned(case) && !watch_only {
+        return ControlFlow::Break(Reason::Banned.into());
+    }
+    containment::judge(BanKey { high: case.high, low: case.low }, case)
+}
+
+/// Whether the filter before bans and containments has the bit of this key.
+#[inline(always)]
+pub fn is_marked(settings: &Settings, high: u64, low: u64) -> bool {
     let Some(any) = maps::BAN_FILTER.get(capacity::BAN_FILTER_WORDS) else {
         return false;
     };
@@ -130,12 +154,15 @@ fn is_banned(settings: &Settings, case: &Case) -> bool {
         return false;
     }
     let hash = sketch::hash(settings.hash_key, high, low, 0) as u32;
-    let Some(word) = maps::BAN_FILTER.get((hash >> 6) & (capacity::BAN_FILTER_WORDS - 1)) else {
-        return false;
-    };
-    if *word & (1 << (hash & 63)) == 0 {
-        return false;
+    match maps::BAN_FILTER.get((hash >> 6) & (capacity::BAN_FILTER_WORDS - 1)) {
+        Some(word) => *word & (1 << (hash & 63)) != 0,
+        None => false,
     }
+}
+
+#[inline(always)]
+fn is_banned(case: &Case) -> bool {
+    let Case { high, low, now, .. } = *case;
     let Some(ban) = maps::BANS.get_ptr_mut(&BanKey { high, low }) else {
         return false;
     };

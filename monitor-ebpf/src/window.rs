@@ -5,16 +5,86 @@
 
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::xdp_md,
-    helpers::generated::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
-    programs::XdpContext,
+    bindings::{__sk_buff, xdp_md},
+    helpers::generated::{bpf_skb_load_bytes, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
+    programs::{TcContext, XdpContext},
 };
 use monitor_common::{
+    conversation::{embedded, report},
     packet::Packet,
     parse::{self, end},
 };
 
-use crate::case::Case;
+use crate::{case::Case, conversations::QUOTED_IS_HIGHER, records};
+
+/// What only the frame itself can say, asked of rare packets. Each hook has its own kind of window.
+pub trait Wire {
+    /// The sender's MAC; 0 when there is none.
+    fn source_mac(&self) -> u64;
+    /// An ICMP error's verdict on the conversation it quotes, whose key goes into the case; 0 when it says nothing.
+    fn failure(&self, case: &mut Case) -> u32;
+    /// Reports the packet as one outside conversations.
+    fn observe(&self, case: &Case, note: u32);
+    /// Reports an ARP request.
+    fn observe_arp(&self, case: &Case);
+}
+
+macro_rules! wire {
+    ($context:ty, $raw:ty, $direct:ident) => {
+        impl Wire for $context {
+            #[inline(always)]
+            fn source_mac(&self) -> u64 {
+                // Not inlined, here and below: rare, with a stack of its own.
+                #[inline(never)]
+                fn of(ctx: *mut $raw) -> u64 {
+                    report::source_mac(&Anchored::new($direct(ctx)))
+                }
+                of(self.as_ptr().cast())
+            }
+
+            #[inline(always)]
+            fn failure(&self, case: &mut Case) -> u32 {
+                #[inline(never)]
+                fn of(ctx: *mut $raw, case: &mut Case) -> u32 {
+                    failure(&Anchored::new($direct(ctx)), case)
+                }
+                of(self.as_ptr().cast(), case)
+            }
+
+            #[inline(always)]
+            fn observe(&self, case: &Case, note: u32) {
+                #[inline(never)]
+                fn of(ctx: *mut $raw, case: &Case, note: u32) {
+                    records::observation(&Anchored::new($direct(ctx)), case, note);
+                }
+                of(self.as_ptr().cast(), case, note);
+            }
+
+            #[inline(always)]
+            fn observe_arp(&self, case: &Case) {
+                #[inline(never)]
+                fn of(ctx: *mut $raw, case: &Case) {
+                    records::arp(&Anchored::new($direct(ctx)), case);
+                }
+                of(self.as_ptr().cast(), case);
+            }
+        }
+    };
+}
+
+wire!(XdpContext, xdp_md, direct);
+wire!(TcContext, __sk_buff, direct_egress);
+
+#[inline(always)]
+fn failure<P: Packet>(packet: &P, case: &mut Case) -> u32 {
+    match embedded::failure(packet, &case.frame) {
+        Some(failure) => {
+            case.key = failure.key;
+            failure.outcome | (u32::from(failure.sender_is_higher) * QUOTED_IS_HIGHER)
+        }
+        None => 0,
+    }
+}
 
 /// Furthest offset that is read directly; the verifier's own limit for a packet pointer is twice that.
 const DIRECT: u32 = 0x7fff;
@@ -33,10 +103,46 @@ pub fn parse(ctx: &XdpContext, case: &mut Case) -> u32 {
 /// Not inlined: the parser's variables have a stack of their own, and the caller reads plain numbers back from the case.
 #[inline(never)]
 fn parse_direct(ctx: *mut xdp_md, case: &mut Case) -> u32 {
-    let context = XdpContext::new(ctx);
-    let direct = Direct { data: context.data(), end: context.data_end(), length: length(ctx) };
-    let kind = fill(&direct, case);
+    near(&direct(ctx), case)
+}
+
+#[inline(always)]
+fn near(direct: &Direct, case: &mut Case) -> u32 {
+    let kind = fill(direct, case);
     if kind == end::MALFORMED && direct.length as usize > direct.end - direct.data { FAR } else { kind }
+}
+
+#[inline(always)]
+fn direct(ctx: *mut xdp_md) -> Direct {
+    let context = XdpContext::new(ctx);
+    Direct { data: context.data(), end: context.data_end(), length: length(ctx) }
+}
+
+/// As [`parse`], on egress.
+#[inline(always)]
+pub fn parse_egress(ctx: &TcContext, case: &mut Case) -> u32 {
+    let ctx = ctx.skb.skb;
+    let kind = parse_direct_egress(ctx, case);
+    if kind == FAR { parse_far_egress(ctx, case) } else { kind }
+}
+
+#[inline(never)]
+fn parse_direct_egress(ctx: *mut __sk_buff, case: &mut Case) -> u32 {
+    near(&direct_egress(ctx), case)
+}
+
+#[inline(never)]
+fn parse_far_egress(ctx: *mut __sk_buff, case: &mut Case) -> u32 {
+    fill(&FarEgress { ctx, length: TcContext::new(ctx).len() }, case)
+}
+
+#[inline(always)]
+fn direct_egress(ctx: *mut __sk_buff) -> Direct {
+    // SAFETY: the kernel calls a classifier with a valid context; volatile, because otherwise the compiler loads the words
+    // in the caller and hands them on as numbers, which the verifier does not take for packet memory.
+    let (data, end) =
+        unsafe { ((&raw const (*ctx).data).read_volatile(), (&raw const (*ctx).data_end).read_volatile()) };
+    Direct { data: data as usize, end: end as usize, length: TcContext::new(ctx).len() }
 }
 
 #[inline(never)]
@@ -68,6 +174,13 @@ pub fn ifindex(ctx: &XdpContext) -> u32 {
     unsafe { (*ctx.as_ptr().cast::<xdp_md>()).ingress_ifindex }
 }
 
+/// Index of the interface that the frame leaves through.
+#[inline(always)]
+pub fn egress_ifindex(ctx: &TcContext) -> u32 {
+    // SAFETY: the context is valid for the whole run of the program.
+    unsafe { (*ctx.skb.skb).ifindex }
+}
+
 /// Reads from the first buffer.
 struct Direct {
     data: usize,
@@ -95,6 +208,45 @@ impl Packet for Direct {
     }
 }
 
+/// The same where a frame is read late, at offsets worked out from what stands in it.
+struct Anchored(Direct);
+
+/// The same address, of which the compiler knows nothing any more. Left to itself it works addresses out a second time
+/// behind the comparison, and the verifier does not know them for the same.
+#[inline(always)]
+fn anchor(mut address: usize) -> usize {
+    // SAFETY: moves a register onto itself.
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) address, options(nostack, preserves_flags)) };
+    address
+}
+
+impl Anchored {
+    #[inline(always)]
+    fn new(direct: Direct) -> Self {
+        Self(Direct { data: anchor(direct.data), end: anchor(direct.end), length: direct.length })
+    }
+}
+
+impl Packet for Anchored {
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        self.0.length
+    }
+
+    #[inline(always)]
+    fn read<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        if offset > DIRECT {
+            return None;
+        }
+        let start = anchor(self.0.data + offset as usize);
+        if start + N > self.0.end {
+            return None;
+        }
+        // SAFETY: the comparison above, which the verifier checks again, keeps all N bytes within the buffer.
+        Some(unsafe { core::ptr::read_unaligned(start as *const [u8; N]) })
+    }
+}
+
 /// Reads from anywhere in a multi-buffer frame.
 struct Far {
     ctx: *mut xdp_md,
@@ -109,19 +261,43 @@ impl Packet for Far {
 
     #[inline(always)]
     fn read<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
-        let mut bytes = [0u8; N];
-        // SAFETY: the helper checks offset and length against the whole frame and writes at most N bytes to `bytes`.
-        let failed = unsafe { bpf_xdp_load_bytes(self.ctx, offset, bytes.as_mut_ptr().cast(), N as u32) };
-        if failed != 0 {
-            return None;
-        }
-        let mut copy = [0u8; N];
-        let mut at = 0;
-        while at < N {
-            // SAFETY: within the array; volatile keeps the loads single bytes, for the stack allows no misaligned ones.
-            copy[at] = unsafe { bytes.as_ptr().add(at).read_volatile() };
-            at += 1;
-        }
-        Some(copy)
+        // SAFETY: the helper checks offset and length against the whole frame and writes at most N bytes.
+        copied(|bytes| unsafe { bpf_xdp_load_bytes(self.ctx, offset, bytes.cast(), N as u32) })
     }
+}
+
+/// The same on egress.
+struct FarEgress {
+    ctx: *mut __sk_buff,
+    length: u32,
+}
+
+impl Packet for FarEgress {
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        self.length
+    }
+
+    #[inline(always)]
+    fn read<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        // SAFETY: as above.
+        copied(|bytes| unsafe { bpf_skb_load_bytes(self.ctx.cast(), offset, bytes.cast(), N as u32) })
+    }
+}
+
+/// The bytes that a copying helper writes.
+#[inline(always)]
+fn copied<const N: usize>(load: impl FnOnce(*mut u8) -> i64) -> Option<[u8; N]> {
+    let mut bytes = [0u8; N];
+    if load(bytes.as_mut_ptr()) != 0 {
+        return None;
+    }
+    let mut copy = [0u8; N];
+    let mut at = 0;
+    while at < N {
+        // SAFETY: within the array; volatile keeps the loads single bytes, for the stack allows no misaligned ones.
+        copy[at] = unsafe { bytes.as_ptr().add(at).read_volatile() };
+        at += 1;
+    }
+    Some(copy)
 }

@@ -10,9 +10,11 @@ mod attach;
 mod bans;
 mod capacity;
 mod clock;
+mod conversations;
 mod events;
 mod hand;
 mod interfaces;
+mod mapped;
 mod object;
 mod pins;
 mod resize;
@@ -39,12 +41,13 @@ pub use attach::{Allowed, How};
 pub use bans::{Bans, SweptBans};
 pub use capacity::{Capacities, MapSize};
 pub use clock::Clock;
+pub use conversations::Conversations;
 pub use events::{LogPump, Ring};
 pub use interfaces::{Interface, Mode, Xdp, find as find_interface, list as list_interfaces};
 pub use object::{KernelLog, embedded, is_stub};
 pub use rules::Applied;
 pub use simulate::{SHORTEST_FRAME, Simulator, Verdict};
-pub use sources::{Conversations, Sources, Swept};
+pub use sources::{Sources, Swept};
 pub use table::{Cursor, TableFull};
 pub use totals::{Counters, Total};
 
@@ -305,9 +308,9 @@ impl Datapath {
         Sources::new(self.loaded.map(map::SOURCES)?)
     }
 
-    /// The table of conversations, if the kernel side follows them.
-    pub fn conversations(&self) -> Result<Option<Conversations>> {
-        self.loaded.map(map::CONVERSATIONS).ok().map(Conversations::new).transpose()
+    /// The table of conversations.
+    pub fn conversations(&self) -> Result<Conversations> {
+        Conversations::new(&self.loaded, self.hash_key)
     }
 
     /// The table of bans.

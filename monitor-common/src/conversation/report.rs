@@ -23,7 +23,7 @@ pub fn conversation(record: &mut Record, key: &ConversationKey, value: &Conversa
     record.forward = value.forward;
     record.backward = value.backward;
     record.bursts = value.bursts;
-    record.cgroup = value.cgroup;
+    record.cgroup = if value.state & state::RESPONDER_IS_LOCAL == 0 { value.cgroup } else { 0 };
     record.mac = value.mac;
     record.kind = kind;
     record.note = 0;

@@ -231,6 +231,21 @@ impl Conversation {
         due
     }
 
+    /// The local sender of a packet is this cgroup; `sender_is_higher` as in [`Self::begin`].
+    #[inline(always)]
+    pub fn sent_by(&mut self, cgroup: u64, sender_is_higher: bool) {
+        let initiator = sender_is_higher == (self.state & state::INITIATOR_IS_HIGHER != 0);
+        // The initiator's is kept when both ends live on this host.
+        if initiator {
+            self.state &= !state::RESPONDER_IS_LOCAL;
+        } else if self.cgroup == 0 {
+            self.state |= state::RESPONDER_IS_LOCAL;
+        } else {
+            return;
+        }
+        self.cgroup = cgroup;
+    }
+
     /// A new SYN begins anew; everything else are the last segments of what was already reported.
     #[inline(always)]
     fn after_the_end(&mut self, frame: &Frame, sender_is_higher: bool, now: u64) -> u32 {

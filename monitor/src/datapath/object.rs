@@ -78,7 +78,7 @@ pub struct LoadedProgram {
 }
 
 /// Every map that may outlive the process. The others (`.rodata`, logs, scratch) are made anew.
-const PINNED: [&str; 21] = [
+const PINNED: [&str; 25] = [
     map::ACTIVE,
     map::SETTINGS,
     map::PREFIXES,
@@ -92,6 +92,7 @@ const PINNED: [&str; 21] = [
     map::SKETCH,
     map::BANS,
     map::BAN_FILTER,
+    map::CONTAINED,
     map::INTERFACES,
     map::FLOODS,
     map::BUDGETS,
@@ -99,11 +100,12 @@ const PINNED: [&str; 21] = [
     map::MALFORMED,
     map::INCIDENTS,
     map::EVENTS,
+    map::CONVERSATIONS,
+    map::PRESENCE,
+    map::RECORDS,
     map::HEARTBEAT,
 ];
-/// The same, for maps that an object may lack.
-const PINNED_IF_THERE: [&str; 2] = [map::RECORDS, map::CONVERSATIONS];
-const PRIVATE: [&str; 4] = [map::CASE, map::FRESH, map::CLOCK, map::PARSED];
+const PRIVATE: [&str; 5] = [map::CASE, map::FRESH, map::BEGUN, map::CLOCK, map::PARSED];
 const PROGRAMS: [&str; 4] = [program::INGRESS, program::EGRESS, program::CLOCK, program::PARSE];
 
 /// Maps that flip together.
@@ -119,11 +121,6 @@ pub fn is_stub() -> bool {
 pub fn ensure_there() -> Result<()> {
     ensure!(!is_stub(), "this build has no kernel program: run `cargo xtask setup`, then `cargo build`");
     Ok(())
-}
-
-/// Maps that are to be pinned and the object has.
-fn pinned_names() -> impl Iterator<Item = &'static str> {
-    PINNED.into_iter().chain(PINNED_IF_THERE)
 }
 
 /// Loads everything. Maps that are pinned with the right shape are taken over; nothing is attached yet.
@@ -166,7 +163,7 @@ impl Plan {
     fn new(request: &Load<'_>) -> Result<Self> {
         let object = aya_obj::Object::parse(OBJECT).context("read the embedded kernel program")?;
         let mut plan = Self { shapes: BTreeMap::new(), reuse: BTreeMap::new(), resize: Vec::new() };
-        for name in pinned_names() {
+        for name in PINNED {
             let Some(map) = object.maps.get(name) else {
                 ensure!(!PINNED.contains(&name), "the embedded kernel program has no map {name}: build anew");
                 continue;
@@ -298,7 +295,7 @@ fn explain<E: std::error::Error + Send + Sync + 'static>(error: E) -> anyhow::Er
 
 impl Loaded {
     fn take_maps(&mut self) -> Result<()> {
-        for name in pinned_names().chain(PRIVATE) {
+        for name in PINNED.into_iter().chain(PRIVATE) {
             let Some(taken) = self.ebpf.take_map(name) else { continue };
             let data = match taken {
                 aya::maps::Map::Array(data)

@@ -137,8 +137,8 @@ impl Simulator {
         Bans::new(&self.loaded)
     }
 
-    pub fn conversations(&self) -> Result<Option<Conversations>> {
-        self.loaded.map(map::CONVERSATIONS).ok().map(Conversations::new).transpose()
+    pub fn conversations(&self) -> Result<Conversations> {
+        Conversations::new(&self.loaded, self.hash_key)
     }
 
     /// Notable moments; once. Must be called within a tokio runtime.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use monitor_common::bucket::UNITS_PER_NS;
-use monitor_common::conversation::{Conversation, ConversationKey, Record, record_kind, report};
+use monitor_common::conversation::{Conversation, ConversationKey, Record};
 use monitor_common::flow::{BanKey, SourceKey};
 use monitor_common::plain::Plain;
 use monitor_common::record::{Ban, Event, SourceEntry};
@@ -29,8 +29,6 @@ use crate::snapshot::{AttachMode, MapUse, Rules};
 const SWEEP: u32 = 16_384;
 /// An entry is forgotten after so long at the earliest.
 const LEAST_IDLE: Duration = Duration::from_mins(5);
-/// Entries of conversations are idle after so long; the kernel's own bounds are shorter where it knows better.
-const CONVERSATION_IDLE: Duration = Duration::from_mins(5);
 /// How long a ban that is over is remembered, so that the next one is longer.
 const STRIKES_KEPT: Duration = Duration::from_hours(24);
 /// What one emptying of a ring takes at most.
@@ -43,11 +41,10 @@ pub struct Live {
     datapath: Option<Datapath>,
     sources: Sources,
     bans: Bans,
-    conversations: Option<Conversations>,
+    conversations: Conversations,
     rings: Option<Rings>,
     maps: Vec<MapUse>,
     sources_at: Cursor,
-    conversations_at: Cursor,
     /// Records that a sweep made, until the next emptying.
     swept: Vec<Record>,
     idle: u64,
@@ -110,7 +107,6 @@ impl Live {
             rings: None,
             maps: maps.collect(),
             sources_at: Cursor::default(),
-            conversations_at: Cursor::default(),
             swept: Vec::new(),
             idle: 0,
             ticks: 0,
@@ -289,19 +285,14 @@ impl Kernel for Live {
     }
 
     fn conversations(&self) -> Result<Vec<(ConversationKey, Conversation)>> {
-        self.conversations.as_ref().map_or(Ok(Vec::new()), Conversations::read_all)
+        self.conversations.read_all()
     }
 
     fn sweep(&mut self) -> Result<()> {
         let datapath = self.held()?;
         let (now, key_of_hash) = (datapath.clock().now(), datapath.hash_key());
         self.sources.sweep(&mut self.sources_at, now, self.idle, SWEEP)?;
-        if let Some(conversations) = &self.conversations {
-            let swept = &mut self.swept;
-            let gone = |key: ConversationKey, value: Conversation| swept.push(ended(&key, &value, now));
-            let cursor = &mut self.conversations_at;
-            conversations.sweep(cursor, now, units(CONVERSATION_IDLE), SWEEP, gone)?;
-        }
+        self.conversations.sweep(now, SWEEP, &mut self.swept)?;
         self.ticks += 1;
         if self.ticks.is_multiple_of(60) {
             self.bans.sweep(now, units(STRIKES_KEPT), key_of_hash)?;
@@ -349,13 +340,6 @@ impl Kernel for Live {
         tracing::warn!("detached: {} not guarded any more", interfaces.join(", "));
         Ok(())
     }
-}
-
-/// A conversation that fell silent.
-fn ended(key: &ConversationKey, value: &Conversation, now: u64) -> Record {
-    let mut record = Record::zeroed();
-    report::conversation(&mut record, key, value, record_kind::ENDED, now);
-    record
 }
 
 /// How long the longest burst of a limit lasts.

@@ -1,0 +1,57 @@
+//! Containment: the limit of one source's or one workload's own.
+
+use core::ops::ControlFlow;
+
+use monitor_common::{
+    bucket::level,
+    flow::BanKey,
+    rule::mode,
+    verdict::{Reason, Verdict},
+};
+
+use crate::{
+    case::{Case, fresh},
+    maps,
+    word::{self, Judgement},
+};
+
+/// Charges the containment of `key`, if there is one; breaks when the packet is over it and the mode enforces.
+///
+/// Not inlined: rare, and on its own it has its own stack.
+#[inline(never)]
+pub fn judge(key: BanKey, case: &mut Case) -> ControlFlow<Verdict> {
+    if exceeds(&key, case) {
+        return ControlFlow::Break(Reason::Contained.into());
+    }
+    ControlFlow::Continue(())
+}
+
+#[inline(always)]
+fn exceeds(key: &BanKey, case: &mut Case) -> bool {
+    let Some(found) = maps::CONTAINED.get_ptr_mut(key) else {
+        return false;
+    };
+    let (now, bytes) = (case.now, u64::from(case.frame.length));
+    // SAFETY: the pointer is to a map value, which stays valid for the whole run of the program; its counters and buckets
+    // are changed by atomic instructions only.
+    unsafe {
+        if level((*found).until, now) == 0 && (*found).until != u64::MAX {
+            return false;
+        }
+        word::add(&raw mut (*found).judged.packets, 1);
+        word::add(&raw mut (*found).judged.bytes, bytes);
+        let over = (*found).cut_off != 0
+            || word::charge(&raw mut (*found).buckets, &(*found).rates, &case.units, now)
+                != Judgement::WITHIN;
+        if !over {
+            return false;
+        }
+        word::add(&raw mut (*found).over.packets, 1);
+        word::add(&raw mut (*found).over.bytes, bytes);
+        if (*found).mode == mode::ENFORCE && fresh(&case.enforce) != 0 {
+            return true;
+        }
+    }
+    case.note_would_drop(Reason::Contained.into());
+    false
+}

@@ -1,0 +1,90 @@
+//! The way of a packet out: containment of local senders and of inside sources, then its conversation.
+
+use core::ops::ControlFlow;
+
+use aya_ebpf::{
+    bindings::__sk_buff, helpers::generated::bpf_skb_cgroup_id, macros::classifier, programs::TcContext,
+};
+use monitor_common::{
+    containment,
+    flow::{BanKey, aggregate},
+    parse::end,
+    rule::{leaf, setting},
+    verdict::{Reason, Verdict},
+};
+
+use crate::{
+    case::{Case, fresh, hook},
+    clock, containment as contained, conversations,
+    policy::{self, Rules},
+    telemetry, window,
+};
+
+/// TCX_NEXT: the next program decides.
+const NEXT: i32 = -1;
+/// TCX_DROP.
+const DROP: i32 = 2;
+
+/// Follows and contains what leaves.
+#[classifier]
+pub fn sluice_egress(ctx: TcContext) -> i32 {
+    let Some(case) = Case::open(hook::EGRESS, policy::interface(window::egress_ifindex(&ctx))) else {
+        return NEXT;
+    };
+    let parsed = window::parse_egress(&ctx, case);
+    let Some(rules) = Rules::active() else {
+        return NEXT;
+    };
+    case.now = clock::now(rules.settings.tick);
+    // SAFETY: the kernel calls the program with a valid context; the helper takes just that.
+    case.cgroup = unsafe { bpf_skb_cgroup_id(ctx.skb.skb) };
+    if parsed != end::IP {
+        if parsed == end::ARP {
+            conversations::arp(&ctx, &rules, case);
+        }
+        return NEXT;
+    }
+    contain(rules, case);
+    follow(ctx.skb.skb, rules, case);
+    let verdict = Verdict::from_number(fresh(&case.verdict));
+    if !verdict.drops() {
+        return NEXT;
+    }
+    telemetry::count(case, verdict);
+    DROP
+}
+
+#[inline(never)]
+fn follow(ctx: *mut __sk_buff, rules: Rules, case: &mut Case) {
+    conversations::follow(&TcContext::new(ctx), &rules, case, Verdict::from_number(fresh(&case.verdict)));
+}
+
+/// Leaves the verdict in the case. Not inlined for the verifier's sake, as on ingress.
+#[inline(never)]
+fn contain(rules: Rules, case: &mut Case) {
+    case.verdict = match containments(&rules, case) {
+        ControlFlow::Break(verdict) => verdict.number(),
+        ControlFlow::Continue(()) => Reason::Accepted as u32,
+    };
+}
+
+/// Charges the containments of the sending workload and of the source.
+#[inline(always)]
+fn containments(rules: &Rules, case: &mut Case) -> ControlFlow<Verdict> {
+    let settings = rules.settings;
+    let [high, low] = case.frame.source;
+    let is_v4 = case.frame.is_v4;
+    let leaf = policy::leaf(rules.generation, high, low, is_v4);
+    (case.high, case.low) = aggregate(high, low, is_v4, settings.v4_bits, settings.v6_bits);
+    // What a local socket sends is inside whatever address it uses.
+    case.inside = u32::from(leaf & leaf::INSIDE != 0 || case.cgroup != 0);
+    case.enforce = u32::from(leaf & leaf::EXEMPT == 0 && settings.flags & setting::WATCH_ONLY == 0);
+    let workload = containment::workload(case.cgroup);
+    if case.cgroup != 0 && policy::is_marked(settings, workload.high, workload.low) {
+        contained::judge(workload, case)?;
+    }
+    if policy::is_marked(settings, case.high, case.low) {
+        contained::judge(BanKey { high: case.high, low: case.low }, case)?;
+    }
+    ControlFlow::Continue(())
+}

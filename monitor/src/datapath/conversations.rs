@@ -1,0 +1,176 @@
+//! The table of conversations and the filter before it: written by the kernel, read and swept here.
+//!
+//! In: the time. Out: conversations, and the last record of each that fell silent. The kernel goes on writing while the
+//! table is read; only a sweep removes.
+
+use std::sync::atomic::Ordering;
+
+use anyhow::Result;
+use monitor_common::conversation::tracking::SECOND;
+use monitor_common::conversation::{
+    Conversation, ConversationKey, Record, outcome, presence, record_kind, report, state,
+};
+use monitor_common::names::map;
+use monitor_common::plain::Plain as _;
+
+use super::mapped::Mapped;
+use super::object::Loaded;
+use super::table::{Cursor, Hash};
+
+/// A table that is fuller than this part of its capacity is under pressure: what got no answer is forgotten sooner.
+const PRESSURE: (usize, usize) = (3, 4);
+/// Silence after which a conversation without an answer, or over, is forgotten under pressure.
+const IMPATIENCE: u64 = 2 * SECOND;
+
+/// A handle of the table.
+#[derive(Debug)]
+pub struct Conversations {
+    map: Hash<ConversationKey, Conversation>,
+    presence: Mapped,
+    hash_key: [u64; 2],
+    cursor: Cursor,
+    /// Looked at since the round began, and found in the round before.
+    looked_at: usize,
+    in_table: usize,
+    /// Removed since the filter was made.
+    removed: usize,
+}
+
+impl Conversations {
+    pub(super) fn new(loaded: &Loaded, hash_key: [u64; 2]) -> Result<Self> {
+        Ok(Self {
+            map: Hash::new(loaded.map(map::CONVERSATIONS)?)?,
+            presence: Mapped::new(loaded.map(map::PRESENCE)?)?,
+            hash_key,
+            cursor: Cursor::default(),
+            looked_at: 0,
+            in_table: 0,
+            removed: 0,
+        })
+    }
+
+    /// Every conversation.
+    pub fn read_all(&self) -> Result<Vec<(ConversationKey, Conversation)>> {
+        let mut entries = Vec::new();
+        self.map.read_all(|key, entry| entries.push((key, entry)))?;
+        Ok(entries)
+    }
+
+    /// Looks at about `at_most` conversations, goes on where the last step ended, and removes those that fell silent. Their
+    /// last records go into `records`, unless their end was reported before.
+    pub fn sweep(&mut self, now: u64, at_most: u32, records: &mut Vec<Record>) -> Result<()> {
+        let pressed = self.is_under_pressure();
+        let mut over = Vec::new();
+        self.map.read(&mut self.cursor, at_most, |key, value| {
+            self.looked_at += 1;
+            if is_idle(value.last_seen, now, patience(&key, &value, pressed)) {
+                over.push((key, value));
+            }
+        })?;
+        self.removed += self.end(over, now, records)?;
+        if self.cursor.at_end() {
+            self.in_table = std::mem::take(&mut self.looked_at);
+            if self.removed * 8 > self.map.capacity() as usize {
+                self.renew_filter()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends all that are left, as at the end of a capture.
+    pub fn end_all(&mut self, now: u64, records: &mut Vec<Record>) -> Result<()> {
+        let all = self.read_all()?;
+        self.removed += self.end(all, now, records)?;
+        Ok(())
+    }
+
+    fn is_under_pressure(&self) -> bool {
+        self.in_table * PRESSURE.1 > self.map.capacity() as usize * PRESSURE.0
+    }
+
+    /// Removes these and reports their end, in the order in which they began: the table's own order is the hash's.
+    fn end(
+        &self,
+        mut over: Vec<(ConversationKey, Conversation)>,
+        now: u64,
+        records: &mut Vec<Record>,
+    ) -> Result<usize> {
+        let order = |(key, value): &(ConversationKey, Conversation)| {
+            (value.first_seen, key.lower, key.higher, key.lower_port, key.higher_port, key.protocol)
+        };
+        over.sort_unstable_by_key(order);
+        let keys: Vec<ConversationKey> = over.iter().map(|(key, _)| *key).collect();
+        let removed = self.map.remove_all(&keys)?;
+        for (key, mut value) in over {
+            if value.state & state::CLOSED == 0 {
+                value.records = value.records.wrapping_add(1);
+                let mut record = Record::zeroed();
+                report::conversation(&mut record, &key, &value, record_kind::ENDED, now);
+                records.push(record);
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Makes the bank of the filter that is not asked anew from the table, and turns to it. The kernel sets bits in both
+    /// banks after a conversation has entered, so none is missing whenever it enters.
+    fn renew_filter(&mut self) -> Result<()> {
+        let words = self.presence.words();
+        let (choice, bank_words) = (presence::CHOICE as usize, presence::CHOICE as usize / 2);
+        let idle = 1 - (words[choice].load(Ordering::Acquire) & 1);
+        let bank = if idle == 0 { &words[..bank_words] } else { &words[bank_words..choice] };
+        for word in bank {
+            word.store(0, Ordering::Release);
+        }
+        self.map.read_all(|key, _| {
+            let (word, bit) = presence::of_key(self.hash_key, &key);
+            bank[word as usize].fetch_or(bit, Ordering::AcqRel);
+        })?;
+        words[choice].store(idle, Ordering::Release);
+        self.removed = 0;
+        Ok(())
+    }
+}
+
+/// Silence after which a conversation is over.
+fn patience(key: &ConversationKey, value: &Conversation, pressed: bool) -> u64 {
+    let idle = value.idle_after(key.protocol);
+    let fruitless = value.state & state::CLOSED != 0 || value.outcome != outcome::ESTABLISHED;
+    if pressed && fruitless && value.outcome != outcome::MIDSTREAM { idle.min(IMPATIENCE) } else { idle }
+}
+
+/// Whether `last` lies more than `idle` before `now`; a moment ahead of `now` (a later tick) is not.
+pub(super) fn is_idle(last: u64, now: u64, idle: u64) -> bool {
+    let age = now.wrapping_sub(last).cast_signed();
+    age > 0 && age.cast_unsigned() > idle
+}
+
+#[cfg(test)]
+mod tests {
+    use monitor_common::conversation::{Conversation, ConversationKey, outcome, state, tracking::SECOND};
+    use monitor_common::flow::protocol;
+    use monitor_common::plain::Plain as _;
+
+    use super::{is_idle, patience};
+
+    #[test]
+    fn idleness_is_counted_over_the_clocks_wrap_and_never_from_the_future() {
+        assert!(is_idle(100, 200, 50));
+        assert!(!is_idle(100, 200, 100));
+        assert!(!is_idle(300, 200, 50));
+        assert!(is_idle(u64::MAX - 10, 100, 50));
+    }
+
+    #[test]
+    fn under_pressure_only_what_bore_no_fruit_is_forgotten_sooner() {
+        let key = ConversationKey { protocol: u32::from(protocol::TCP), ..ConversationKey::zeroed() };
+        let of = |outcome, state| Conversation { outcome, state, ..Conversation::zeroed() };
+        let unanswered = of(outcome::UNANSWERED, 0);
+        assert_eq!(patience(&key, &unanswered, false), 60 * SECOND);
+        assert_eq!(patience(&key, &unanswered, true), 2 * SECOND);
+        assert_eq!(patience(&key, &of(outcome::ESTABLISHED, state::CLOSED), true), 2 * SECOND);
+        for lasting in [of(outcome::ESTABLISHED, 0), of(outcome::MIDSTREAM, 0)] {
+            assert_eq!(patience(&key, &lasting, true), 3600 * SECOND);
+        }
+    }
+}
