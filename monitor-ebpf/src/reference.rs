@@ -9,6 +9,9 @@
 )]
 
 #[cfg(target_arch = "bpf")]
+mod traffic;
+
+#[cfg(target_arch = "bpf")]
 mod programs {
     use core::intrinsics::{AtomicOrdering, atomic_cxchg};
 

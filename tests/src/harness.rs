@@ -1,5 +1,6 @@
 //! One module per thing that a test needs: packets, captures, the kernel's answers, networks and daemons.
 
+pub mod accuracy;
 pub mod capture;
 pub mod daemon;
 pub mod flood;
@@ -14,3 +15,4 @@ pub mod rules;
 pub mod scene;
 pub mod skip;
 pub mod tracker;
+pub mod traffic;

@@ -3,8 +3,13 @@
 //! In: descriptors, keys, values and frames as bytes. Out: the kernel's answer, or its error. It loads nothing.
 
 use std::{
+    ffi::CString,
     io,
-    os::fd::{AsRawFd as _, BorrowedFd},
+    os::{
+        fd::{AsRawFd as _, BorrowedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
     time::Duration,
 };
 
@@ -14,6 +19,7 @@ const MAP_LOOKUP: c_uint = 1;
 const MAP_UPDATE: c_uint = 2;
 const MAP_DELETE: c_uint = 3;
 const MAP_NEXT_KEY: c_uint = 4;
+const OBJECT_PIN: c_uint = 6;
 const PROG_TEST_RUN: c_uint = 10;
 /// `BPF_F_TEST_XDP_LIVE_FRAMES`.
 const LIVE_FRAMES: u32 = 1 << 1;
@@ -108,6 +114,21 @@ pub fn next_key(map: BorrowedFd, key: Option<&[u8]>, next: &mut [u8]) -> io::Res
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct PinAttr {
+    path: u64,
+    object: u32,
+    flags: u32,
+}
+
+/// Pins an object at a path on a bpffs.
+pub fn pin(object: BorrowedFd, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let object = object.as_raw_fd().cast_unsigned();
+    call(OBJECT_PIN, &mut PinAttr { path: path.as_ptr() as u64, object, flags: 0 }).map(drop)
 }
 
 /// How a program is run.

@@ -2,10 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![expect(clippy::cast_precision_loss, reason = "figures of metrics are compared with room to spare")]
 
+mod accuracy;
 mod agreement;
 mod bans;
+mod budgets;
 mod captures;
 mod datapath_life;
+mod faults;
 mod fixtures;
 mod floods;
 mod generations;

@@ -19,6 +19,7 @@ pub struct Goal {
 pub enum Unit {
     Nanoseconds,
     Ratio,
+    Count,
 }
 
 impl Unit {
@@ -26,6 +27,7 @@ impl Unit {
         match self {
             Self::Nanoseconds => format!("{value:.0} ns"),
             Self::Ratio => format!("{value:.2}"),
+            Self::Count => format!("{value:.0}"),
         }
     }
 }

@@ -1,12 +1,14 @@
 //! What a packet costs: sluice beside reference programs, each ratio from one interleaved run.
 //!
-//! Nanoseconds per packet come from test runs through a wrapper that varies the source; the floor (the wrapper with an
+//! With `--accuracy`, how exact the limiter is. Else nanoseconds per packet come from test runs through a wrapper that varies the source; the floor (the wrapper with an
 //! immediate drop behind it) is taken off. Rounds go over all cases in turn, and the median of the rounds counts.
 
+mod accuracy;
 mod cases;
 mod goals;
 mod image;
 mod machine;
+mod memory;
 mod reference;
 mod report;
 
@@ -14,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Parser;
-use monitor::datapath::{Datapath, Options};
+use monitor::datapath::{Datapath, Options, Status};
 
 use machine::Machine;
 use report::{Cell, Format, Report, Section};
@@ -25,6 +27,9 @@ struct Arguments {
     /// How often all cases are run in turn
     #[arg(long, default_value_t = 25)]
     rounds: usize,
+    /// Measure how exact the limiter is instead of what it costs
+    #[arg(long)]
+    accuracy: bool,
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
     /// Write what was measured to the page and the TSV of this folder, too
@@ -38,21 +43,26 @@ struct Arguments {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let machine = Machine::here(arguments.revision);
-    let report = datapath(machine, arguments.rounds)?;
-    print!("{}", report.text(arguments.format));
+    let reports = if arguments.accuracy {
+        vec![accuracy::run(machine)?]
+    } else {
+        datapath(&machine, arguments.rounds)?
+    };
+    print!("{}", report::text(&reports, arguments.format));
     if let Some(directory) = arguments.keep {
-        report.keep(&directory)?;
+        reports.iter().try_for_each(|report| report.keep(&directory))?;
     }
     Ok(())
 }
 
-fn datapath(machine: Machine, rounds: usize) -> Result<Report> {
+/// What packets cost, and what the loaded kernel side takes.
+fn datapath(machine: &Machine, rounds: usize) -> Result<Vec<Report>> {
     let pins = PathBuf::from(format!("/sys/fs/bpf/sluice-bench-{}", std::process::id()));
     let measured = measure(&pins, rounds);
     if let Err(error) = monitor::datapath::unload_pinned(&pins) {
         eprintln!("remove {}: {error:#}", pins.display());
     }
-    let medians = measured?;
+    let (medians, status) = measured?;
     let mut figures =
         Section::new("figures", &["program", "frame", "sources", "prefixes", "ns", "above the floor"]);
     for (case, ns) in &medians.0 {
@@ -66,11 +76,15 @@ fn datapath(machine: Machine, rounds: usize) -> Result<Report> {
         ]);
     }
     let goals = goals::section(&goals::of_datapath(&medians)?);
-    Ok(Report { page: "datapath", machine, rounds, sections: vec![figures, goals] })
+    let sections = vec![figures, goals];
+    Ok(vec![
+        Report { page: "datapath", machine: machine.clone(), rounds, sections },
+        memory::report(machine.clone(), &status),
+    ])
 }
 
-fn measure(pins: &Path, rounds: usize) -> Result<cases::Medians> {
+fn measure(pins: &Path, rounds: usize) -> Result<(cases::Medians, Status)> {
     let mut datapath = Datapath::open(&Options { pin_directory: pins.to_owned(), ..Options::default() })?;
     let mut reference = reference::Reference::load()?;
-    cases::run(&mut datapath, &mut reference, pins, rounds)
+    Ok((cases::run(&mut datapath, &mut reference, pins, rounds)?, datapath.status()?))
 }

@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use aya::maps::{Array, ProgramArray};
 use aya::programs::{ProgramInfo, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
-
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sluice-reference"));
+use monitor_tests::harness::traffic;
 
 /// Which sources a run sends from.
 #[derive(Clone, Copy, Debug)]
@@ -29,11 +28,7 @@ pub struct Reference {
 
 impl Reference {
     pub fn load() -> Result<Self> {
-        ensure!(
-            !OBJECT.is_empty(),
-            "this build has no reference programs: run `cargo xtask setup`, then build again"
-        );
-        let mut ebpf = EbpfLoader::new().load(OBJECT).context("load the reference programs")?;
+        let mut ebpf = EbpfLoader::new().load(traffic::object()?).context("load the reference programs")?;
         let names: Vec<String> = ebpf.programs().map(|(name, _)| name.to_owned()).collect();
         for name in names {
             let program: &mut Xdp = ebpf.program_mut(&name).context("listed above")?.try_into()?;

@@ -119,17 +119,21 @@ pub struct Report {
     pub sections: Vec<Section>,
 }
 
-impl Report {
-    pub fn text(&self, format: Format) -> String {
-        match format {
-            Format::Table => self.table(),
-            Format::Tsv => self.tsv(),
-            Format::Json => format!("{:#}\n", self.json()),
+/// All reports of a run, one after the other; as JSON, in one object by their pages' names.
+pub fn text(reports: &[Report], format: Format) -> String {
+    match format {
+        Format::Table => reports.iter().map(Report::table).collect::<Vec<_>>().join("\n"),
+        Format::Tsv => reports.iter().map(Report::tsv).collect(),
+        Format::Json => {
+            let named = reports.iter().map(|report| (report.page.to_owned(), report.json()));
+            format!("{:#}\n", Value::from(named.collect::<serde_json::Map<_, _>>()))
         }
     }
+}
 
+impl Report {
     fn table(&self) -> String {
-        let mut text = format!("{}; {} rounds.\n", self.machine, self.rounds);
+        let mut text = format!("{}; rounds: {}.\n", self.machine, self.rounds);
         for section in &self.sections {
             let _ = write!(text, "\n{}", section.table());
         }
