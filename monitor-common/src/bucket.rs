@@ -82,25 +82,47 @@ impl Rate {
 /// A word from the future by more than any capacity (a clock that was set back, a stale or torn value) counts as nothing
 /// owed only when it lies beyond half the clock's range; otherwise it stands, which is the careful reading.
 #[inline(always)]
-pub const fn level(tat: u64, now: u64) -> u64 {
+pub fn level(tat: u64, now: u64) -> u64 {
     let owed = tat.wrapping_sub(now);
-    // Without a branch: the sign, spread over the word, clears what would be negative.
-    owed & !((owed.cast_signed() >> 63).cast_unsigned())
+    // Without a branch: what would be negative is cleared by a mask of its sign.
+    owed & sign(owed).wrapping_sub(1)
 }
 
-/// 1 when charging `cost` at `now` would exceed `capacity`, else 0. What costs nothing never does.
+/// The sign bit as a number, of which the compiler does not know that it is one: it makes branches of what it recognises
+/// as a choice, and the kernel's verifier would follow every combination of them.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+fn sign(mut number: u64) -> u64 {
+    // SAFETY: one shift of a register; nothing else is touched.
+    unsafe { core::arch::asm!("{0} >>= 63", inout(reg) number, options(pure, nomem, nostack)) };
+    number
+}
+
+#[cfg(not(target_arch = "bpf"))]
+#[inline(always)]
+const fn sign(number: u64) -> u64 {
+    number >> 63
+}
+
+/// The larger of two levels, without a branch.
+#[inline(always)]
+pub fn larger(one: u64, other: u64) -> u64 {
+    one + level(other, one)
+}
+
+/// 1 when charging `cost` beside what is `owed` would exceed `capacity`, else 0. What costs nothing never does.
 ///
 /// Arithmetic instead of comparison: the kernel's verifier follows every branch, and there are four of these per limit.
 #[inline(always)]
-pub const fn excess(tat: u64, now: u64, cost: u64, capacity: u64) -> u64 {
-    let over = capacity.wrapping_sub(level(tat, now).wrapping_add(cost)) >> 63;
-    let charged = (cost | cost.wrapping_neg()) >> 63;
+pub fn excess(owed: u64, cost: u64, capacity: u64) -> u64 {
+    let over = sign(capacity.wrapping_sub(owed.wrapping_add(cost)));
+    let charged = sign(cost | cost.wrapping_neg());
     over & charged
 }
 
 /// The next word if `cost` more fits within `capacity` at `now`; `None` when it would exceed.
 #[inline(always)]
-pub const fn admit(tat: u64, now: u64, cost: u64, capacity: u64) -> Option<u64> {
+pub fn admit(tat: u64, now: u64, cost: u64, capacity: u64) -> Option<u64> {
     let owed = level(tat, now) + cost;
     if owed <= capacity { Some(now.wrapping_add(owed)) } else { None }
 }

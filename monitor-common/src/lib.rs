@@ -5,6 +5,7 @@
 //! talks to whom, [`containment`] limits one sender by himself, [`verdict`] names the end of every packet and [`record`] is what both sides read afterwards.
 //! Nothing here does I/O, knows a map, or allocates.
 #![cfg_attr(not(test), no_std)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod bucket;
 pub mod containment;

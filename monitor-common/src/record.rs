@@ -2,6 +2,7 @@
 //! (sixteenths of a nanosecond of the kernel's tick clock, see [`crate::bucket`]).
 
 use crate::{
+    bucket::level,
     parse::{End, Frame, Parsed, end},
     plain,
     rule::DIMENSIONS,
@@ -25,9 +26,35 @@ pub mod entry {
     pub const EXCEEDING: u32 = 1 << 1;
 }
 
-/// One source at one service. What passed is `packets - dropped.packets`.
+/// What the CPUs that do not own an entry counted.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Others {
+    pub packets: u64,
+    pub bytes: u64,
+    pub connections: u64,
+}
+plain!(Others { packets: u64, bytes: u64, connections: u64 } = 24);
+
+/// Dimensions that an entry's owner charges in words of its own; fragments are rare and always shared.
+pub const OWNED: usize = 3;
+
+/// In [`SourceEntry::owner`]: a CPU that does not own the entry has met it.
+pub const SHARED: u32 = 1 << 31;
+
+/// How long one CPU alone has to meet a shared entry before it owns it: ten seconds, in clock units.
+pub const SETTLED: u64 = 160_000_000_000;
+
+/// One source at one service. What passed is `total().packets - dropped.packets`.
 ///
-/// The order is for the cache: with the 72 bytes that the kernel's table puts before a value, an entry fills four cache
+/// The CPU that made the entry owns it. Network cards keep a source on one CPU, so as long as no other one meets the
+/// entry, the owner counts and charges with plain stores: `packets`, `bytes`, `connections` and `owned` are written by it
+/// alone, for ever. The first other CPU sets [`SHARED`]; from then on all charge `force` with locked instructions, and a
+/// bucket says the larger of `owned` and `force`, while what others count stands in `others`. So nothing is counted
+/// wrongly, and of the charges at most that of the one packet may be missed which the owner judges at that moment. A CPU
+/// that has met the entry alone for [`SETTLED`] takes it over.
+///
+/// The order is for the cache: with the 72 bytes that the kernel's table puts before a value, an entry fills five cache
 /// lines, and a packet within its limit touches the key and the first 56 bytes of the value, which is two of them.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,12 +63,16 @@ pub struct SourceEntry {
     pub bytes: u64,
     pub last_seen: u64,
     pub flags: u32,
-    pub violations: u32,
-    /// Buckets of the limit in force, one per dimension; the fourth (fragments) is the first of the next line.
-    pub force: [u64; DIMENSIONS],
+    /// The number of the CPU, and [`SHARED`].
+    pub owner: u32,
+    /// Buckets of the limit in force, as the owner charges them.
+    pub owned: [u64; OWNED],
     pub first_seen: u64,
     /// New connections (SYN without ACK, first packets of other protocols are not counted).
     pub connections: u64,
+    pub others: Others,
+    /// Buckets of the limit in force, as all charge them.
+    pub force: [u64; DIMENSIONS],
     /// Buckets of the limit on trial.
     pub candidate: [u64; DIMENSIONS],
     pub dropped: Count,
@@ -54,6 +85,10 @@ pub struct SourceEntry {
     pub interface: u32,
     /// Would-be drops of the limit on trial.
     pub candidate_would_drop: u64,
+    pub violations: u32,
+    /// Of a shared entry: the CPU that met it last, and since when no other one has.
+    pub visitor: u32,
+    pub alone_since: u64,
     pub reserved: u64,
 }
 plain!(
@@ -62,10 +97,12 @@ plain!(
         bytes: u64,
         last_seen: u64,
         flags: u32,
-        violations: u32,
-        force: [u64; DIMENSIONS],
+        owner: u32,
+        owned: [u64; OWNED],
         first_seen: u64,
         connections: u64,
+        others: Others,
+        force: [u64; DIMENSIONS],
         candidate: [u64; DIMENSIONS],
         dropped: Count,
         would_drop: Count,
@@ -74,9 +111,33 @@ plain!(
         class: u32,
         interface: u32,
         candidate_would_drop: u64,
+        violations: u32,
+        visitor: u32,
+        alone_since: u64,
         reserved: u64,
-    } = 184
+    } = 248
 );
+
+impl SourceEntry {
+    /// What all CPUs counted.
+    pub const fn total(&self) -> Count {
+        Count {
+            packets: self.packets.wrapping_add(self.others.packets),
+            bytes: self.bytes.wrapping_add(self.others.bytes),
+        }
+    }
+
+    /// New connections that all CPUs counted.
+    pub const fn opened(&self) -> u64 {
+        self.connections.wrapping_add(self.others.connections)
+    }
+
+    /// What the bucket of a dimension owes at `now`.
+    pub fn owed(&self, dimension: usize, now: u64) -> u64 {
+        let owned = self.owned.get(dimension).map_or(0, |tat| level(*tat, now));
+        self.force.get(dimension).map_or(0, |tat| level(*tat, now)).max(owned)
+    }
+}
 
 /// A banned source. Written by the daemon (operator) or by the kernel (violations).
 #[repr(C)]

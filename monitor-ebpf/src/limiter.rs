@@ -10,14 +10,14 @@ use monitor_common::{
     bucket::level,
     flow::SourceKey,
     record::{SourceEntry, entry},
-    rule::{BYTES, CONNECTIONS, Limit, mode},
+    rule::{BYTES, Limit, mode},
     verdict::{Reason, Verdict},
 };
 
 use crate::{
     aggregate,
     case::{Case, fresh},
-    flood, maps,
+    flood, ledger, maps,
     policy::Rules,
     stranger::{self, Standing},
     violation,
@@ -86,23 +86,14 @@ fn of_entry(
     // SAFETY: the pointer is to a map value, valid for the whole run; shared words are changed by atomic instructions,
     // the rest are plain stores of which the last one may win.
     unsafe {
-        word::add(&raw mut (*found).packets, 1);
-        word::add(&raw mut (*found).bytes, bytes);
-        (*found).last_seen = case.now;
-        if fresh(&case.units[CONNECTIONS]) != 0 {
-            word::add(&raw mut (*found).connections, 1);
-        }
-        if limit.candidate.mode != mode::OFF
-            && word::charge(&raw mut (*found).candidate, &limit.candidate.rates, &case.units, case.now)
-                != Judgement::WITHIN
-        {
-            word::add(&raw mut (*found).candidate_would_drop, 1);
-            case.candidate = 1;
+        ledger::count(found, case);
+        if limit.candidate.mode != mode::OFF {
+            try_candidate(limit, case, found);
         }
         if limit.force.mode == mode::OFF {
             return ControlFlow::Continue(Some(found));
         }
-        let judgement = word::charge(&raw mut (*found).force, &limit.force.rates, &case.units, case.now);
+        let judgement = ledger::charge(found, &limit.force.rates, case);
         if judgement == Judgement::WITHIN {
             if (*found).flags & entry::EXCEEDING != 0 {
                 violation::subside(case, found);
@@ -122,6 +113,20 @@ fn of_entry(
         violation::note(case, found, verdict);
         case.note_would_drop(verdict);
         ControlFlow::Continue(Some(found))
+    }
+}
+
+/// Charges the limit on trial, which only counts.
+#[inline(never)]
+fn try_candidate(limit: &Limit, case: &mut Case, found: *mut SourceEntry) {
+    // SAFETY: the only caller passes a map value.
+    unsafe {
+        let buckets = &raw mut (*found).candidate;
+        let judgement = word::charge(buckets, &limit.candidate.rates, &case.units, case.now);
+        if judgement != Judgement::WITHIN {
+            word::add(&raw mut (*found).candidate_would_drop, 1);
+            case.candidate = 1;
+        }
     }
 }
 

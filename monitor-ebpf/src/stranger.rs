@@ -3,14 +3,14 @@
 use monitor_common::{
     bucket::level,
     flow::SourceKey,
-    record::{Incident, entry},
+    record::{Incident, OWNED, entry},
     rule::{DIMENSIONS, Limit, Settings, Slot, mode},
     sketch::{self, ROWS},
 };
 
 use crate::{
     case::{Case, Units},
-    flood, maps,
+    flood, ledger, maps,
     telemetry::incident,
     word,
 };
@@ -117,6 +117,8 @@ fn enter(case: &Case, key: &SourceKey, debt: u64, calm: bool) -> bool {
     let tat = case.now.wrapping_add(debt);
     // SAFETY: the pointer is to this CPU's own scratch value; all of its other fields stay zero.
     let fresh = unsafe {
+        (*fresh).owner = ledger::cpu();
+        (*fresh).owned = [tat; OWNED];
         (*fresh).force = [tat; DIMENSIONS];
         (*fresh).candidate = [case.now; DIMENSIONS];
         (*fresh).last_seen = case.now;

@@ -4,8 +4,8 @@
 use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_or, atomic_xadd};
 
 use monitor_common::{
-    bucket::{Rate, admit, excess, level},
-    record::Incident,
+    bucket::{Rate, excess, larger, level},
+    record::{Incident, OWNED},
     rule::{CONNECTIONS, DIMENSIONS, FRAGMENTS},
     verdict::{Reason, Verdict},
 };
@@ -55,6 +55,16 @@ pub unsafe fn replace(word: *mut u64, old: u64, new: u64) -> bool {
     unsafe { atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(word, old, new).1 }
 }
 
+/// As [`replace`], for half a word.
+///
+/// # Safety
+/// As for [`load`].
+#[inline(always)]
+pub unsafe fn replace_half(word: *mut u32, old: u32, new: u32) -> bool {
+    // SAFETY: by contract.
+    unsafe { atomic_cxchg::<u32, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(word, old, new).1 }
+}
+
 /// The verdict of a set of buckets: 0 within, 1 + dimension exceeded, or [`Judgement::CONTENDED`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Judgement(u32);
@@ -62,6 +72,12 @@ pub struct Judgement(u32);
 impl Judgement {
     pub const WITHIN: Self = Self(0);
     const CONTENDED: Self = Self(1 + DIMENSIONS as u32);
+
+    /// The verdict when the buckets of these bits are exceeded, one at least: the first counts.
+    #[inline(always)]
+    pub fn exceeding(bits: u64) -> Self {
+        Self(1 + lowest(bits as u32))
+    }
 
     /// The reason to drop, from the verdict for a dimension.
     #[inline(always)]
@@ -77,13 +93,29 @@ impl Judgement {
 /// Charges the buckets of all dimensions that apply, or none: first all are asked, then all are charged. Only when
 /// another CPU takes the room in between can a dimension be charged in vain.
 ///
-/// Not inlined: it is wanted four times, and on its own it is verified with little state.
-///
 /// # Safety
 /// `buckets` points into a map value that is valid for the whole run of the program.
-#[inline(never)]
+#[inline(always)]
 pub unsafe fn charge(
     buckets: *mut [u64; DIMENSIONS],
+    rates: &[Rate; DIMENSIONS],
+    units: &Units,
+    now: u64,
+) -> Judgement {
+    // SAFETY: by contract. What has no floor has itself for it.
+    unsafe { charge_above(buckets, buckets.cast(), rates, units, now) }
+}
+
+/// As [`charge`], but a bucket owes no less than its floor says.
+///
+/// Not inlined: it is wanted often, and on its own it is verified with little state.
+///
+/// # Safety
+/// As for [`charge`], `floors` included.
+#[inline(never)]
+pub unsafe fn charge_above(
+    buckets: *mut [u64; DIMENSIONS],
+    floors: *const [u64; OWNED],
     rates: &[Rate; DIMENSIONS],
     units: &Units,
     now: u64,
@@ -91,11 +123,11 @@ pub unsafe fn charge(
     // SAFETY: by contract. Most packets neither open a connection nor are fragments.
     unsafe {
         if units[FRAGMENTS] != 0 {
-            charge_first::<DIMENSIONS>(buckets, rates, units, now)
+            charge_first::<DIMENSIONS>(buckets, floors, rates, units, now)
         } else if units[CONNECTIONS] != 0 {
-            charge_first::<FRAGMENTS>(buckets, rates, units, now)
+            charge_first::<FRAGMENTS>(buckets, floors, rates, units, now)
         } else {
-            charge_first::<CONNECTIONS>(buckets, rates, units, now)
+            charge_first::<CONNECTIONS>(buckets, floors, rates, units, now)
         }
     }
 }
@@ -104,34 +136,40 @@ pub unsafe fn charge(
 #[inline(always)]
 unsafe fn charge_first<const N: usize>(
     buckets: *mut [u64; DIMENSIONS],
+    floors: *const [u64; OWNED],
     rates: &[Rate; DIMENSIONS],
     units: &Units,
     now: u64,
 ) -> Judgement {
     let mut tats = [0; N];
+    let mut owed = [0; N];
     let mut costs = [0; N];
     let mut over = 0;
     let mut dimension = 0;
     while dimension < N {
         // SAFETY: by the caller's contract; the dimension is in range.
-        tats[dimension] = unsafe { load(&raw const (*buckets)[dimension]) };
+        let floor = unsafe {
+            tats[dimension] = load(&raw const (*buckets)[dimension]);
+            if dimension < OWNED { load(&raw const (*floors)[dimension]) } else { tats[dimension] }
+        };
+        owed[dimension] = larger(level(tats[dimension], now), level(floor, now));
         costs[dimension] = rates[dimension].cost(units[dimension]);
-        over |= excess(tats[dimension], now, costs[dimension], rates[dimension].capacity) << dimension;
+        over |= excess(owed[dimension], costs[dimension], rates[dimension].capacity) << dimension;
         dimension += 1;
     }
     if over != 0 {
-        return Judgement(1 + lowest(over as u32));
+        return Judgement::exceeding(over);
     }
     dimension = 0;
     while dimension < N {
-        let (tat, cost) = (tats[dimension], costs[dimension]);
+        let cost = costs[dimension];
         if cost != 0 {
             // SAFETY: by the caller's contract; the dimension is in range.
             let word = unsafe { &raw mut (*buckets)[dimension] };
-            let next = now.wrapping_add(level(tat, now)).wrapping_add(cost);
+            let next = now.wrapping_add(owed[dimension]).wrapping_add(cost);
             // SAFETY: by the caller's contract.
-            if !unsafe { replace(word, tat, next) } {
-                let judgement = insist(word, now, cost, rates[dimension].capacity);
+            if !unsafe { replace(word, tats[dimension], next) } {
+                let judgement = insist(word, now, owed[dimension], cost, rates[dimension].capacity);
                 if judgement != 0 {
                     return if judgement == 1 {
                         Judgement(1 + dimension as u32)
@@ -153,18 +191,19 @@ fn lowest(bits: u32) -> u32 {
     absent(0) * (1 + absent(1) * (1 + absent(2)))
 }
 
-/// Charges a word that another CPU has just changed: 0 paid, 1 exceeded, 2 given up.
+/// Charges a word that another CPU has just changed and that owes no less than `least`: 0 paid, 1 exceeded, 2 given up.
 #[inline(never)]
-fn insist(word: *mut u64, now: u64, cost: u64, capacity: u64) -> u32 {
+fn insist(word: *mut u64, now: u64, least: u64, cost: u64, capacity: u64) -> u32 {
     let mut attempt = 0;
     while attempt < ATTEMPTS {
         // SAFETY: the only caller passes a word of a map value.
         let tat = unsafe { load(word) };
-        let Some(next) = admit(tat, now, cost, capacity) else {
+        let owed = larger(level(tat, now), least) + cost;
+        if owed > capacity {
             return 1;
-        };
+        }
         // SAFETY: as above.
-        if unsafe { replace(word, tat, next) } {
+        if unsafe { replace(word, tat, now.wrapping_add(owed)) } {
             return 0;
         }
         attempt += 1;

@@ -6,7 +6,6 @@
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use monitor_common::bucket;
 use monitor_common::record::SourceEntry;
 use monitor_common::rule::{Limit, Slot};
 
@@ -135,7 +134,7 @@ fn levels(
     };
     let told: [Option<RateAndBurst>; 4] = [limit.packets, limit.bytes, limit.connections, limit.fragments];
     let used = |dimension: usize| {
-        let owed = bucket::level(entry.force[dimension], clock);
+        let owed = entry.owed(dimension, clock);
         (float(owed) / float(rates[dimension].capacity.max(1))).min(1.0)
     };
     (0..DIMENSIONS.len())

@@ -137,9 +137,9 @@ impl SourceTable {
 /// What is compared; the second decides where the first is equal.
 fn rank(row: &Row, order: SourceOrder) -> (f64, f64) {
     match order {
-        SourceOrder::Rate => (row.rates.packets, float(row.entry.packets)),
+        SourceOrder::Rate => (row.rates.packets, float(row.entry.total().packets)),
         SourceOrder::Drops => (float(row.entry.dropped.packets), float(row.entry.would_drop.packets)),
-        SourceOrder::Bytes => (float(row.entry.bytes), row.rates.bytes),
+        SourceOrder::Bytes => (float(row.entry.total().bytes), row.rates.bytes),
     }
 }
 
@@ -156,11 +156,11 @@ impl Row {
 impl Seen {
     fn of(entry: &SourceEntry) -> Self {
         Self {
-            packets: entry.packets,
-            bytes: entry.bytes,
+            packets: entry.total().packets,
+            bytes: entry.total().bytes,
             dropped: entry.dropped.packets,
             would_drop: entry.would_drop.packets,
-            connections: entry.connections,
+            connections: entry.opened(),
             trial_drops: entry.candidate_would_drop,
         }
     }
@@ -200,10 +200,10 @@ impl Names<'_> {
             service: self.service(key.service),
             class: class.to_owned(),
             interface: self.interface(entry.interface),
-            total: Count { packets: entry.packets, bytes: entry.bytes },
+            total: Count { packets: entry.total().packets, bytes: entry.total().bytes },
             dropped: Count { packets: entry.dropped.packets, bytes: entry.dropped.bytes },
             would_drop: Count { packets: entry.would_drop.packets, bytes: entry.would_drop.bytes },
-            connections: entry.connections,
+            connections: entry.opened(),
             packets_per_second: rates.packets,
             bytes_per_second: rates.bytes,
             dropped_per_second: rates.dropped,

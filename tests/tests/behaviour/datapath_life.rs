@@ -186,7 +186,7 @@ fn other_capacities_keep_entries_and_totals() {
         assert!(
             sources
                 .iter()
-                .any(|(source, entry)| source.address()[12..] == [10, 99, 0, 2] && entry.packets >= 4)
+                .any(|(source, entry)| source.address()[12..] == [10, 99, 0, 2] && entry.total().packets >= 4)
         );
         assert_eq!(place.pings(3)?, 3);
         Ok(())

@@ -9,7 +9,7 @@ use std::{
 use monitor::policy::Image;
 use monitor_common::{
     names::map,
-    record::EventKind,
+    record::{EventKind, SHARED},
     verdict::{CANDIDATE, Reason::*},
 };
 use monitor_tests::{
@@ -131,7 +131,7 @@ fn ipv6_sources_of_one_64_share_a_bucket_and_of_another_do_not() {
     }
     assert_eq!(program.ended(dns, Accepted), 60);
     assert_eq!(program.judge(&packet6().source("fd00:1:0:1::1").udp(1000, 53).build(), 1).verdict, PASS);
-    assert_eq!(program.source("fd00:1::", dns).unwrap().packets, 100);
+    assert_eq!(program.source("fd00:1::", dns).unwrap().total().packets, 100);
 }
 
 #[test]
@@ -146,10 +146,55 @@ fn an_entry_counts_what_its_source_sent_and_when() {
     program.set_clock(START + 3 * SECOND);
     program.judge(&packet().tcp(1000, 80, flag::ACK).payload_bytes(46).build(), 2);
     let entry = program.source("10.1.0.1", web).unwrap();
-    assert_eq!((entry.packets, entry.bytes, entry.connections), (12, 1200, 10));
+    assert_eq!((entry.total().packets, entry.total().bytes, entry.opened()), (12, 1200, 10));
     assert_eq!((entry.dropped.packets, entry.dropped.bytes), (6, 600));
     assert_eq!((entry.would_drop.packets, entry.candidate_would_drop), (0, 0));
     assert_eq!((entry.first_seen, entry.last_seen), (START, START + 3 * SECOND));
+}
+
+/// Runs on one CPU until the test ends or says otherwise.
+fn stay_on(cpu: usize) {
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(cpu);
+    rustix::thread::sched_setaffinity(None, &set).unwrap();
+}
+
+#[test]
+fn a_source_that_moves_between_cpus_keeps_its_counts_and_its_debt() {
+    let program = or_skip!("an entry on two CPUs", Program::load());
+    if thread::available_parallelism().unwrap().get() < 2 {
+        return;
+    }
+    let image =
+        installed(&program, &dns("mode = \"enforce\"\nlimit = { packets = \"1/s\", packets_burst = 30 }"));
+    let dns = rules::number(&image, "dns");
+    let frame = packet().udp(1000, 53).build();
+    let entry = || program.source("10.1.0.1", dns).unwrap();
+    stay_on(0);
+    program.judge(&frame, 10);
+    let made = entry();
+    assert_eq!((made.owner, made.total().packets, made.others.packets), (0, 10, 0));
+    stay_on(1);
+    program.judge(&frame, 10);
+    let shared = entry();
+    assert_eq!((shared.owner, shared.total().packets, shared.others.packets), (SHARED, 20, 10));
+    stay_on(0);
+    program.judge(&frame, 40);
+    assert_eq!((entry().packets, entry().total().packets), (50, 60));
+    // One tick is taken off the burst, so 29 pass: what each CPU was charged counts for both.
+    assert_eq!(program.ended(dns, Accepted), 29);
+    assert_eq!(entry().total().bytes, 60 * u64::try_from(frame.len()).unwrap());
+    // Alone on the other CPU for long enough, the entry is that one's; what it owes comes along.
+    stay_on(1);
+    for second in 1..=12 {
+        program.set_clock(START + second * SECOND);
+        program.judge(&frame, 1);
+    }
+    let settled = entry();
+    assert_eq!((settled.owner, settled.others.packets), (1, 10 + 12));
+    assert_eq!(settled.total().packets, 72);
+    program.judge(&frame, 100);
+    assert_eq!(program.ended(dns, Accepted), 29 + 12);
 }
 
 #[test]
@@ -172,7 +217,7 @@ fn a_limit_on_trial_changes_no_verdict_and_counts_what_it_would_have_dropped() {
         let trial = program.totals(service).would_drop[CANDIDATE].packets;
         let entries =
             ["10.1.0.1", "10.1.0.2", "10.1.0.3"].map(|source| program.source(source, service).unwrap());
-        anyhow::Ok((verdicts, entries.map(|entry| (entry.force, entry.dropped, entry.packets)), trial))
+        anyhow::Ok((verdicts, entries.map(|entry| (entry.owed(0, now), entry.dropped, entry.total())), trial))
     };
     let (without, entries, none) = or_skip!("limits on trial", run(""));
     let (with, same, trial) = run("candidate = { packets = \"100/s\", packets_burst = 10 }").unwrap();

@@ -1,0 +1,156 @@
+//! What a source's entry counts and owes: plain stores by the CPU that owns it, locked instructions by all others.
+//!
+//! The rules are in [`SourceEntry`]. A locked instruction costs five nanoseconds and lets nothing overtake it, so the
+//! cache misses of one packet could not overlap those of the next; an owner needs none.
+
+use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
+use monitor_common::{
+    bucket::{Rate, excess, larger, level},
+    record::{OWNED, SETTLED, SHARED, SourceEntry},
+    rule::{BYTES, CONNECTIONS, DIMENSIONS, FRAGMENTS},
+};
+
+use crate::{
+    case::{Case, fresh},
+    word::{self, Judgement},
+};
+
+/// The CPU that runs the program.
+#[inline(always)]
+pub fn cpu() -> u32 {
+    // SAFETY: the helper takes nothing.
+    unsafe { bpf_get_smp_processor_id() }
+}
+
+/// Counts the packet; whether this CPU owns the entry alone.
+///
+/// # Safety
+/// `found` points to a map value that is valid for the whole run of the program; so for the next.
+#[inline(always)]
+pub unsafe fn count(found: *mut SourceEntry, case: &Case) {
+    // SAFETY: by contract. Only the owner comes to the plain additions; the moment last seen may be anybody's.
+    unsafe {
+        (*found).last_seen = case.now;
+        if (&raw const (*found).owner).read_volatile() != cpu() {
+            count_shared(found, case);
+        } else {
+            count_owned(found, case);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn count_owned(found: *mut SourceEntry, case: &Case) {
+    // SAFETY: as for the callers: the words are written by this CPU alone.
+    unsafe {
+        (*found).packets += 1;
+        (*found).bytes += u64::from(case.units[BYTES]);
+        (*found).connections += u64::from(fresh(&case.units[CONNECTIONS]));
+    }
+}
+
+/// Not inlined, being the rare way.
+#[inline(never)]
+fn count_shared(found: *mut SourceEntry, case: &Case) {
+    let cpu = cpu();
+    // SAFETY: the only caller passes a map value; the words of others are changed by atomic instructions.
+    unsafe {
+        let owner = (&raw const (*found).owner).read_volatile();
+        if owner & !SHARED == cpu {
+            count_owned(found, case);
+        } else {
+            word::add(&raw mut (*found).others.packets, 1);
+            word::add(&raw mut (*found).others.bytes, u64::from(case.units[BYTES]));
+            if case.units[CONNECTIONS] != 0 {
+                word::add(&raw mut (*found).others.connections, 1);
+            }
+        }
+        // Before the buckets are looked at: the owner's next packet finds the entry shared.
+        if owner & SHARED == 0 {
+            word::replace_half(&raw mut (*found).owner, owner, owner | SHARED);
+        }
+        if (*found).visitor != cpu || owner & SHARED == 0 {
+            (*found).visitor = cpu;
+            (*found).alone_since = case.now;
+        } else if level(case.now, (*found).alone_since) > SETTLED {
+            take_over(found, owner, cpu, case.now);
+        }
+    }
+}
+
+/// Makes this CPU the owner, with all that is owed.
+#[inline(always)]
+unsafe fn take_over(found: *mut SourceEntry, owner: u32, cpu: u32, now: u64) {
+    // SAFETY: the caller's pointer is to a map value; the former owner has not come for long.
+    unsafe {
+        let mut dimension = 0;
+        while dimension < OWNED {
+            let owed = larger(level((*found).owned[dimension], now), level((*found).force[dimension], now));
+            (*found).owned[dimension] = now.wrapping_add(owed);
+            dimension += 1;
+        }
+        word::replace_half(&raw mut (*found).owner, owner, cpu);
+    }
+}
+
+/// Charges the buckets of the limit in force, or none.
+///
+/// # Safety
+/// As for [`count`], whose answer `alone` is.
+#[inline(always)]
+pub unsafe fn charge(found: *mut SourceEntry, rates: &[Rate; DIMENSIONS], case: &Case) -> Judgement {
+    // SAFETY: by contract.
+    unsafe {
+        if (&raw const (*found).owner).read_volatile() != cpu() {
+            let (buckets, floors) = (&raw mut (*found).force, &raw const (*found).owned);
+            word::charge_above(buckets, floors, rates, &case.units, case.now)
+        } else if fresh(&case.units[FRAGMENTS]) != 0 {
+            charge_fragment(found, rates, case)
+        } else if fresh(&case.units[CONNECTIONS]) != 0 {
+            charge_owned::<OWNED>(found, rates, case)
+        } else {
+            charge_owned::<CONNECTIONS>(found, rates, case)
+        }
+    }
+}
+
+/// Charges the first `N` dimensions of an entry that this CPU owns alone.
+#[inline(always)]
+unsafe fn charge_owned<const N: usize>(
+    found: *mut SourceEntry,
+    rates: &[Rate; DIMENSIONS],
+    case: &Case,
+) -> Judgement {
+    let mut next = [0; N];
+    let mut over = 0;
+    let mut dimension = 0;
+    while dimension < N {
+        // SAFETY: the caller's pointer is to a map value; the dimension is in range.
+        let owed = level(unsafe { (*found).owned[dimension] }, case.now);
+        let cost = rates[dimension].cost(case.units[dimension]);
+        over |= excess(owed, cost, rates[dimension].capacity) << dimension;
+        next[dimension] = case.now.wrapping_add(owed).wrapping_add(cost);
+        dimension += 1;
+    }
+    if over != 0 {
+        return Judgement::exceeding(over);
+    }
+    dimension = 0;
+    while dimension < N {
+        // SAFETY: as above; the words are written by this CPU alone.
+        unsafe { (*found).owned[dimension] = next[dimension] };
+        dimension += 1;
+    }
+    Judgement::WITHIN
+}
+
+/// A fragment: the bucket that everybody shares is charged by itself, then the others.
+#[inline(never)]
+fn charge_fragment(found: *mut SourceEntry, rates: &[Rate; DIMENSIONS], case: &Case) -> Judgement {
+    // SAFETY: the only caller passes a map value.
+    unsafe {
+        let (buckets, owned) = (&raw mut (*found).force, &raw const (*found).owned);
+        let shared = word::charge_above(buckets, owned, rates, &case.units, case.now);
+        if shared == Judgement::WITHIN { charge_owned::<OWNED>(found, rates, case) } else { shared }
+    }
+}
