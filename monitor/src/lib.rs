@@ -5,6 +5,7 @@
 //! back into the maps. [`engine`] owns all that can change; [`config`] says what is wanted, [`store`] remembers it,
 //! [`daemon`] wires the parts and [`cli`] is what people type.
 
+pub mod capture;
 pub mod cli;
 pub mod config;
 pub mod control;
