@@ -134,13 +134,13 @@ impl<R: Read> Capture<R> {
     }
 
     /// The next packet; `None` at the end. After an error there is nothing more.
-    pub fn next(&mut self) -> Result<Option<Packet<'_>>, Broken> {
+    pub fn read(&mut self) -> Result<Option<Packet<'_>>, Broken> {
         if self.over {
             return Ok(None);
         }
         let found = match &mut self.format {
-            Format::Pcap(pcap) => pcap.next(&mut self.stream),
-            Format::PcapNg(pcapng) => pcapng.next(&mut self.stream),
+            Format::Pcap(pcap) => pcap.read(&mut self.stream),
+            Format::PcapNg(pcapng) => pcapng.read(&mut self.stream),
         };
         self.over = !matches!(found, Ok(Some(_)));
         Ok(found?.map(|found| Packet {
@@ -150,6 +150,11 @@ impl<R: Read> Capture<R> {
             length: found.length,
             data: self.stream.taken(found.data),
         }))
+    }
+
+    /// Whether the file is compressed.
+    pub fn is_compressed(&self) -> bool {
+        self.stream.is_compressed()
     }
 
     /// Link types that the file has named so far, in the order of its interfaces.

@@ -55,6 +55,7 @@ commands! {
     alerts::Alerts;
     flows::Flows;
     graph::Graph;
+    replay::Replay;
     tune::Tune;
     confirm::Confirm;
     history::History;

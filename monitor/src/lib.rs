@@ -15,6 +15,7 @@ pub mod detection;
 pub mod engine;
 pub mod metrics;
 pub mod policy;
+pub mod replay;
 pub mod snapshot;
 pub mod store;
 pub mod tuning;

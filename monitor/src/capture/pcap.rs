@@ -40,7 +40,7 @@ impl Pcap {
         Ok(Some(pcap))
     }
 
-    pub fn next<R: Read>(&self, stream: &mut Stream<R>) -> Result<Option<Found>, Broken> {
+    pub fn read<R: Read>(&self, stream: &mut Stream<R>) -> Result<Option<Found>, Broken> {
         if stream.at_end()? {
             return Ok(None);
         }

@@ -70,7 +70,7 @@ impl PcapNg {
         &self.link_types
     }
 
-    pub fn next<R: Read>(&mut self, stream: &mut Stream<R>) -> Result<Option<Found>, Broken> {
+    pub fn read<R: Read>(&mut self, stream: &mut Stream<R>) -> Result<Option<Found>, Broken> {
         loop {
             if stream.at_end()? {
                 return Ok(None);
@@ -84,7 +84,7 @@ impl PcapNg {
             let kind = u32_at(head, 0, self.big_endian);
             let length = u32_at(head, 4, self.big_endian);
             let size = length as usize;
-            if size < FRAMING || size > LONGEST_BLOCK || !size.is_multiple_of(4) {
+            if !(FRAMING..=LONGEST_BLOCK).contains(&size) || !size.is_multiple_of(4) {
                 return Err(Broken::Damaged(format!("a block of {length} bytes")));
             }
             let block = stream.take(size)?;

@@ -8,6 +8,8 @@ use flate2::bufread::MultiGzDecoder;
 
 /// How gzip begins (RFC 1952, 2.3.1).
 const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// What is read at once, to begin with and at most; a longer packet makes the window longer.
+const FIRST: usize = 4096;
 const CHUNK: usize = 256 * 1024;
 
 /// Why bytes that were asked for are not there.
@@ -56,7 +58,7 @@ impl<R: Read> Stream<R> {
         } else {
             Source::Plain(file)
         };
-        Ok(Self { source, buffer: vec![0; CHUNK], start: 0, end: 0, cut: false })
+        Ok(Self { source, buffer: Vec::new(), start: 0, end: 0, cut: false })
     }
 
     /// The next `count` bytes, which stay to be taken.
@@ -84,6 +86,10 @@ impl<R: Read> Stream<R> {
         self.taken(self.start..self.end)
     }
 
+    pub fn is_compressed(&self) -> bool {
+        matches!(self.source, Source::Gzip(_))
+    }
+
     pub fn is_empty(&self) -> bool {
         self.start == self.end
     }
@@ -101,8 +107,9 @@ impl<R: Read> Stream<R> {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
-        if self.buffer.len() < wanted {
-            self.buffer.resize(wanted.next_multiple_of(CHUNK), 0);
+        let size = (2 * self.buffer.len()).clamp(FIRST, CHUNK).max(wanted);
+        if self.buffer.len() < size {
+            self.buffer.resize(size, 0);
         }
         let room = self.buffer.get_mut(self.end..).unwrap_or_default();
         match self.source.read(room) {

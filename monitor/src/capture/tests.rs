@@ -77,13 +77,13 @@ fn read(file: &[u8]) -> (Vec<Read>, Option<Broken>) {
     let mut capture = Capture::new(file).unwrap();
     let mut packets = Vec::new();
     loop {
-        match capture.next() {
+        match capture.read() {
             Ok(Some(packet)) => {
                 packets.push((packet.at_ns, packet.link_type, packet.length, packet.data.to_vec()));
             }
             Ok(None) => return (packets, None),
             Err(broken) => {
-                assert!(capture.next().is_ok_and(|packet| packet.is_none()), "nothing after an error");
+                assert!(capture.read().is_ok_and(|packet| packet.is_none()), "nothing after an error");
                 return (packets, Some(broken));
             }
         }
@@ -325,7 +325,7 @@ proptest! {
         ][magic];
         let file = [magic, &rest].concat();
         if let Ok(mut capture) = Capture::new(&file[..]) {
-            while let Ok(Some(packet)) = capture.next() {
+            while let Ok(Some(packet)) = capture.read() {
                 prop_assert!(packet.data.len() <= file.len() && packet.length as usize >= packet.data.len());
             }
         }

@@ -51,16 +51,21 @@ impl Execute for Config {
     }
 }
 
-fn check(file: &Path) -> Result<(), Failure> {
+/// A configuration from a file, with every problem in the failure.
+pub fn read_file(file: &Path) -> Result<config::Config, Failure> {
     let text = std::fs::read_to_string(file).map_err(|error| {
         Failure::new(
             if error.kind() == std::io::ErrorKind::PermissionDenied { Exit::NotPermitted } else { Exit::Invalid },
             format!("read {}: {error}; name a file, or begin with `sluice config default`", file.display()),
         )
     })?;
+    config::Config::parse(&text, &file.display().to_string())
+        .map_err(|error| Failure::new(Exit::Invalid, error.to_string().replace('\n', "\nsluice: ")))
+}
+
+fn check(file: &Path) -> Result<(), Failure> {
+    let parsed = read_file(file)?;
     let origin = file.display().to_string();
-    let parsed = config::Config::parse(&text, &origin)
-        .map_err(|error| Failure::new(Exit::Invalid, error.to_string().replace('\n', "\nsluice: ")))?;
     policy::check(&parsed, jiff::Timestamp::now())
         .map_err(|error| Failure::new(Exit::Invalid, format!("{origin}: {error}")))?;
     for advice in parsed.advice() {

@@ -1,19 +1,14 @@
-//! A capture file -> its link type and frames. Reads pcap of either byte order and pcapng; for the tests only.
+//! Where published captures stand, what a capture holds, and frames written as a capture.
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result};
+use monitor::capture::Capture;
 
 /// Ethernet's link type.
-pub const ETHERNET: u32 = 1;
+pub const ETHERNET: u16 = 1;
 
-/// What a file holds.
-#[derive(Debug, Default)]
-pub struct Capture {
-    /// Of the first interface.
-    pub link_type: u32,
-    pub frames: Vec<Vec<u8>>,
-}
+const SECOND: u64 = 1_000_000_000;
 
 /// Where the captures stand that are not part of the project: `SLUICE_CAPTURES`, or beside the checkout's parent.
 pub fn directory() -> Result<PathBuf> {
@@ -27,62 +22,100 @@ pub fn directory() -> Result<PathBuf> {
         .context("no captures beside the checkout")
 }
 
-impl Capture {
-    /// Reads a whole file.
-    pub fn read(bytes: &[u8]) -> Result<Self> {
-        match word(bytes, 0, false)? {
-            0xa1b2_c3d4 | 0xa1b2_3c4d => pcap(bytes, false),
-            0xd4c3_b2a1 | 0x4d3c_b2a1 => pcap(bytes, true),
-            0x0a0d_0d0a => pcapng(bytes),
-            other => bail!("no capture begins with {other:#x}"),
+/// The bytes of every packet, as they were captured, and whether the file was whole.
+pub fn packets(file: &[u8]) -> Result<(Vec<Vec<u8>>, bool)> {
+    let mut capture = Capture::new(file)?;
+    let mut packets = Vec::new();
+    loop {
+        match capture.read() {
+            Ok(Some(packet)) => packets.push(packet.data.to_vec()),
+            Ok(None) => return Ok((packets, true)),
+            Err(_) => return Ok((packets, false)),
         }
     }
 }
 
-fn word(bytes: &[u8], at: usize, swapped: bool) -> Result<u32> {
-    let four = bytes.get(at..at + 4).context("the file ends within a header")?;
-    let word = u32::from_le_bytes(four.try_into()?);
-    Ok(if swapped { word.swap_bytes() } else { word })
+/// How a capture is to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Written {
+    pub big_endian: bool,
+    /// Otherwise microseconds, and what is finer is lost.
+    pub nanoseconds: bool,
+    pub link_type: u16,
+    /// Bytes of each packet that are kept.
+    pub snap_length: usize,
 }
 
-fn pcap(bytes: &[u8], swapped: bool) -> Result<Capture> {
-    let mut capture = Capture { link_type: word(bytes, 20, swapped)? & 0x0fff_ffff, frames: Vec::new() };
-    let mut at = 24;
-    while at < bytes.len() {
-        let length = word(bytes, at + 8, swapped)? as usize;
-        let frame = bytes.get(at + 16..at + 16 + length).context("the file ends within a frame")?;
-        capture.frames.push(frame.to_vec());
-        at += 16 + length;
+impl Default for Written {
+    fn default() -> Self {
+        Self { big_endian: false, nanoseconds: false, link_type: ETHERNET, snap_length: 65_535 }
     }
-    Ok(capture)
 }
 
-fn pcapng(bytes: &[u8]) -> Result<Capture> {
-    let swapped = word(bytes, 8, false)? == 0x4d3c_2b1a;
-    let mut capture = Capture::default();
-    let mut interfaces = 0;
-    let mut at = 0;
-    while at + 12 <= bytes.len() {
-        let (kind, length) = (word(bytes, at, swapped)?, word(bytes, at + 4, swapped)? as usize);
-        ensure!(length >= 12 && length % 4 == 0, "a block of {length} bytes");
-        let block = bytes.get(at..at + length).context("the file ends within a block")?;
-        match kind {
-            1 => {
-                if interfaces == 0 {
-                    let both = word(block, 8, swapped)?;
-                    capture.link_type = if swapped { both >> 16 } else { both & 0xffff };
-                }
-                interfaces += 1;
-            }
-            6 => {
-                let captured = word(block, 20, swapped)? as usize;
-                let frame = block.get(28..28 + captured).context("a frame longer than its block")?;
-                capture.frames.push(frame.to_vec());
-            }
-            3 => capture.frames.push(block[12..length - 4].to_vec()),
-            _ => {}
+impl Written {
+    /// Frames and their times, in nanoseconds since the epoch, as pcap.
+    pub fn pcap(self, frames: &[(u64, Vec<u8>)]) -> Vec<u8> {
+        let magic = if self.nanoseconds { 0xa1b2_3c4d } else { 0xa1b2_c3d4 };
+        let snap_length = u32::try_from(self.snap_length).expect("a snap length");
+        let mut file = self.words(&[magic]);
+        file.extend(self.halves(&[2, 4]));
+        file.extend(self.words(&[0, 0, snap_length, u32::from(self.link_type)]));
+        for (at, frame) in frames {
+            let (kept, length) = self.kept(frame);
+            let unit = if self.nanoseconds { 1 } else { 1000 };
+            let seconds = u32::try_from(at / SECOND).expect("a time of this age");
+            let fraction = u32::try_from(at % SECOND / unit).expect("less than a second");
+            file.extend(self.words(&[seconds, fraction, size(kept), length]));
+            file.extend(kept);
         }
-        at += length;
+        file
     }
-    Ok(capture)
+
+    /// The same as pcapng, with one interface.
+    pub fn pcapng(self, frames: &[(u64, Vec<u8>)]) -> Vec<u8> {
+        let mut file = self.block(0x0a0d_0d0a, &self.words(&[0x1a2b_3c4d, 1, u32::MAX, u32::MAX]));
+        let mut interface = self.halves(&[self.link_type, 0]);
+        interface.extend(self.words(&[u32::try_from(self.snap_length).expect("a snap length")]));
+        interface.extend(self.halves(&[9, 1]));
+        interface.extend([if self.nanoseconds { 9 } else { 6 }, 0, 0, 0]);
+        file.extend(self.block(1, &interface));
+        for (at, frame) in frames {
+            let (kept, length) = self.kept(frame);
+            let ticks = if self.nanoseconds { *at } else { at / 1000 };
+            let [high, low] =
+                [ticks >> 32, ticks & 0xffff_ffff].map(|half| u32::try_from(half).expect("half"));
+            let mut packet = self.words(&[0, high, low, size(kept), length]);
+            packet.extend(kept);
+            file.extend(self.block(6, &packet));
+        }
+        file
+    }
+
+    fn kept(self, frame: &[u8]) -> (&[u8], u32) {
+        (&frame[..frame.len().min(self.snap_length)], size(frame))
+    }
+
+    fn block(self, kind: u32, body: &[u8]) -> Vec<u8> {
+        let padded = body.len().next_multiple_of(4);
+        let length = u32::try_from(padded + 12).expect("a block");
+        let mut block = self.words(&[kind, length]);
+        block.extend(body);
+        block.resize(8 + padded, 0);
+        block.extend(self.words(&[length]));
+        block
+    }
+
+    fn words(self, words: &[u32]) -> Vec<u8> {
+        let bytes = |word: &u32| if self.big_endian { word.to_be_bytes() } else { word.to_le_bytes() };
+        words.iter().flat_map(bytes).collect()
+    }
+
+    fn halves(self, halves: &[u16]) -> Vec<u8> {
+        let bytes = |half: &u16| if self.big_endian { half.to_be_bytes() } else { half.to_le_bytes() };
+        halves.iter().flat_map(bytes).collect()
+    }
+}
+
+fn size(bytes: &[u8]) -> u32 {
+    u32::try_from(bytes.len()).expect("a frame")
 }

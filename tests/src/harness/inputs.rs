@@ -3,6 +3,7 @@
 //! In: bytes. Out: nothing; a violation panics.
 
 use monitor::{
+    capture::{Capture, LONGEST_FRAME, Link, SHORTEST_FRAME},
     config::Config,
     control::protocol::{AccessBody, ConfirmBody, LimitBody, TuneBody, parse_prefix},
 };
@@ -11,8 +12,6 @@ use monitor_common::{
     parse::{Parsed, parse},
 };
 use serde::{Serialize, de::DeserializeOwned};
-
-use super::capture::Capture;
 
 /// A frame is read within its bounds, and always in the same way.
 ///
@@ -65,11 +64,20 @@ pub fn request(bytes: &[u8]) {
     }
 }
 
-/// A capture is refused, or its frames are no longer than the file, and each is read within its bounds.
+/// A capture is refused, or its packets are no longer than the file, and the frame of each is read within its bounds.
 pub fn capture(bytes: &[u8]) {
-    let Ok(capture) = Capture::read(bytes) else { return };
-    for found in &capture.frames {
-        assert!(found.len() <= bytes.len());
-        frame(found);
+    let Ok(mut capture) = Capture::new(bytes) else { return };
+    let mut made = Vec::new();
+    while let Ok(Some(packet)) = capture.read() {
+        // What is compressed may be longer than the file.
+        assert!(packet.data.len() <= bytes.len() || bytes.starts_with(&[0x1f, 0x8b]));
+        assert!(packet.data.len() <= packet.length as usize);
+        made.clear();
+        let link = packet.link_type.and_then(Link::of);
+        if link.is_some_and(|link| link.append(&packet, &mut made)) {
+            assert!((SHORTEST_FRAME..=LONGEST_FRAME).contains(&made.len()));
+            frame(&made);
+        }
     }
+    assert!(capture.read().is_ok_and(|packet| packet.is_none()), "the end is the end");
 }

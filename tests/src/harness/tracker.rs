@@ -1,20 +1,22 @@
 //! Frames through the parser and the conversation functions over a table in memory, the records through the detectors:
-//! what the kernel and the daemon do, without a kernel. Also reads capture files (pcap and pcapng, Ethernet).
+//! what the kernel and the daemon do, without a kernel.
 
 use std::{
     collections::{BTreeMap, HashMap},
     fs::File,
-    io::{BufRead, BufReader},
     path::Path,
 };
 
 use ipnet::IpNet;
-use monitor::detection::{
-    Detection, Learned,
-    contact::{Inside, ip_of},
-    finding::Finding,
-    ledger::ChangeKind,
-    parameters::Parameters,
+use monitor::{
+    capture::{Capture, Link, name_of},
+    detection::{
+        Detection, Learned,
+        contact::{Inside, ip_of},
+        finding::Finding,
+        ledger::ChangeKind,
+        parameters::Parameters,
+    },
 };
 use monitor_common::{
     bucket::UNITS_PER_NS,
@@ -25,14 +27,6 @@ use monitor_common::{
     flow::from_halves,
     parse::{Frame, Parsed, parse},
     plain::Plain,
-};
-use pcap_file::{
-    DataLink,
-    pcap::PcapReader,
-    pcapng::{
-        Block, PcapNgReader,
-        blocks::interface_description::{InterfaceDescriptionBlock, InterfaceDescriptionOption},
-    },
 };
 
 const ACTIVE_TIMEOUT: u64 = 5 * SECOND_UNITS;
@@ -179,54 +173,18 @@ impl Tracker {
     }
 }
 
-/// Feeds every Ethernet frame of a capture; an error says why it cannot be read.
+/// Feeds every packet of a capture as an Ethernet frame; an error says why it cannot be read.
 pub fn read(path: &Path, mut each: impl FnMut(&[u8], u64)) -> Result<(), String> {
-    let mut file = BufReader::new(File::open(path).map_err(|error| error.to_string())?);
-    let mut padded = Vec::new();
-    // Captures with a snap length hold the start of a frame: the rest is zeros.
-    let mut feed = |data: &[u8], length: u32, at: u64| {
-        if (length as usize) > data.len() && length < 262_144 {
-            padded.clear();
-            padded.extend_from_slice(data);
-            padded.resize(length as usize, 0);
-            each(&padded, at);
-        } else {
-            each(data, at);
-        }
-    };
-    let magic = file.fill_buf().map_err(|error| error.to_string())?.get(..4).map(<[u8]>::to_vec);
-    let nanoseconds = |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    if magic.as_deref() == Some(&[0x0a, 0x0d, 0x0d, 0x0a]) {
-        let mut reader = PcapNgReader::new(file).map_err(|error| error.to_string())?;
-        let mut ticks: Vec<u64> = Vec::new();
-        while let Some(block) = reader.next_block() {
-            match block.map_err(|error| error.to_string())? {
-                Block::InterfaceDescription(interface) => ticks.push(nanoseconds_per_tick(&interface)),
-                // The reader takes every tick for a nanosecond.
-                Block::EnhancedPacket(packet) => {
-                    let tick = ticks.get(packet.interface_id as usize).copied().unwrap_or(1000);
-                    feed(&packet.data, packet.original_len, nanoseconds(packet.timestamp) * tick);
-                }
-                _ => {}
-            }
-        }
-    } else {
-        let mut reader = PcapReader::new(file).map_err(|error| error.to_string())?;
-        if reader.header().datalink != DataLink::ETHERNET {
-            return Err(format!("link type {:?} is not Ethernet", reader.header().datalink));
-        }
-        while let Some(packet) = reader.next_packet() {
-            let packet = packet.map_err(|error| error.to_string())?;
-            feed(&packet.data, packet.orig_len, nanoseconds(packet.timestamp));
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    let mut capture = Capture::new(file).map_err(|error| error.to_string())?;
+    let mut frame = Vec::new();
+    while let Some(packet) = capture.read().map_err(|broken| broken.to_string())? {
+        let link_type = packet.link_type.ok_or("a packet without an interface")?;
+        let link = Link::of(link_type).ok_or_else(|| format!("{} is not read", name_of(link_type)))?;
+        frame.clear();
+        if link.append(&packet, &mut frame) {
+            each(&frame, packet.at_ns);
         }
     }
     Ok(())
-}
-
-fn nanoseconds_per_tick(interface: &InterfaceDescriptionBlock<'_>) -> u64 {
-    let resolution = interface.options.iter().find_map(|option| match option {
-        InterfaceDescriptionOption::IfTsResol(resolution) => Some(u32::from(*resolution)),
-        _ => None,
-    });
-    10u64.pow(9u32.saturating_sub(resolution.unwrap_or(6)))
 }

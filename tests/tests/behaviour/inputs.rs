@@ -1,6 +1,10 @@
 //! A bounded round of what the fuzzers do, from seeds that are nearly right.
 
-use monitor_tests::harness::{capture, inputs, packet::packet};
+use monitor_tests::harness::{
+    capture::{self, Written},
+    inputs,
+    packet::packet,
+};
 
 use crate::{
     fixtures::{self, Rules, policy},
@@ -66,26 +70,20 @@ fn requests_are_refused_or_survive_a_round_trip() {
 #[test]
 fn captures_are_refused_or_read_within_their_bounds() {
     let frame = packet().udp(1000, 53).build();
-    let length = u32::try_from(frame.len()).unwrap();
-    let header = [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 65535, capture::ETHERNET];
-    let record = [1u32, 0, length, length];
-    let little = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>();
-    let big = |words: &[u32]| words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<_>>();
-    let padded = frame.len().next_multiple_of(4);
-    let total = u32::try_from(32 + padded).unwrap();
-    let mut next = little(&[0x0a0d_0d0a, 28, 0x1a2b_3c4d, 1, u32::MAX, u32::MAX, 28]);
-    next.extend(little(&[1, 20, 1, 65535, 20]));
-    next.extend(little(&[6, total, 0, 0, 0, length, length]));
-    next.extend(&frame);
-    next.resize(next.len() + padded - frame.len(), 0);
-    next.extend(little(&[total]));
-    let seeds = [
-        [little(&header), little(&record), frame.clone()].concat(),
-        [big(&header), big(&record), frame.clone()].concat(),
-        next,
-    ];
-    for seed in &seeds {
-        assert_eq!(capture::Capture::read(seed).unwrap().frames, std::slice::from_ref(&frame));
+    let frames = [(1_700_000_000_000_000_001, frame.clone()), (0, frame.clone())];
+    let plain = Written::default();
+    let mut seeds = Vec::new();
+    for big_endian in [false, true] {
+        let ways =
+            [1, 101, 0, 113, 276, 239, 107].map(|link_type| Written { big_endian, link_type, ..plain });
+        seeds.extend(ways.iter().flat_map(|way| [way.pcap(&frames), way.pcapng(&frames)]));
+        let short = Written { big_endian, nanoseconds: true, snap_length: 20, ..plain };
+        seeds.extend([short.pcap(&frames), short.pcapng(&frames)]);
     }
-    round("captures", &seeds, 100_000, inputs::capture);
+    for seed in &seeds {
+        let (packets, whole) = capture::packets(seed).unwrap();
+        assert!(whole && packets.iter().all(|packet| frame.starts_with(packet)));
+        assert_eq!(packets.len(), 2);
+    }
+    round("captures", &seeds, 30_000, inputs::capture);
 }

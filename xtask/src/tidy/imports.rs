@@ -13,11 +13,12 @@ pub const RULES: [Rule; 3] = [
 ];
 
 /// Each module with those it may name, from the entry down to plain values.
-const MAY_NAME: [(&str, &[&str]); 14] = [
+const MAY_NAME: [(&str, &[&str]); 16] = [
     ("main", &["cli"]),
     (
         "cli",
         &[
+            "capture",
             "config",
             "control",
             "daemon",
@@ -25,11 +26,13 @@ const MAY_NAME: [(&str, &[&str]); 14] = [
             "engine",
             "metrics",
             "policy",
+            "replay",
             "snapshot",
             "store",
             "tuning",
         ],
     ),
+    ("replay", &["capture", "config", "datapath", "detection", "policy"]),
     ("daemon", &["config", "control", "engine", "metrics", "policy", "snapshot", "store"]),
     ("control", &["config", "engine", "policy", "snapshot"]),
     ("metrics", &["snapshot"]),
@@ -40,12 +43,13 @@ const MAY_NAME: [(&str, &[&str]); 14] = [
     ("detection", &["snapshot"]),
     ("tuning", &["snapshot"]),
     ("store", &["policy", "snapshot"]),
+    ("capture", &[]),
     ("snapshot", &[]),
     ("lib", &[]),
 ];
 
 /// Functions of values and of a clock that is passed in. (The metrics page times itself.)
-const PURE: [&str; 3] = ["detection", "policy", "tuning"];
+const PURE: [&str; 4] = ["capture", "detection", "policy", "tuning"];
 
 /// What such functions have no use for.
 const IMPURE: [&str; 7] =

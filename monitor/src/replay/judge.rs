@@ -1,0 +1,270 @@
+//! Frames through the loaded programs, one after the other, on one CPU.
+//!
+//! In: batches of frames. Out: the verdict of each, and what else was seen on the way: the kernel's records in their order,
+//! the seconds that went by. It does the daemon's housekeeping on the capture's clock.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use monitor_common::conversation::{Conversation, ConversationKey, Record, record_kind, report, state};
+use monitor_common::plain::Plain as _;
+use monitor_common::record::Incident;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use tokio::runtime::Runtime;
+
+use super::batch::{Batch, Seen};
+use super::clock::{Clock, units_of};
+use super::rules::Standing;
+use super::verdicts::is_excess;
+use crate::datapath::{Conversations, Cursor, Ring, Simulator, Sources};
+use crate::policy::Image;
+
+const SECOND: u64 = 1_000_000_000;
+/// Where frames seem to come in: a guarded interface.
+const SLOT: u32 = 1;
+/// The ring of records is emptied after so many frames at the latest.
+const FRAMES_PER_LOOK: usize = 64;
+const DRAINED: usize = 65_536;
+/// How often idle conversations are looked for; later when there were few frames, because it walks the whole table.
+const SWEEP_NS: u64 = 10 * SECOND;
+const RARE_SWEEP_NS: u64 = 60 * SECOND;
+const FRAMES_PER_SWEEP: u64 = 2048;
+const SOURCES_SWEEP_NS: u64 = 60 * SECOND;
+/// An entry of a source is forgotten after so long at the earliest, as by the daemon.
+const LEAST_IDLE: Duration = Duration::from_mins(5);
+const SWEPT_AT_ONCE: u32 = 16_384;
+/// Seconds of silence that pass one by one: whatever waits for an answer has waited long enough then.
+const SILENT_SECONDS: u64 = 120;
+
+/// The kernel side, and where it stands.
+#[derive(Debug)]
+pub struct Judge {
+    simulator: Simulator,
+    conversations: Option<Conversations>,
+    records: Option<Ring<Record>>,
+    sources: Sources,
+    /// Nobody waits in it; a ring cannot be had without.
+    _runtime: Runtime,
+    clock: Clock,
+    /// The last frame's time, in the capture's and in the kernel's nanoseconds.
+    at_ns: u64,
+    now: u64,
+    /// The last second that went by.
+    second: Option<u64>,
+    swept: u64,
+    sources_swept: u64,
+    since_sweep: u64,
+    source_idle: u64,
+    /// The last second in which a source was over its limit.
+    exceeded: HashMap<IpAddr, u64>,
+    drained: Vec<Record>,
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Conversations that lasted to the end.
+    pub records: Vec<Record>,
+    /// The last frame's time.
+    pub at_ns: u64,
+    incidents: Vec<u64>,
+    capacity: u32,
+}
+
+impl Judge {
+    /// Loads the programs, and stays on one CPU: budgets are per CPU, and one CPU sees one order.
+    pub fn open(standing: &Standing) -> Result<Self> {
+        stay_on_one_cpu().context("keep a thread on one CPU")?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .context("start what waits on rings")?;
+        let entered = runtime.enter();
+        let mut simulator = Simulator::open(standing.capacities, Some(standing.image.settings.hash_key))?;
+        simulator.apply(&standing.image)?;
+        simulator.come_through(SLOT)?;
+        let records = simulator.take_records()?;
+        drop(entered);
+        Ok(Self {
+            conversations: simulator.conversations()?,
+            records,
+            sources: simulator.sources()?,
+            simulator,
+            _runtime: runtime,
+            clock: Clock::default(),
+            at_ns: 0,
+            now: 0,
+            second: None,
+            swept: 0,
+            sources_swept: 0,
+            since_sweep: 0,
+            source_idle: idle(&standing.image),
+            exceeded: HashMap::new(),
+            drained: Vec::new(),
+        })
+    }
+
+    /// Judges every frame of a batch.
+    pub fn judge(&mut self, batch: &mut Batch) -> Result<()> {
+        let Batch { bytes, frames, seen } = batch;
+        for (number, frame) in frames.iter_mut().enumerate() {
+            if number.is_multiple_of(FRAMES_PER_LOOK) || !self.clock.continues(frame.at_ns) {
+                self.drain(seen);
+            }
+            self.move_on(frame.at_ns, number, seen)?;
+            let bytes = bytes.get(frame.start..frame.end).unwrap_or_default();
+            let verdict = self.simulator.run(bytes, units_of(self.now))?;
+            if let Some(source) = frame.source
+                && (is_excess(verdict.reason) || verdict.would_drop.is_some_and(is_excess))
+            {
+                self.exceed(source, seen);
+            }
+            frame.verdict = Some(verdict);
+        }
+        self.drain(seen);
+        Ok(())
+    }
+
+    /// The end of the capture: conversations that last are handed out in the order in which they began.
+    pub fn end(self) -> Result<Ended> {
+        let mut lasting = Vec::new();
+        if let Some(conversations) = &self.conversations {
+            lasting = conversations.read_all()?;
+        }
+        let counters = self.simulator.counters()?;
+        Ok(Ended {
+            records: ended(lasting, units_of(self.now)),
+            at_ns: self.at_ns,
+            incidents: counters.incidents,
+            capacity: self.conversations.as_ref().map_or(0, Conversations::capacity),
+        })
+    }
+
+    /// Time goes on to a frame's: seconds go by, tables are swept.
+    fn move_on(&mut self, at_ns: u64, frame: usize, seen: &mut Vec<Seen>) -> Result<()> {
+        self.now = self.clock.advance(at_ns);
+        self.at_ns = at_ns;
+        self.since_sweep += 1;
+        let Some(second) = self.second else {
+            (self.second, self.swept, self.sources_swept) = (Some(at_ns), self.now, self.now);
+            return Ok(());
+        };
+        if at_ns < second {
+            // Disorder is waited out; a capture that jumped back begins another count.
+            self.second = Some(if second - at_ns > SECOND { at_ns } else { second });
+            return Ok(());
+        }
+        let passed = (at_ns - second) / SECOND;
+        if passed == 0 {
+            return Ok(());
+        }
+        self.drain(seen);
+        let first = second + SECOND;
+        let last = second + passed.min(SILENT_SECONDS) * SECOND;
+        seen.push(Seen::Passed { times: first..=last, frame });
+        self.second = Some(second + passed * SECOND);
+        let since = self.now - self.swept;
+        if since >= RARE_SWEEP_NS || (since >= SWEEP_NS && self.since_sweep >= FRAMES_PER_SWEEP) {
+            self.sweep(seen)?;
+        }
+        Ok(())
+    }
+
+    fn sweep(&mut self, seen: &mut Vec<Seen>) -> Result<()> {
+        (self.swept, self.since_sweep) = (self.now, 0);
+        let now = units_of(self.now);
+        if let Some(conversations) = &self.conversations {
+            let mut over = Vec::new();
+            conversations.end_idle(now, |key, value| over.push((key, value)))?;
+            let at = self.at_ns;
+            seen.extend(ended(over, now).into_iter().map(|record| Seen::Record(Box::new(record), at)));
+        }
+        if self.now - self.sources_swept >= SOURCES_SWEEP_NS {
+            self.sources_swept = self.now;
+            let mut cursor = Cursor::default();
+            while !self.sources.sweep(&mut cursor, now, self.source_idle, SWEPT_AT_ONCE)?.round {}
+            self.exceeded.clear();
+        }
+        Ok(())
+    }
+
+    /// Hands out the records that wait in the ring. All were made since the clock last jumped.
+    fn drain(&mut self, seen: &mut Vec<Seen>) {
+        let Some(records) = &mut self.records else { return };
+        while records.read_ready(&mut self.drained, DRAINED) > 0 {
+            let clock = self.clock;
+            let told = |record: Record| Seen::Record(Box::new(record), clock.time_of(record.at));
+            seen.extend(self.drained.drain(..).map(told));
+        }
+    }
+
+    /// Tells once a second that a source is over its limit.
+    fn exceed(&mut self, source: IpAddr, seen: &mut Vec<Seen>) {
+        let second = self.now / SECOND;
+        if self.exceeded.insert(source, second) != Some(second) {
+            self.drain(seen);
+            seen.push(Seen::Excess(source, self.at_ns));
+        }
+    }
+}
+
+impl Ended {
+    pub fn notes(&self) -> Vec<String> {
+        let of = |incident: Incident| self.incidents.get(incident as usize).copied().unwrap_or_default();
+        let told = [
+            (
+                Incident::ConversationTableFull,
+                "conversations were not followed, because the table of them was full",
+            ),
+            (Incident::RecordLost, "records of conversations were lost"),
+            (Incident::ObservationSkipped, "observations were left out"),
+            (Incident::SourceTableFull, "times the table of sources was full (capacity.sources)"),
+            (
+                Incident::BanTableFull,
+                "bans were not made, because the table of them was full (capacity.bans)",
+            ),
+        ];
+        let told =
+            told.into_iter().map(|(incident, what)| (of(incident), what)).filter(|(count, _)| *count > 0);
+        let mut notes: Vec<String> = told.map(|(count, what)| format!("{count} {what}")).collect();
+        if self.capacity == 0 {
+            notes.push("this build follows no conversations, so the detectors saw nothing".to_owned());
+        }
+        notes
+    }
+}
+
+/// Records of conversations that are over, in the order in which they began.
+fn ended(mut over: Vec<(ConversationKey, Conversation)>, now: u64) -> Vec<Record> {
+    // The rest of a closed one was only kept for its last stray segments.
+    over.retain(|(_, value)| value.state & state::CLOSED == 0);
+    over.sort_by_key(|(key, value)| {
+        (value.first_seen, key.lower, key.higher, key.lower_port, key.higher_port, key.protocol)
+    });
+    let record = |(key, mut value): (ConversationKey, Conversation)| {
+        value.records = value.records.wrapping_add(1);
+        let mut record = Record::zeroed();
+        report::conversation(&mut record, &key, &value, record_kind::ENDED, now);
+        record
+    };
+    over.into_iter().map(record).collect()
+}
+
+/// When an entry of a source may be forgotten: no bucket of it can still be owed anything.
+fn idle(image: &Image) -> u64 {
+    let slots = image.limits.iter().flat_map(|limit| [&limit.force, &limit.candidate]);
+    let longest = slots.flat_map(|slot| slot.rates.iter().map(|rate| rate.capacity)).max().unwrap_or(0);
+    let least = u64::try_from(LEAST_IDLE.as_nanos()).map_or(u64::MAX, units_of);
+    longest.saturating_mul(2).max(least)
+}
+
+/// The last CPU that this thread may run on.
+fn stay_on_one_cpu() -> rustix::io::Result<()> {
+    let allowed = sched_getaffinity(None)?;
+    let Some(cpu) = (0..CpuSet::MAX_CPU).rev().find(|cpu| allowed.is_set(*cpu)) else { return Ok(()) };
+    let mut one = CpuSet::new();
+    one.set(cpu);
+    sched_setaffinity(None, &one)
+}

@@ -1,0 +1,163 @@
+//! Judged frames in; counts by reason, by source and by service out.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use monitor_common::verdict::{Action, Reason};
+
+use super::batch::Frame;
+use crate::detection::finding::{Report, SourceCount, VerdictCount};
+use crate::detection::rate_shift::ServiceRate;
+
+/// Sources that are counted at once: about 100 MiB. When there are more, those with the fewest packets are forgotten.
+const MOST_SOURCES: usize = 1 << 20;
+
+/// What was counted so far.
+#[derive(Debug, Default)]
+pub struct Verdicts {
+    reasons: BTreeMap<&'static str, VerdictCount>,
+    sources: HashMap<IpAddr, Count>,
+    /// Sources that were forgotten, some of them more than once.
+    forgotten: u64,
+    second: BTreeMap<u32, ServiceRate>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    packets: u64,
+    bytes: u64,
+    dropped: u64,
+    would_drop: u64,
+}
+
+impl Verdicts {
+    /// Counts judged frames.
+    pub fn count(&mut self, frames: &[Frame]) {
+        for frame in frames {
+            let Some(verdict) = frame.verdict else { continue };
+            let bytes = frame.length();
+            let reason = self.reasons.entry(verdict.reason.label()).or_default();
+            reason.packets += 1;
+            reason.bytes += bytes;
+            if let Some(would) = verdict.would_drop {
+                self.reasons.entry(would.label()).or_default().would_drop += 1;
+            }
+            if let Some(source) = frame.source
+                && self.sources.len() >= MOST_SOURCES
+                && !self.sources.contains_key(&source)
+            {
+                self.forget();
+            }
+            let rate = self.second.entry(verdict.service).or_default();
+            rate.packets += 1;
+            rate.bytes += bytes;
+            let Some(source) = frame.source else { continue };
+            let source = self.sources.entry(source).or_default();
+            rate.new_sources += u64::from(source.packets == 0);
+            source.packets += 1;
+            source.bytes += bytes;
+            source.dropped += u64::from(verdict.reason.action() == Action::Drop);
+            source.would_drop += u64::from(verdict.would_drop.is_some());
+        }
+    }
+
+    /// What services carried since the last call.
+    pub fn end_second(&mut self) -> BTreeMap<u32, ServiceRate> {
+        std::mem::take(&mut self.second)
+    }
+
+    pub fn by_reason(&self) -> BTreeMap<String, VerdictCount> {
+        self.reasons.iter().map(|(label, count)| ((*label).to_owned(), *count)).collect()
+    }
+
+    /// Those with most packets, ties by address.
+    pub fn sources(&self) -> Vec<SourceCount> {
+        let mut all: Vec<_> = self.sources.iter().collect();
+        all.sort_unstable_by_key(|(address, count)| (std::cmp::Reverse(count.packets), **address));
+        let row = |(address, count): (&IpAddr, &Count)| SourceCount {
+            address: *address,
+            packets: count.packets,
+            bytes: count.bytes,
+            dropped: count.dropped,
+            would_drop: count.would_drop,
+        };
+        all.into_iter().take(Report::SOURCES).map(row).collect()
+    }
+
+    pub fn notes(&self) -> Vec<String> {
+        let note = || {
+            format!(
+                "more than {MOST_SOURCES} sources: those with few packets were forgotten {} times, so counts of sources \
+                 may be short",
+                self.forgotten
+            )
+        };
+        (self.forgotten > 0).then(note).into_iter().collect()
+    }
+
+    /// Makes room, from the fewest packets up, so that what is left does not hang on the order within the table.
+    fn forget(&mut self) {
+        let before = self.sources.len();
+        let mut fewest = 1;
+        while self.sources.len() > MOST_SOURCES / 2 {
+            self.sources.retain(|_, count| count.packets > fewest);
+            fewest *= 2;
+        }
+        self.forgotten += (before - self.sources.len()) as u64;
+    }
+}
+
+/// Whether a packet was over a limit of its own source.
+pub fn is_excess(reason: Reason) -> bool {
+    matches!(reason, Reason::PacketRate | Reason::ByteRate | Reason::ConnectionRate | Reason::FragmentRate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::datapath::Verdict;
+
+    fn frame(source: &str, reason: Reason, would_drop: Option<Reason>) -> Frame {
+        let verdict = Some(Verdict { reason, would_drop, candidate: false, service: 3 });
+        Frame { start: 0, end: 60, at_ns: 0, source: source.parse().ok(), verdict }
+    }
+
+    #[test]
+    fn frames_are_counted_by_reason_and_by_source() {
+        let mut verdicts = Verdicts::default();
+        verdicts.count(&[
+            frame("10.0.0.2", Reason::Accepted, Some(Reason::PacketRate)),
+            frame("10.0.0.2", Reason::PacketRate, None),
+            frame("10.0.0.1", Reason::Accepted, None),
+            frame("10.0.0.3", Reason::Accepted, None),
+            frame("", Reason::Arp, None),
+            Frame { verdict: None, ..frame("10.0.0.9", Reason::Accepted, None) },
+        ]);
+        let count = |packets, would_drop| VerdictCount { packets, bytes: 60 * packets, would_drop };
+        let reasons = verdicts.by_reason();
+        assert_eq!(reasons["accepted"], count(3, 0));
+        assert_eq!(reasons["packet_rate"], count(1, 1));
+        assert_eq!(reasons["arp"], count(1, 0));
+        assert_eq!(reasons.len(), 3);
+        let rows = verdicts.sources();
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|row| (row.address.to_string(), row.packets, row.dropped, row.would_drop))
+            .collect();
+        let row = |address: &str, packets, dropped, would| (address.to_owned(), packets, dropped, would);
+        assert_eq!(rows, [row("10.0.0.2", 2, 1, 1), row("10.0.0.1", 1, 0, 0), row("10.0.0.3", 1, 0, 0)]);
+        let second = verdicts.end_second();
+        assert_eq!(second[&3], ServiceRate { packets: 5, bytes: 300, new_sources: 3 });
+        assert!(verdicts.end_second().is_empty());
+    }
+
+    #[test]
+    fn a_hundred_sources_are_listed() {
+        let mut verdicts = Verdicts::default();
+        let frames: Vec<_> =
+            (0..=255).map(|host| frame(&format!("10.0.0.{host}"), Reason::Accepted, None)).collect();
+        verdicts.count(&frames);
+        let listed = verdicts.sources();
+        assert_eq!((listed.len(), listed[99].address.to_string()), (100, "10.0.0.99".to_owned()));
+    }
+}
