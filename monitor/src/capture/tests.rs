@@ -48,7 +48,7 @@ impl Order {
     }
 
     /// An interface with options of the form (code, value).
-    fn interface(self, link: u16, options: &[(u16, &[u8])]) -> Vec<u8> {
+    fn interface(self, link: u16, options: Options<'_>) -> Vec<u8> {
         let mut body = self.halves(&[link, 0]);
         body.extend(self.words(&[0]));
         for (code, value) in options {
@@ -70,6 +70,8 @@ impl Order {
 
 const ORDERS: [Order; 2] = [Order(false), Order(true)];
 
+/// Options of an interface.
+type Options<'a> = &'a [(u16, &'a [u8])];
 type Read = (u64, Option<u16>, u32, Vec<u8>);
 
 /// All packets, and how reading ended.
@@ -129,12 +131,12 @@ fn pcapng_times_are_scaled_by_each_interfaces_clock() {
     for order in ORDERS {
         let offset = if order.0 { 100_i64.to_be_bytes() } else { 100_i64.to_le_bytes() };
         let before = if order.0 { (-100_i64).to_be_bytes() } else { (-100_i64).to_le_bytes() };
-        let clocks: [(&[(u16, &[u8])], u64, u64); 9] = [
+        let clocks: [(Options<'_>, u64, u64); 9] = [
             (&[], 7_000_001, 7_000_001_000),
             (&[(9, &[9])], 7_000_000_001, 7_000_000_001),
             (&[(9, &[3])], 7001, 7_001_000_000),
             (&[(9, &[12])], 7_000_000_000_999, 7_000_000_000),
-            (&[(9, &[0x80 | 10])], 7 * 1024 + 512, 7_500_000_000),
+            (&[(9, &[0x8a])], 7 * 1024 + 512, 7_500_000_000),
             (&[(9, &[0xff])], u64::MAX, 0),
             (&[(2, b"eth0"), (9, &[0]), (14, &offset)], 7, 107_000_000_000),
             (&[(14, &before)], 7, 0),

@@ -8,8 +8,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use monitor_common::conversation::{Conversation, ConversationKey, Record, record_kind, report, state};
-use monitor_common::plain::Plain as _;
+use monitor_common::conversation::Record;
 use monitor_common::record::Incident;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::runtime::Runtime;
@@ -42,8 +41,8 @@ const SILENT_SECONDS: u64 = 120;
 #[derive(Debug)]
 pub struct Judge {
     simulator: Simulator,
-    conversations: Option<Conversations>,
-    records: Option<Ring<Record>>,
+    conversations: Conversations,
+    records: Ring<Record>,
     sources: Sources,
     /// Nobody waits in it; a ring cannot be had without.
     _runtime: Runtime,
@@ -70,7 +69,6 @@ pub struct Ended {
     /// The last frame's time.
     pub at_ns: u64,
     incidents: Vec<u64>,
-    capacity: u32,
 }
 
 impl Judge {
@@ -85,7 +83,7 @@ impl Judge {
         let mut simulator = Simulator::open(standing.capacities, Some(standing.image.settings.hash_key))?;
         simulator.apply(&standing.image)?;
         simulator.come_through(SLOT)?;
-        let records = simulator.take_records()?;
+        let records = simulator.take_records()?.context("the embedded kernel program reports no records")?;
         drop(entered);
         Ok(Self {
             conversations: simulator.conversations()?,
@@ -128,18 +126,11 @@ impl Judge {
     }
 
     /// The end of the capture: conversations that last are handed out in the order in which they began.
-    pub fn end(self) -> Result<Ended> {
-        let mut lasting = Vec::new();
-        if let Some(conversations) = &self.conversations {
-            lasting = conversations.read_all()?;
-        }
-        let counters = self.simulator.counters()?;
-        Ok(Ended {
-            records: ended(lasting, units_of(self.now)),
-            at_ns: self.at_ns,
-            incidents: counters.incidents,
-            capacity: self.conversations.as_ref().map_or(0, Conversations::capacity),
-        })
+    pub fn end(mut self) -> Result<Ended> {
+        let mut records = Vec::new();
+        self.conversations.end_all(units_of(self.now), &mut records)?;
+        let incidents = self.simulator.counters()?.incidents;
+        Ok(Ended { records, at_ns: self.at_ns, incidents })
     }
 
     /// Time goes on to a frame's: seconds go by, tables are swept.
@@ -175,12 +166,11 @@ impl Judge {
     fn sweep(&mut self, seen: &mut Vec<Seen>) -> Result<()> {
         (self.swept, self.since_sweep) = (self.now, 0);
         let now = units_of(self.now);
-        if let Some(conversations) = &self.conversations {
-            let mut over = Vec::new();
-            conversations.end_idle(now, |key, value| over.push((key, value)))?;
-            let at = self.at_ns;
-            seen.extend(ended(over, now).into_iter().map(|record| Seen::Record(Box::new(record), at)));
-        }
+        // In one step: the order within the table is not the same in another run.
+        let mut over = Vec::new();
+        self.conversations.sweep(now, u32::MAX, &mut over)?;
+        let at = self.at_ns;
+        seen.extend(over.into_iter().map(|record| Seen::Record(Box::new(record), at)));
         if self.now - self.sources_swept >= SOURCES_SWEEP_NS {
             self.sources_swept = self.now;
             let mut cursor = Cursor::default();
@@ -192,8 +182,7 @@ impl Judge {
 
     /// Hands out the records that wait in the ring. All were made since the clock last jumped.
     fn drain(&mut self, seen: &mut Vec<Seen>) {
-        let Some(records) = &mut self.records else { return };
-        while records.read_ready(&mut self.drained, DRAINED) > 0 {
+        while self.records.read_ready(&mut self.drained, DRAINED) > 0 {
             let clock = self.clock;
             let told = |record: Record| Seen::Record(Box::new(record), clock.time_of(record.at));
             seen.extend(self.drained.drain(..).map(told));
@@ -228,28 +217,8 @@ impl Ended {
         ];
         let told =
             told.into_iter().map(|(incident, what)| (of(incident), what)).filter(|(count, _)| *count > 0);
-        let mut notes: Vec<String> = told.map(|(count, what)| format!("{count} {what}")).collect();
-        if self.capacity == 0 {
-            notes.push("this build follows no conversations, so the detectors saw nothing".to_owned());
-        }
-        notes
+        told.map(|(count, what)| format!("{count} {what}")).collect()
     }
-}
-
-/// Records of conversations that are over, in the order in which they began.
-fn ended(mut over: Vec<(ConversationKey, Conversation)>, now: u64) -> Vec<Record> {
-    // The rest of a closed one was only kept for its last stray segments.
-    over.retain(|(_, value)| value.state & state::CLOSED == 0);
-    over.sort_by_key(|(key, value)| {
-        (value.first_seen, key.lower, key.higher, key.lower_port, key.higher_port, key.protocol)
-    });
-    let record = |(key, mut value): (ConversationKey, Conversation)| {
-        value.records = value.records.wrapping_add(1);
-        let mut record = Record::zeroed();
-        report::conversation(&mut record, &key, &value, record_kind::ENDED, now);
-        record
-    };
-    over.into_iter().map(record).collect()
 }
 
 /// When an entry of a source may be forgotten: no bucket of it can still be owed anything.
