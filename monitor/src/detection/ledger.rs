@@ -366,7 +366,8 @@ impl Open {
         let finding = &mut self.finding;
         let graver = signal.severity > finding.severity;
         finding.severity = finding.severity.max(signal.severity);
-        finding.last_seen = timestamp(at);
+        // A capture may run backwards.
+        finding.last_seen = timestamp(at).max(finding.last_seen);
         let service = finding.service.take();
         finding.service = if service == signal.service { service } else { signal.service };
         if signal.measured >= finding.measured || signal.unit != finding.unit {

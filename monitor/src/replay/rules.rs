@@ -21,8 +21,8 @@ const OBSERVATIONS: u64 = 1_000_000_000;
 /// Conversations that a table of the kernel holds at once, and the least that is made.
 const MOST_CONVERSATIONS: u32 = 262_144;
 const FEWEST_CONVERSATIONS: u32 = 4096;
-/// A conversation takes this much of a file at least: two packets without payload.
-const CONVERSATION_BYTES: u64 = 128;
+/// A conversation takes this much of a file at least: one packet with headers alone.
+const CONVERSATION_BYTES: u64 = 48;
 /// How much gzip makes of traffic that is worth compressing.
 const COMPRESSED: u64 = 16;
 

@@ -1,20 +1,35 @@
-//! Real captures with known truth: frames through the conversation functions, the records through the detectors, the
-//! findings against the index. Prints who was found, missed and falsely blamed.
+//! Real captures with known truth, replayed through the kernel programs and the detectors as `sluice replay` does, the
+//! findings against the index. Prints who was found, missed and falsely blamed. The same with other networks inside goes
+//! through the stand-in of the kernel's table, which needs no root.
 
 use std::{
     collections::BTreeMap,
+    fs::File,
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use ipnet::IpNet;
-use monitor::detection::{
-    contact::default_inside,
-    finding::{Finding, Severity},
-    parameters::Parameters,
+use jiff::Timestamp;
+use monitor::{
+    config::Config,
+    detection::{
+        finding::{Finding, Report, Severity},
+        parameters::Parameters,
+    },
+    replay::{Options, replay},
 };
-use monitor_tests::harness::tracker::{Tracker, read};
+use monitor_tests::{
+    harness::{
+        program::Program,
+        tracker::{Tracker, read},
+    },
+    or_skip,
+};
 use serde::Deserialize;
+
+/// A finding comes this long after the last packet at the latest.
+const LATEST: Duration = Duration::from_secs(30);
 
 /// Beside the checkout's parent, or beside its grandparent (a worktree).
 fn directory() -> PathBuf {
@@ -30,6 +45,7 @@ fn directory() -> PathBuf {
 struct Truth {
     file: String,
     category: String,
+    packets: String,
     attackers: BTreeMap<String, Vec<String>>,
     verdict: String,
 }
@@ -81,24 +97,77 @@ fn names(finding: &Finding, attacker: &str) -> bool {
     finding.subject == attacker
 }
 
+/// What was made of one capture.
+#[derive(Default)]
+struct Judged {
+    findings: Vec<Finding>,
+    packets: u64,
+    records: u64,
+    /// Why it could not be read (to the end).
+    problem: Option<String>,
+}
+
 #[test]
 fn captures_are_judged_as_their_index_says() {
-    judge("the default", &default_inside());
+    or_skip!("captures through the kernel programs", Program::load_parser().map(drop));
+    judge("the default, through the kernel", through_the_kernel);
 }
 
 /// Nobody, everybody, and either half of the addresses: what is found must not hang on who is inside.
 #[test]
 fn captures_are_judged_alike_wherever_inside_is() {
-    let networks =
-        |list: &[&str]| list.iter().map(|prefix| prefix.parse().expect("a prefix")).collect::<Vec<IpNet>>();
-    judge("nobody", &[]);
-    judge("everybody", &networks(&["0.0.0.0/0", "::/0"]));
-    judge("the lower half", &networks(&["0.0.0.0/1", "::/1"]));
-    judge("the upper half", &networks(&["128.0.0.0/1", "8000::/1"]));
-    judge("even networks", &networks(&["10.0.0.0/9", "172.16.0.0/13", "192.168.0.0/18"]));
+    let check = |who: &str, list: &[&str]| {
+        let inside: Vec<IpNet> = list.iter().map(|prefix| prefix.parse().expect("a prefix")).collect();
+        judge(who, |path, _| through_the_stand_in(path, &inside));
+    };
+    check("nobody", &[]);
+    check("everybody", &["0.0.0.0/0", "::/0"]);
+    check("the lower half", &["0.0.0.0/1", "::/1"]);
+    check("the upper half", &["128.0.0.0/1", "8000::/1"]);
+    check("even networks", &["10.0.0.0/9", "172.16.0.0/13", "192.168.0.0/18"]);
 }
 
-fn judge(who: &str, inside: &[IpNet]) {
+fn through_the_stand_in(path: &Path, inside: &[IpNet]) -> Judged {
+    let mut tracker = Tracker::new(&Parameters::default(), inside.to_vec());
+    let problem = read(path, |bytes, at| tracker.frame(bytes, at)).err();
+    Judged { findings: tracker.finish(), packets: tracker.packets, records: tracker.records, problem }
+}
+
+/// As the command does it, with what must hold of every report.
+fn through_the_kernel(path: &Path, truth: &Truth) -> Judged {
+    let file = File::open(path).expect("a capture");
+    let file_bytes = file.metadata().ok().map(|about| about.len());
+    let replayed = match replay(file, &Options { file_bytes, ..Options::new(Config::embedded()) }) {
+        Ok(replayed) => replayed,
+        Err(error) => return Judged { problem: Some(format!("{error:#}")), ..Judged::default() },
+    };
+    let Report { capture, verdicts, sources, findings, .. } = replayed.report;
+    let name = &truth.file;
+    assert_eq!(Some(capture.packets), truth.packets.parse().ok(), "{name}");
+    let judged: u64 = verdicts.values().map(|count| count.packets).sum();
+    assert_eq!(judged + capture.skipped, capture.packets, "{name}: every packet is judged or skipped");
+    let dropped: u64 = sources.iter().map(|source| source.dropped).sum();
+    assert_eq!(dropped, 0, "{name}: the default configuration drops nothing");
+    if ["benign", "trap"].contains(&truth.category.as_str()) {
+        let would: u64 = verdicts.values().map(|count| count.would_drop).sum();
+        assert_eq!(would, 0, "{name}: the default limits would drop nothing of it");
+    }
+    let (first, last) = capture.first.zip(capture.last).unwrap_or((Timestamp::MIN, Timestamp::MAX));
+    for finding in &findings {
+        let raised = finding.raised_at;
+        assert!(first <= finding.first_seen && finding.first_seen <= raised, "{name}: {finding:?}");
+        assert!(raised.duration_since(last) <= LATEST.try_into().unwrap(), "{name}: {finding:?}");
+        assert!(raised <= finding.last_seen, "{name}: {finding:?}");
+    }
+    Judged {
+        findings,
+        packets: capture.packets,
+        records: replayed.records,
+        problem: replayed.notes.into_iter().next(),
+    }
+}
+
+fn judge(who: &str, through: impl Fn(&Path, &Truth) -> Judged) {
     println!("inside: {who}");
     let directory = directory();
     let Ok(truths) = std::fs::read_to_string(directory.join("truth.jsonl")) else {
@@ -116,13 +185,13 @@ fn judge(who: &str, inside: &[IpNet]) {
         if !truth.file.contains(&only) {
             continue;
         }
-        let mut tracker = Tracker::new(&Parameters::default(), inside.to_vec());
-        if let Err(why) = read(&directory.join(&truth.file), |bytes, at| tracker.frame(bytes, at)) {
+        let judged = through(&directory.join(&truth.file), &truth);
+        if let Some(why) = &judged.problem {
             println!("{:<34} {why}", truth.file);
         }
-        let findings = tracker.finish();
-        packets += tracker.packets;
-        records += tracker.records;
+        let findings = judged.findings;
+        packets += judged.packets;
+        records += judged.records;
         let mut words = Vec::new();
         for (attacker, kinds) in &truth.attackers {
             let found: Vec<&Finding> =
@@ -148,7 +217,7 @@ fn judge(who: &str, inside: &[IpNet]) {
         for finding in &others {
             words.push(format!("FALSE {} {}", finding.detector, finding.subject));
         }
-        println!("{:<34} {:>6} records  {}", truth.file, tracker.records, words.join("; "));
+        println!("{:<34} {:>6} records  {}", truth.file, judged.records, words.join("; "));
         if std::env::var_os("SLUICE_VERBOSE").is_some() {
             for finding in &findings {
                 println!("      {}", serde_json::to_string(finding).expect("a finding serializes"));
