@@ -67,7 +67,7 @@ pub mod global {
 
 /// Default capacities; those that the configuration can change are set at load.
 pub mod capacity {
-    pub const SOURCES: u32 = 131_072;
+    pub const SOURCES: u32 = 98_304;
     pub const SKETCH_CELLS: u32 = 65_536;
     pub const PREFIX_NODES: u32 = 98_304;
     pub const DENIALS: u32 = 32_768;

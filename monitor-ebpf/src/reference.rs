@@ -25,6 +25,7 @@ mod programs {
     use monitor_common::{
         bucket::admit,
         flow::SourceKey,
+        names::capacity,
         packet::Packet,
         parse::{Frame, end, parse_into},
         record::SourceEntry,
@@ -40,7 +41,7 @@ mod programs {
     #[map]
     static LRU: LruHashMap<u32, [u64; 2]> = LruHashMap::with_max_entries(131_072, 0);
     #[map]
-    static EXACT: HashMap<SourceKey, SourceEntry> = HashMap::with_max_entries(131_072, 0);
+    static EXACT: HashMap<SourceKey, SourceEntry> = HashMap::with_max_entries(capacity::SOURCES, 0);
     #[map]
     static EMPTY: Array<SourceEntry> = Array::with_max_entries(1, 0);
 
