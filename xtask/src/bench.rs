@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: set-up, build, then the binary `bench` of the tests' package.
 //!
-//! What is measured runs in the kernel and is always built for release; the program that starts it needs no second build.
+//! What is measured runs in the kernel and is always built for release; the program that starts it needs no second build,
+//! except live.
 //!
 //! In: further arguments for that binary. Out: its exit status, and the pages of `docs/bench` written anew; figures
 //! are never a pass or a failure.
@@ -14,6 +15,9 @@ use crate::{build, process, setup};
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
+    /// Measure what floods do to honest clients, live between private namespaces; takes minutes
+    #[arg(long)]
+    live: bool,
     /// Leave the pages of docs/bench as they are
     #[arg(long)]
     print: bool,
@@ -23,8 +27,12 @@ pub struct Arguments {
 }
 
 pub fn main(arguments: &Arguments) -> Result<()> {
-    build::build(setup::Scope::Test, false)?;
-    let mut bench = process::privileged(process::built("bench", false)?, &["NO_COLOR", "TERM"]);
+    // Live, the daemon takes part, and as it is shipped.
+    build::build(setup::Scope::Test, arguments.live)?;
+    let mut bench = process::privileged(process::built("bench", arguments.live)?, &["NO_COLOR", "TERM"]);
+    if arguments.live {
+        bench.arg("--live");
+    }
     if let Some(revision) = revision() {
         bench.arg("--revision").arg(revision);
     }

@@ -25,7 +25,6 @@ pub const fn of_key(hash_key: [u64; 2], key: &ConversationKey) -> (u32, u64) {
 }
 
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "masked to the bank")]
 const fn of(
     key: [u64; 2],
     source: [u64; 2],

@@ -1,6 +1,6 @@
 //! How exact the limiter is, measured with the simulated clock: whom it drops wrongly, and what it lets through.
 //!
-//! In: how large and long the experiment is to be. Out: counts. The honest and the flood go to services of their own with equal
+//! In: a program that was just loaded, and how large and long the experiment is to be. Out: counts. The honest and the flood go to services of their own with equal
 //! limits; the sketch does not tell services apart, so they collide there as if they had one.
 
 use anyhow::{Context as _, Result, ensure};
@@ -36,13 +36,11 @@ fn rules_of(limit: &str) -> String {
     format!("[access]\ninside = []\n{}{}", service("flooded", FLOODED), service("honest", HONEST))
 }
 
-/// The program under these rules, and the numbers of both services.
-fn guarded(limit: &str) -> Result<(Program, u32, u32)> {
-    let program = Program::load()?;
+/// Puts a fresh program under these rules; the numbers of both services.
+fn guard(program: &Program, limit: &str) -> Result<(u32, u32)> {
     let image = rules::compile(&rules_of(limit), None)?;
     program.install(&image);
-    let (flooded, honest) = (rules::number(&image, "flooded"), rules::number(&image, "honest"));
-    Ok((program, flooded, honest))
+    Ok((rules::number(&image, "flooded"), rules::number(&image, "honest")))
 }
 
 /// What became of honest packets.
@@ -79,9 +77,9 @@ pub struct Crowd {
 }
 
 /// Honest strangers (64 k of them) that come with a crowd.
-pub fn crowd(crowd: Crowd) -> Result<Honest> {
-    let (program, _, honest) = guarded(&format!("packets = \"{}/s\"", crowd.limit))?;
-    let mut mixture = Mixture::over(&program)?;
+pub fn crowd(program: &Program, crowd: Crowd) -> Result<Honest> {
+    let (_, honest) = guard(program, &format!("packets = \"{}/s\"", crowd.limit))?;
+    let mut mixture = Mixture::over(program)?;
     let flood = Part::new(1.0, STRANGERS, crowd.strangers, FLOODED);
     // A second of nothing but strangers, so that the flood is on when the honest come.
     let (_, now) = mixture.run(&[flood], 200_000.0, 200_000, START)?;
@@ -104,10 +102,10 @@ pub fn crowd(crowd: Crowd) -> Result<Honest> {
 
 /// 1,024 sources that were known before a flood from any address, each 20 packets a second, through so many seconds of
 /// `per_second` packets each.
-pub fn known(seconds: u32, per_second: u32) -> Result<Honest> {
+pub fn known(program: &Program, seconds: u32, per_second: u32) -> Result<Honest> {
     const MANY: u64 = 1024;
-    let (program, _, honest) = guarded("packets = \"1k/s\"")?;
-    let mut mixture = Mixture::over(&program)?;
+    let (_, honest) = guard(program, "packets = \"1k/s\"")?;
+    let mut mixture = Mixture::over(program)?;
     let known = Part::new(1.0, KNOWN, MANY, HONEST).in_turn();
     let (first, began) = mixture.run(&[known], 20.0 * 1024.0, 4096, START)?;
     let share = 20.0 * 1024.0 / f64::from(per_second);
@@ -119,7 +117,7 @@ pub fn known(seconds: u32, per_second: u32) -> Result<Honest> {
         let low = 0xffff_0000_0000 | u64::from(KNOWN + source);
         if let Some(entry) = program.find::<_, SourceEntry>(map::SOURCES, &SourceKey::new(0, low, honest)) {
             resets -= u64::from(entry.first_seen <= began);
-            counted += entry.packets;
+            counted += entry.total().packets;
             dropped += entry.dropped.packets;
         }
     }
@@ -156,9 +154,9 @@ pub struct Through {
     clippy::cast_sign_loss,
     reason = "rates"
 )]
-pub fn single(rate: u64, seconds: u32, flood: bool) -> Result<Through> {
-    let (program, flooded, _) = guarded(&format!("packets = \"{rate}/s\""))?;
-    let mut mixture = Mixture::over(&program)?;
+pub fn single(program: &Program, rate: u64, seconds: u32, flood: bool) -> Result<Through> {
+    let (flooded, _) = guard(program, &format!("packets = \"{rate}/s\""))?;
+    let mut mixture = Mixture::over(program)?;
     let mut now = START;
     if flood {
         let strangers = Part::new(1.0, 0, 1 << 32, HONEST);

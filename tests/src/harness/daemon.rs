@@ -177,6 +177,11 @@ impl Daemon {
         self.ended(Duration::from_secs(20))
     }
 
+    /// The number of its process, while it runs.
+    pub fn id(&self) -> Option<i32> {
+        self.process.as_ref().map(Process::id)
+    }
+
     pub fn signal(&self, signal: i32) -> Result<()> {
         self.process.as_ref().context("the daemon was not started")?.signal(signal);
         Ok(())

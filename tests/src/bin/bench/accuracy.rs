@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use monitor_tests::harness::accuracy::{Crowd, crowd, known, single};
+use monitor_tests::harness::program::Program;
 
 use crate::goals::{self, Goal, Unit};
 use crate::machine::Machine;
@@ -25,7 +26,8 @@ pub fn run(machine: Machine) -> Result<Report> {
     for (limit, heavy) in cases {
         eprintln!("a million strangers, limit {limit}/s, {heavy} heavy ones");
         let packets = if limit == 1000 { PACKETS } else { PACKETS / 2 };
-        let honest = crowd(Crowd { strangers: MILLION, heavy, per_second: 1e6, packets, limit })?;
+        let honest =
+            crowd(&Program::load()?, Crowd { strangers: MILLION, heavy, per_second: 1e6, packets, limit })?;
         crowds.row([
             Cell::text(format!("{limit}/s")),
             Cell::number(heavy as f64, 0),
@@ -36,24 +38,12 @@ pub fn run(machine: Machine) -> Result<Report> {
         if limit == 1000 {
             let name =
                 format!("light honest among {MILLION} strangers, {heavy} of 1 M heavy: dropped of 100,000");
-            wanted.push(Goal {
-                name,
-                measured: honest.dropped_per_100_000(),
-                must: 1.0,
-                aim: None,
-                unit: Unit::Ratio,
-            });
+            wanted.push(Goal::at_most(name, honest.dropped_per_100_000(), 1.0, Unit::Ratio));
         }
     }
     eprintln!("1,024 known sources, 60 s of spoofed sources");
-    let through = known(60, 200_000)?;
-    let count = |name: &str, measured: u64| Goal {
-        name: name.to_owned(),
-        measured: measured as f64,
-        must: 0.0,
-        aim: None,
-        unit: Unit::Count,
-    };
+    let through = known(&Program::load()?, 60, 200_000)?;
+    let count = |name: &str, measured: u64| Goal::at_most(name, measured as f64, 0.0, Unit::Count);
     wanted.push(count("1,024 known sources through 60 s of 4 G spoofed: packets dropped", through.dropped));
     wanted.push(count("the same: entries lost or begun anew", through.resets));
     let mut singles = Section::new(
@@ -63,7 +53,7 @@ pub fn run(machine: Machine) -> Result<Report> {
     for (rate, seconds) in [(100, 60), (1_000, 60), (10_000, 20), (100_000, 3)] {
         for flood in [false, true] {
             eprintln!("one source, limit {rate}/s, flood {flood}");
-            let one = single(rate, seconds, flood)?;
+            let one = single(&Program::load()?, rate, seconds, flood)?;
             let ratio = one.passed as f64 / one.due;
             let when = if flood { "flood" } else { "calm" };
             singles.row([
@@ -73,13 +63,8 @@ pub fn run(machine: Machine) -> Result<Report> {
                 Cell::number(one.passed as f64, 0),
                 Cell::number(ratio, 4),
             ]);
-            wanted.push(Goal {
-                name: format!("one source at ten times {rate}/s, {when}: off its limit by"),
-                measured: (ratio - 1.0).abs(),
-                must: 0.05,
-                aim: None,
-                unit: Unit::Ratio,
-            });
+            let name = format!("one source at ten times {rate}/s, {when}: off its limit by");
+            wanted.push(Goal::at_most(name, (ratio - 1.0).abs(), 0.05, Unit::Ratio));
             wanted.push(count("the same: packets beyond rate * t + burst and one a CPU", one.beyond));
         }
     }

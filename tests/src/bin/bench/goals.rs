@@ -13,6 +13,14 @@ pub struct Goal {
     pub must: f64,
     pub aim: Option<f64>,
     pub unit: Unit,
+    pub bound: Bound,
+}
+
+/// Which side of a bound is the good one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    AtMost,
+    AtLeast,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,10 +41,27 @@ impl Unit {
 }
 
 impl Goal {
+    pub fn at_most(name: impl Into<String>, measured: f64, must: f64, unit: Unit) -> Self {
+        Self { name: name.into(), measured, must, aim: None, unit, bound: Bound::AtMost }
+    }
+
+    pub fn at_least(name: impl Into<String>, measured: f64, must: f64) -> Self {
+        let (unit, bound) = (Unit::Ratio, Bound::AtLeast);
+        Self { name: name.into(), measured, must, aim: None, unit, bound }
+    }
+
+    fn aiming(self, aim: f64) -> Self {
+        Self { aim: Some(aim), ..self }
+    }
+
     pub fn judged(&self) -> &'static str {
-        if self.aim.is_some_and(|aim| self.measured <= aim) {
+        let within = |bound: f64| match self.bound {
+            Bound::AtMost => self.measured <= bound,
+            Bound::AtLeast => self.measured >= bound,
+        };
+        if self.aim.is_some_and(within) {
             "aim reached"
-        } else if self.measured <= self.must {
+        } else if within(self.must) {
             "met"
         } else {
             "**missed**"
@@ -48,10 +73,11 @@ impl Goal {
 pub fn section(goals: &[Goal]) -> Section {
     let mut section = Section::new("goals", &["goal", "must", "aim", "measured", "judged"]);
     for goal in goals {
-        let aim = goal.aim.map(|aim| format!("<= {}", goal.unit.show(aim))).unwrap_or_default();
+        let sign = if goal.bound == Bound::AtMost { "<=" } else { ">=" };
+        let aim = goal.aim.map(|aim| format!("{sign} {}", goal.unit.show(aim))).unwrap_or_default();
         section.row([
             Cell::text(&goal.name),
-            Cell::text(format!("<= {}", goal.unit.show(goal.must))),
+            Cell::text(format!("{sign} {}", goal.unit.show(goal.must))),
             Cell::text(aim),
             Cell::shown(goal.measured, goal.unit.show(goal.measured)),
             Cell::text(goal.judged()),
@@ -61,7 +87,7 @@ pub fn section(goals: &[Goal]) -> Section {
 }
 
 fn at_most(name: impl Into<String>, measured: f64, bounds: (f64, f64), unit: Unit) -> Goal {
-    Goal { name: name.into(), measured, must: bounds.0, aim: Some(bounds.1), unit }
+    Goal::at_most(name, measured, bounds.0, unit).aiming(bounds.1)
 }
 
 /// The goals of the datapath's cost, from one run.

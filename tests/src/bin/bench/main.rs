@@ -7,6 +7,7 @@ mod accuracy;
 mod cases;
 mod goals;
 mod image;
+mod live;
 mod machine;
 mod memory;
 mod reference;
@@ -24,12 +25,15 @@ use report::{Cell, Format, Report, Section};
 #[derive(Debug, Parser)]
 #[command(name = "bench")]
 struct Arguments {
-    /// How often all cases are run in turn
-    #[arg(long, default_value_t = 25)]
-    rounds: usize,
+    /// How often all cases are run in turn; 25 unless live, then 3
+    #[arg(long)]
+    rounds: Option<usize>,
     /// Measure how exact the limiter is instead of what it costs
     #[arg(long)]
     accuracy: bool,
+    /// Measure what floods do to honest clients, live between private namespaces; takes minutes
+    #[arg(long, conflicts_with = "accuracy")]
+    live: bool,
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
     /// Write what was measured to the page and the TSV of this folder, too
@@ -45,8 +49,10 @@ fn main() -> Result<()> {
     let machine = Machine::here(arguments.revision);
     let reports = if arguments.accuracy {
         vec![accuracy::run(machine)?]
+    } else if arguments.live {
+        vec![live::run(machine, arguments.rounds.unwrap_or(3))?]
     } else {
-        datapath(&machine, arguments.rounds)?
+        datapath(&machine, arguments.rounds.unwrap_or(25))?
     };
     print!("{}", report::text(&reports, arguments.format));
     if let Some(directory) = arguments.keep {

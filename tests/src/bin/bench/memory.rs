@@ -23,13 +23,7 @@ pub fn report(machine: Machine, status: &Status) -> Report {
             Cell::number(map.memory_bytes.unwrap_or_default() as f64 / 1024.0, 0),
         ]);
     }
-    let all = Goal {
-        name: "all maps with default capacities, MiB".to_owned(),
-        measured: bytes as f64 / MIB,
-        must: 64.0,
-        aim: None,
-        unit: Unit::Ratio,
-    };
+    let all = Goal::at_most("all maps with default capacities, MiB", bytes as f64 / MIB, 64.0, Unit::Ratio);
     let mut programs = Section::new("programs", &["program", "verified instructions"]);
     for program in &status.programs {
         programs.row([Cell::text(program.name), Cell::number(program.verified_instructions.into(), 0)]);
