@@ -30,6 +30,7 @@ pub mod map {
     pub const CASE: &str = "CASE";
     pub const FRESH: &str = "FRESH";
     pub const SKETCH: &str = "SKETCH";
+    pub const ENTERED: &str = "ENTERED";
     pub const BANS: &str = "BANS";
     pub const BAN_FILTER: &str = "BAN_FILTER";
     pub const CONTAINED: &str = "CONTAINED";
@@ -69,6 +70,8 @@ pub mod global {
 pub mod capacity {
     pub const SOURCES: u32 = 98_304;
     pub const SKETCH_CELLS: u32 = 65_536;
+    /// Words of 64 bits in each bank of the filter before the exact table.
+    pub const ENTERED_WORDS: u32 = 16_384;
     pub const PREFIX_NODES: u32 = 98_304;
     pub const DENIALS: u32 = 32_768;
     pub const BANS: u32 = 16_384;

@@ -5,6 +5,8 @@
 //! strangers' noise low. The key is random at every load, so collisions cannot be crafted from outside. That both cells
 //! share a line costs a little accuracy and saves a cache miss per packet, which in a flood is what counts.
 
+use crate::names::capacity::ENTERED_WORDS;
+
 /// Cells that a source owns.
 pub const ROWS: u32 = 2;
 /// Cells in a cache line: the value of the sketch's map.
@@ -52,6 +54,17 @@ pub const fn places(hash: u64) -> [usize; ROWS as usize] {
     // 1..=7 further on, evenly enough: the product of a byte and seven, shifted.
     let step = 1 + ((((hash >> 40) & 0xff) * 7) >> 8);
     [first as usize, ((first + step) & 7) as usize]
+}
+
+/// The word that says which bank of the filter before the exact table is asked, behind both banks.
+pub const ENTERED_CHOICE: u32 = 2 * ENTERED_WORDS;
+
+/// The word (within a bank) and the bit of a source with `hash` in the filter before the exact table. A bit that is set
+/// means that the source may be in the table; one that is not set, that it is not. So a spoofed source costs no lookup.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "masked to the bank")]
+pub const fn entered(hash: u64) -> (u32, u64) {
+    ((hash >> 18) as u32 & (ENTERED_WORDS - 1), 1 << (hash >> 58))
 }
 
 #[cfg(test)]

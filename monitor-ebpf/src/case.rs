@@ -38,6 +38,8 @@ pub struct Case {
     /// Halves of the aggregated source address.
     pub high: u64,
     pub low: u64,
+    /// Of the source at the service, for the sketch and the filter; known of strangers, and of everybody in a flood.
+    pub hash: u64,
     pub class: u32,
     pub service: u32,
     pub interface: u32,

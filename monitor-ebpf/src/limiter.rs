@@ -48,7 +48,8 @@ fn of_source(
     case: &mut Case,
 ) -> ControlFlow<Verdict, Option<*mut SourceEntry>> {
     let key = SourceKey::new(case.high, case.low, case.service);
-    let mut found = maps::SOURCES.get_ptr_mut(&key);
+    let mut found =
+        if stranger::is_surely(rules.settings, case) { None } else { maps::SOURCES.get_ptr_mut(&key) };
     if found.is_none() {
         match stranger::judge(rules.settings, limit, case, &key) {
             Standing::Entered => found = maps::SOURCES.get_ptr_mut(&key),

@@ -16,7 +16,7 @@ use monitor_common::{
         SourceEntry, Totals,
     },
     rule::{Active, Aggregate, BLOCKS, Denial, Limit, PortBlock, PrefixNode, ServiceRule, Settings},
-    sketch::{Line, lines},
+    sketch::{ENTERED_CHOICE, Line, lines},
 };
 
 use crate::case::Case;
@@ -67,6 +67,10 @@ pub static FRESH: PerCpuArray<SourceEntry> = PerCpuArray::with_max_entries(1, 0)
 /// Line -> eight buckets. Programs only. Mapped memory, for only that begins at a cache line.
 #[map]
 pub static SKETCH: Array<Line> = Array::with_max_entries(lines(capacity::SKETCH_CELLS), MMAPABLE);
+/// Bank and hash of the source at a service -> a bit: it may be in `SOURCES`. The last word: the bank that is asked.
+/// Programs set bits in both banks, the daemon makes the idle one anew.
+#[map]
+pub static ENTERED: Array<u64> = Array::with_max_entries(ENTERED_CHOICE + 1, MMAPABLE);
 /// Source -> its ban. Daemon and programs add; the daemon sweeps.
 #[map]
 pub static BANS: HashMap<BanKey, Ban> = HashMap::with_max_entries(capacity::BANS, 0);

@@ -30,12 +30,45 @@ pub enum Standing {
     Exceeding = 2,
 }
 
+/// Whether the source surely has no entry. Asked in a flood only: there, it saves most packets a lookup in a table that no
+/// cache holds, and costs the known a look at a filter that the cache does hold.
+#[inline(always)]
+pub fn is_surely(settings: &Settings, case: &mut Case) -> bool {
+    if flood::since(case.interface, case.now) == 0 {
+        case.hash = 0;
+        return false;
+    }
+    case.hash = sketch::hash(settings.hash_key, case.high, case.low, case.service);
+    let bank = maps::ENTERED.get(sketch::ENTERED_CHOICE).map_or(0, |choice| *choice as u32 & 1);
+    let (word, bit) = sketch::entered(case.hash);
+    maps::ENTERED.get(bank * (sketch::ENTERED_CHOICE / 2) + word).is_some_and(|word| *word & bit == 0)
+}
+
+/// Sets the source's bit in both banks of the filter, after it stands in the table: the daemon, which makes one bank anew
+/// from the table, then misses neither.
+#[inline(always)]
+fn note_entered(hash: u64) {
+    let (word, bit) = sketch::entered(hash);
+    let mut bank = 0;
+    while bank < 2 {
+        if let Some(word) = maps::ENTERED.get_ptr_mut(bank * (sketch::ENTERED_CHOICE / 2) + word) {
+            // SAFETY: the pointer is to a map value.
+            unsafe { word::set_bits(word, bit) };
+        }
+        bank += 1;
+    }
+}
+
 /// Lets the source in or judges it by the sketch.
 ///
 /// Not inlined: on its own it has its own stack and is verified with little state.
 #[inline(never)]
 pub fn judge(settings: &Settings, limit: &Limit, case: &Case, key: &SourceKey) -> Standing {
-    let hash = sketch::hash(settings.hash_key, case.high, case.low, key.service);
+    let hash = if case.hash == 0 {
+        sketch::hash(settings.hash_key, case.high, case.low, key.service)
+    } else {
+        case.hash
+    };
     let Some(line) = maps::SKETCH.get_ptr_mut(sketch::line(hash, maps::sketch_cells())) else {
         return Standing::Within;
     };
@@ -48,7 +81,7 @@ pub fn judge(settings: &Settings, limit: &Limit, case: &Case, key: &SourceKey) -
     let next = debt + dearest(&limit.force, &case.units);
     let heavy = limited && next > limit.heavy;
     if (calm || (heavy && flood::may_enter_heavy(settings, case.interface, case.now)))
-        && enter(case, key, debt, calm)
+        && enter(case, key, hash, debt, calm)
     {
         return Standing::Entered;
     }
@@ -109,7 +142,7 @@ fn dearest(slot: &Slot, units: &Units) -> u64 {
 
 /// Puts the source into the exact table with the debt it already has; false when the table is full.
 #[inline(always)]
-fn enter(case: &Case, key: &SourceKey, debt: u64, calm: bool) -> bool {
+fn enter(case: &Case, key: &SourceKey, hash: u64, debt: u64, calm: bool) -> bool {
     // Written in place: an entry is too large for the stack.
     let Some(fresh) = maps::FRESH.get_ptr_mut(0) else {
         return false;
@@ -129,7 +162,9 @@ fn enter(case: &Case, key: &SourceKey, debt: u64, calm: bool) -> bool {
         &*fresh
     };
     // BPF_NOEXIST: another CPU may have entered the same source meanwhile, and its entry must stand.
-    if maps::SOURCES.insert(key, fresh, 1).is_ok() {
+    let entered = maps::SOURCES.insert(key, fresh, 1).is_ok();
+    note_entered(hash);
+    if entered {
         incident(if calm { Incident::SourceEntered } else { Incident::HeavySourceEntered });
         return true;
     }

@@ -12,6 +12,7 @@ mod capacity;
 mod clock;
 mod conversations;
 mod events;
+mod filter;
 mod hand;
 mod interfaces;
 mod mapped;
@@ -47,7 +48,7 @@ pub use interfaces::{Interface, Mode, Xdp, find as find_interface, list as list_
 pub use object::{KernelLog, embedded, is_stub};
 pub use rules::Applied;
 pub use simulate::{SHORTEST_FRAME, Simulator, Verdict};
-pub use sources::{Sources, Swept};
+pub use sources::{Entered, Sources, Swept};
 pub use table::{Cursor, TableFull};
 pub use totals::{Counters, Total};
 
@@ -165,6 +166,8 @@ impl Datapath {
         let mut slots = Slots::new(loaded.map(map::INTERFACES)?)?;
         let pinned: Vec<u32> = pins.links()?.iter().map(|link| link.slot).collect();
         slots.retain(&pinned)?;
+        // The table may have moved, and a bit that is missing would deny an entry.
+        Entered::new(&loaded, hash_key)?.renew(&Sources::new(loaded.map(map::SOURCES)?)?)?;
         Ok(Self {
             egress: options.egress,
             counters: CounterMaps::new(&loaded)?,
@@ -190,7 +193,7 @@ impl Datapath {
         self.clock.refresh()
     }
 
-    /// The key of sketch and ban filter: random at the first load, kept as long as the maps live.
+    /// The key of the sketch and of filters: random at the first load, kept as long as the maps live.
     pub fn hash_key(&self) -> [u64; 2] {
         self.hash_key
     }
@@ -306,6 +309,11 @@ impl Datapath {
     /// The exact table.
     pub fn sources(&self) -> Result<Sources> {
         Sources::new(self.loaded.map(map::SOURCES)?)
+    }
+
+    /// The filter before the exact table.
+    pub fn entered(&self) -> Result<Entered> {
+        Entered::new(&self.loaded, self.hash_key)
     }
 
     /// The table of conversations.

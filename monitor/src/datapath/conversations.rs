@@ -3,8 +3,6 @@
 //! In: the time. Out: conversations, and the last record of each that fell silent. The kernel goes on writing while the
 //! table is read; only a sweep removes.
 
-use std::sync::atomic::Ordering;
-
 use anyhow::Result;
 use monitor_common::conversation::tracking::SECOND;
 use monitor_common::conversation::{
@@ -13,7 +11,7 @@ use monitor_common::conversation::{
 use monitor_common::names::map;
 use monitor_common::plain::Plain as _;
 
-use super::mapped::Mapped;
+use super::filter::Filter;
 use super::object::Loaded;
 use super::table::{Cursor, Hash};
 
@@ -26,26 +24,23 @@ const IMPATIENCE: u64 = 2 * SECOND;
 #[derive(Debug)]
 pub struct Conversations {
     map: Hash<ConversationKey, Conversation>,
-    presence: Mapped,
+    presence: Filter,
     hash_key: [u64; 2],
     cursor: Cursor,
     /// Looked at since the round began, and found in the round before.
     looked_at: usize,
     in_table: usize,
-    /// Removed since the filter was made.
-    removed: usize,
 }
 
 impl Conversations {
     pub(super) fn new(loaded: &Loaded, hash_key: [u64; 2]) -> Result<Self> {
         Ok(Self {
             map: Hash::new(loaded.map(map::CONVERSATIONS)?)?,
-            presence: Mapped::new(loaded.map(map::PRESENCE)?)?,
+            presence: Filter::new(loaded.map(map::PRESENCE)?)?,
             hash_key,
             cursor: Cursor::default(),
             looked_at: 0,
             in_table: 0,
-            removed: 0,
         })
     }
 
@@ -67,10 +62,11 @@ impl Conversations {
                 over.push((key, value));
             }
         })?;
-        self.removed += self.end(over, now, records)?;
+        let removed = self.end(over, now, records)?;
+        self.presence.removed(removed);
         if self.cursor.at_end() {
             self.in_table = std::mem::take(&mut self.looked_at);
-            if self.removed * 8 > self.map.capacity() as usize {
+            if self.presence.is_stale(self.map.capacity()) {
                 self.renew_filter()?;
             }
         }
@@ -80,7 +76,8 @@ impl Conversations {
     /// Ends all that are left, as at the end of a capture.
     pub fn end_all(&mut self, now: u64, records: &mut Vec<Record>) -> Result<()> {
         let all = self.read_all()?;
-        self.removed += self.end(all, now, records)?;
+        let removed = self.end(all, now, records)?;
+        self.presence.removed(removed);
         Ok(())
     }
 
@@ -112,23 +109,9 @@ impl Conversations {
         Ok(removed)
     }
 
-    /// Makes the bank of the filter that is not asked anew from the table, and turns to it. The kernel sets bits in both
-    /// banks after a conversation has entered, so none is missing whenever it enters.
     fn renew_filter(&mut self) -> Result<()> {
-        let words = self.presence.words();
-        let (choice, bank_words) = (presence::CHOICE as usize, presence::CHOICE as usize / 2);
-        let idle = 1 - (words[choice].load(Ordering::Acquire) & 1);
-        let bank = if idle == 0 { &words[..bank_words] } else { &words[bank_words..choice] };
-        for word in bank {
-            word.store(0, Ordering::Release);
-        }
-        self.map.read_all(|key, _| {
-            let (word, bit) = presence::of_key(self.hash_key, &key);
-            bank[word as usize].fetch_or(bit, Ordering::AcqRel);
-        })?;
-        words[choice].store(idle, Ordering::Release);
-        self.removed = 0;
-        Ok(())
+        let Self { presence, map, hash_key, .. } = self;
+        presence.renew(|set| map.read_all(|key, _| set(presence::of_key(*hash_key, &key))))
     }
 }
 

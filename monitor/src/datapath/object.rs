@@ -78,7 +78,7 @@ pub struct LoadedProgram {
 }
 
 /// Every map that may outlive the process. The others (`.rodata`, logs, scratch) are made anew.
-const PINNED: [&str; 25] = [
+const PINNED: [&str; 26] = [
     map::ACTIVE,
     map::SETTINGS,
     map::PREFIXES,
@@ -90,6 +90,7 @@ const PINNED: [&str; 25] = [
     map::AGGREGATE_STATES,
     map::SOURCES,
     map::SKETCH,
+    map::ENTERED,
     map::BANS,
     map::BAN_FILTER,
     map::CONTAINED,

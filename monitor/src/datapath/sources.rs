@@ -1,13 +1,17 @@
 //! The exact table: one entry per source and service, written by the kernel, read and swept here.
 //!
 //! In: keys, ages. Out: entries. The handle is cheap to clone and may be used on another thread; the kernel goes on
-//! writing while it is read.
+//! writing while it is read. Before the table stands a filter that the kernel asks in a flood; see [`Entered`].
 
 use anyhow::Result;
 use monitor_common::flow::{Address, SourceKey, halves};
+use monitor_common::names::map;
 use monitor_common::record::SourceEntry;
+use monitor_common::sketch;
 
 use super::conversations::is_idle;
+use super::filter::Filter;
+use super::object::Loaded;
 use super::table::{Cursor, Hash, Map};
 
 /// A handle of the exact table.
@@ -79,5 +83,34 @@ impl Sources {
         swept.removed = self.map.remove_all(&old)?;
         swept.round = cursor.at_end();
         Ok(swept)
+    }
+}
+
+/// Keeps the filter before the exact table without stale bits.
+#[derive(Debug)]
+pub struct Entered {
+    filter: Filter,
+    hash_key: [u64; 2],
+}
+
+impl Entered {
+    pub(super) fn new(loaded: &Loaded, hash_key: [u64; 2]) -> Result<Self> {
+        Ok(Self { filter: Filter::new(loaded.map(map::ENTERED)?)?, hash_key })
+    }
+
+    /// Follows a step of a sweep of the table.
+    pub fn swept(&mut self, sources: &Sources, step: Swept) -> Result<()> {
+        self.filter.removed(step.removed);
+        if step.round && self.filter.is_stale(sources.capacity()) { self.renew(sources) } else { Ok(()) }
+    }
+
+    /// Makes the filter anew, as for a table that was filled by somebody else.
+    pub fn renew(&mut self, sources: &Sources) -> Result<()> {
+        let key = self.hash_key;
+        self.filter.renew(|set| {
+            sources.for_each(|source, _| {
+                set(sketch::entered(sketch::hash(key, source.high, source.low, source.service)));
+            })
+        })
     }
 }

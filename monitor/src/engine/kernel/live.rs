@@ -19,8 +19,8 @@ use monitor_common::rule::{Denial, Slot};
 use super::{BanError, Counters, Guarded, Kernel};
 use crate::config::{BpfLog, Config, NativeMode, Track};
 use crate::datapath::{
-    self, Allowed, Attachment, Bans, Capacities, Conversations, Cursor, Datapath, KernelLog, LogPump, Mode,
-    Options, Ring, Sources, TableFull,
+    self, Allowed, Attachment, Bans, Capacities, Conversations, Cursor, Datapath, Entered, KernelLog,
+    LogPump, Mode, Options, Ring, Sources, TableFull,
 };
 use crate::policy::{Environment, Image};
 use crate::snapshot::{AttachMode, MapUse, Rules};
@@ -40,6 +40,7 @@ pub struct Live {
     /// Gone once it is detached.
     datapath: Option<Datapath>,
     sources: Sources,
+    entered: Entered,
     bans: Bans,
     conversations: Conversations,
     rings: Option<Rings>,
@@ -102,6 +103,7 @@ impl Live {
         });
         Ok(Self {
             sources: datapath.sources()?,
+            entered: datapath.entered()?,
             bans: datapath.bans()?,
             conversations: datapath.conversations()?,
             rings: None,
@@ -291,7 +293,8 @@ impl Kernel for Live {
     fn sweep(&mut self) -> Result<()> {
         let datapath = self.held()?;
         let (now, key_of_hash) = (datapath.clock().now(), datapath.hash_key());
-        self.sources.sweep(&mut self.sources_at, now, self.idle, SWEEP)?;
+        let step = self.sources.sweep(&mut self.sources_at, now, self.idle, SWEEP)?;
+        self.entered.swept(&self.sources, step)?;
         self.conversations.sweep(now, SWEEP, &mut self.swept)?;
         self.ticks += 1;
         if self.ticks.is_multiple_of(60) {
