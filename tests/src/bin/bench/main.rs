@@ -1,7 +1,7 @@
 //! What a packet costs: sluice beside reference programs, each ratio from one interleaved run.
 //!
-//! With `--accuracy`, how exact the limiter is. Else nanoseconds per packet come from test runs through a wrapper that varies the source; the floor (the wrapper with an
-//! immediate drop behind it) is taken off. Rounds go over all cases in turn, and the median of the rounds counts.
+//! With `--accuracy`, how exact the limiter is. Else nanoseconds per packet come from test runs through a wrapper that
+//! varies the source; the floor (the wrapper with an immediate drop behind it) is taken off. Rounds go over all cases in turn, and the median of the rounds counts.
 
 mod accuracy;
 mod cases;
@@ -15,7 +15,7 @@ mod report;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Parser;
 use monitor::datapath::{Datapath, Options, Status};
 
@@ -89,7 +89,15 @@ fn datapath(machine: &Machine, rounds: usize) -> Result<Vec<Report>> {
     ])
 }
 
+/// Stays on one CPU, as a queue of a network card does: an entry belongs to the CPU that made it.
+fn stay() -> Result<()> {
+    let mut cpus = rustix::thread::CpuSet::new();
+    cpus.set(rustix::thread::sched_getcpu());
+    rustix::thread::sched_setaffinity(None, &cpus).context("stay on one CPU")
+}
+
 fn measure(pins: &Path, rounds: usize) -> Result<(cases::Medians, Status)> {
+    stay()?;
     let mut datapath = Datapath::open(&Options { pin_directory: pins.to_owned(), ..Options::default() })?;
     let mut reference = reference::Reference::load()?;
     Ok((cases::run(&mut datapath, &mut reference, pins, rounds)?, datapath.status()?))
