@@ -52,6 +52,7 @@ commands! {
     explain::Explain;
     limit::Limit;
     access::Access;
+    contain::Contain;
     alerts::Alerts;
     flows::Flows;
     graph::Graph;

@@ -9,6 +9,7 @@ mod alerts;
 mod answer;
 mod change;
 pub mod command;
+mod containment;
 mod defend;
 pub mod delta;
 mod detect;
@@ -69,6 +70,8 @@ pub struct Engine {
     /// What the kernel was last told, and the rules it was made from: those above and the exempt sessions.
     image: Image,
     judging: Option<Rules>,
+    /// What the kernel's table of containments holds.
+    written: containment::Written,
     /// The names of the guarded interfaces, in the order of their rows.
     wanted: Vec<String>,
     guarded: Vec<Guarded>,

@@ -31,6 +31,8 @@ pub struct Snapshot {
     pub rules: Rules,
     pub sources: Sources,
     pub bans: Vec<Ban>,
+    /// Containments in force.
+    pub containments: u64,
     pub limits: Vec<LimitInForce>,
     pub findings: Findings,
     pub reload: Reload,

@@ -133,6 +133,7 @@ mod tests {
             exempt: None,
             denied: None,
             ban: Some(ban()),
+            containment: None,
             services: vec![ExplainedService {
                 source: source(),
                 limit: Some(limit()),

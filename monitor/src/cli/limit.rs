@@ -149,13 +149,13 @@ impl Set {
             class: self.which.class.clone(),
             scope: self.which.scope(),
             mode: self.mode.map(LimitMode::from),
-            packets: request("packets", self.packets, self.packets_burst)?,
+            packets: request("limit set", "packets", self.packets, self.packets_burst)?,
             bytes: self.bytes.map(|ByteRate(per_second)| RateRequest {
                 per_second,
                 burst: self.bytes_burst.map(|Bytes(bytes)| bytes),
             }),
-            connections: request("connections", self.connections, self.connections_burst)?,
-            fragments: request("fragments", self.fragments, self.fragments_burst)?,
+            connections: request("limit set", "connections", self.connections, self.connections_burst)?,
+            fragments: request("limit set", "fragments", self.fragments, self.fragments_burst)?,
         };
         let LimitBody { mode, packets, bytes, connections, fragments, .. } = body;
         if mode.is_none() && packets.is_none() && bytes.is_none() && connections.is_none() && fragments.is_none() {
@@ -169,13 +169,18 @@ impl Set {
 }
 
 /// The running limits count by the second.
-fn request(name: &str, rate: Option<PacketRate>, burst: Option<u64>) -> Result<Option<RateRequest>, Failure> {
+pub fn request(
+    command: &str,
+    name: &str,
+    rate: Option<PacketRate>,
+    burst: Option<u64>,
+) -> Result<Option<RateRequest>, Failure> {
     let Some(rate) = rate else { return Ok(None) };
     let seconds = rate.period.nanoseconds() / Period::Second.nanoseconds();
     if rate.count % seconds != 0 {
         return Err(Failure::new(
             Exit::Usage,
-            format!("limit set: --{name} {rate} is no whole number per second; say it per second"),
+            format!("{command}: --{name} {rate} is no whole number per second; say it per second"),
         ));
     }
     Ok(Some(RateRequest { per_second: rate.count / seconds, burst }))

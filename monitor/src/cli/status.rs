@@ -35,6 +35,7 @@ pub fn render(snapshot: &Snapshot, page: &mut Page) {
     page.field("rules", format!("generation {}, changed {} times", rules.generation, rules.flips));
     page.field("sources", format!("{} tracked, {} over a limit", sources.tracked, sources.exceeding));
     page.field("bans", snapshot.bans.len().to_string());
+    page.field("containments", snapshot.containments.to_string());
     page.field("findings", format!("{} open", snapshot.findings.open));
     if let Some(pending) = &snapshot.pending {
         let left = figures::until(pending.until, *at);
@@ -158,6 +159,7 @@ configuration embedded default, loaded just now
 rules         generation 1, changed 3 times
 sources       1 tracked, 1 over a limit
 bans          1
+containments  1
 findings      0 open
 
 INTERFACE  MODE    EGRESS  FLOOD  PASSED/S  DROPPED/S  WOULD DROP/S  DROPPED

@@ -93,6 +93,12 @@ pub struct AccessQuery {
     pub prefix: IpNet,
 }
 
+/// The query of `DELETE /v1/containments`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiftQuery {
+    pub subject: String,
+}
+
 /// The body of `POST /v1/confirm`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

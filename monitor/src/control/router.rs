@@ -11,11 +11,12 @@ use crate::engine::command::Role;
 
 /// Everything the API offers. A new noun is a file in `routes/` and a line here.
 pub fn endpoints() -> Endpoints {
-    let nouns: [fn(Endpoints) -> Endpoints; 10] = [
+    let nouns: [fn(Endpoints) -> Endpoints; 11] = [
         routes::status::add,
         routes::sources::add,
         routes::limits::add,
         routes::access::add,
+        routes::containments::add,
         routes::alerts::add,
         routes::flows::add,
         routes::config::add,

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod alerts;
 pub mod config;
+pub mod containments;
 pub mod flows;
 pub mod history;
 pub mod life;

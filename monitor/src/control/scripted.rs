@@ -17,8 +17,8 @@ use super::server::Limits;
 use super::{listen, router, server};
 use crate::engine::Handle;
 use crate::engine::command::{
-    AccessList, Applied, Caller, Change, ChangeOptions, Command, ConfigText, Explanation, FlowList, Graph,
-    Request, SourceList, TuneList, Tuned,
+    AccessList, Applied, Caller, Change, ChangeOptions, Command, ConfigText, ContainmentList, Explanation,
+    FlowList, Graph, Request, SourceList, TuneList, Tuned,
 };
 use crate::engine::refusal::{Code, Refusal};
 use crate::snapshot::{
@@ -106,6 +106,7 @@ fn answer(command: Command) {
                 exempt: None,
                 denied: None,
                 ban: None,
+                containment: None,
                 services: Vec::new(),
             }));
         }
@@ -135,6 +136,7 @@ fn answer(command: Command) {
         | Command::TuneApply(_, reply)
         | Command::TuneForget(_, reply)
         | Command::Contain(_, reply)
+        | Command::Lift(_, reply)
         | Command::AlertSilence(_, reply)
         | Command::Reload(reply)
         | Command::Confirm(_, reply)
@@ -148,6 +150,9 @@ fn answer(command: Command) {
         }
         Command::Graph(reply) => {
             drop(reply.send(Ok(Graph { at: snapshot().at, edges: vec![insight::edge()] })));
+        }
+        Command::ContainmentList(reply) => {
+            drop(reply.send(Ok(ContainmentList { containments: vec![insight::contained()] })));
         }
         Command::Stop(reply) | Command::Detach(reply) => drop(reply.send(Ok(()))),
         Command::ConfigShow(reply) => {
@@ -323,6 +328,7 @@ pub fn snapshot() -> Snapshot {
         rules: Rules { generation: 1, flips: 3 },
         sources: Sources { tracked: 1, exceeding: 1, by_rate: vec![source()], ..Sources::default() },
         bans: vec![ban()],
+        containments: 1,
         limits: vec![limit()],
         findings: Findings::default(),
         reload: Reload {

@@ -1,11 +1,12 @@
-//! The ban table and the filter before it.
+//! The tables of bans and of containments, and the filter that stands before both.
 //!
-//! In: sources and ends. Out: bans. The kernel adds bans of its own to both; neither side waits for the other, so after
+//! In: sources, workloads and ends. Out: bans, containments. The kernel adds bans of its own to both; neither side waits for the other, so after
 //! every write the filter is checked against the table, until no bit is missing.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
+use monitor_common::containment::Containment;
 use monitor_common::flow::BanKey;
 use monitor_common::names::{capacity::BAN_FILTER_WORDS, map};
 use monitor_common::record::{Ban, origin};
@@ -21,6 +22,7 @@ const ATTEMPTS: usize = 8;
 #[derive(Debug)]
 pub struct Bans {
     map: Hash<BanKey, Ban>,
+    contained: Hash<BanKey, Containment>,
     filter: Array<u64>,
 }
 
@@ -37,6 +39,7 @@ impl Bans {
     pub fn new(loaded: &Loaded) -> Result<Self> {
         Ok(Self {
             map: Hash::new(loaded.map(map::BANS)?)?,
+            contained: Hash::new(loaded.map(map::CONTAINED)?)?,
             filter: Array::new(loaded.map(map::BAN_FILTER)?)?,
         })
     }
@@ -84,6 +87,26 @@ impl Bans {
     /// Lifts a ban and forgets its strikes. False when there was none.
     pub fn remove(&self, key: &BanKey, hash_key: [u64; 2]) -> Result<bool> {
         let removed = self.map.remove(key)?;
+        self.rebuild(hash_key)?;
+        Ok(removed)
+    }
+
+    /// Every containment.
+    pub fn contained(&self) -> Result<Vec<(BanKey, Containment)>> {
+        let mut all = Vec::new();
+        self.contained.read_all(|key, containment| all.push((key, containment)))?;
+        Ok(all)
+    }
+
+    /// Contains a source or a workload from now on; what was counted so far begins anew.
+    pub fn contain(&self, key: BanKey, containment: Containment, hash_key: [u64; 2]) -> Result<()> {
+        self.contained.set_all(&[key], &[containment])?;
+        self.mend(hash_key)
+    }
+
+    /// False when there was no such containment.
+    pub fn release(&self, key: &BanKey, hash_key: [u64; 2]) -> Result<bool> {
+        let removed = self.contained.remove(key)?;
         self.rebuild(hash_key)?;
         Ok(removed)
     }
@@ -143,11 +166,13 @@ impl Bans {
     /// The filter's words that are not zero, the last of which says whether there is any ban.
     fn wanted(&self, hash_key: [u64; 2]) -> Result<BTreeMap<u32, u64>> {
         let mut words = BTreeMap::new();
-        self.map.read_all(|key, _| {
+        let mut want = |key| {
             let (index, bit) = place(hash_key, key);
             *words.entry(index).or_default() |= bit;
             words.insert(BAN_FILTER_WORDS, 1);
-        })?;
+        };
+        self.map.read_all(|key, _| want(key))?;
+        self.contained.read_all(|key, _| want(key))?;
         Ok(words)
     }
 }

@@ -51,6 +51,9 @@ pub struct Response {
     /// At most this long.
     #[serde(default = "quarter_hour")]
     pub for_s: u64,
+    /// With `limit`: what the subject may still send.
+    #[serde(default = "hundred")]
+    pub packets_per_second: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +67,10 @@ pub enum Action {
 
 const fn quarter_hour() -> u64 {
     900
+}
+
+const fn hundred() -> u64 {
+    100
 }
 
 /// Shared memories, in entries.

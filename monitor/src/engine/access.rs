@@ -47,7 +47,7 @@ impl Engine {
             let access = vec![AccessSetting { prefix, permission, entry: Some(entry) }];
             return self.make(asking, &what(prefix), Delta { access, ..Delta::default() });
         }
-        let source = self.one_source(prefix)?;
+        let source = self.one_source(prefix, "a ban")?;
         let ban = delta::Ban {
             since: now,
             until: until(Some(wanted.unwrap_or(BAN_FOR))),
@@ -73,7 +73,7 @@ impl Engine {
         let prefix = target.prefix.trunc();
         let what = |prefix: IpNet| format!("access un{} {prefix}", target.kind.label());
         let Some(permission) = delta::permission(target.kind) else {
-            return self.unban(asking, self.one_source(prefix)?, &what);
+            return self.unban(asking, self.one_source(prefix, "a ban")?, &what);
         };
         let same = |entry: &policy::AccessEntry| entry.prefix == prefix && entry.permission == permission;
         if !self.standing.rules.access.iter().any(same) {
@@ -108,13 +108,13 @@ impl Engine {
     }
 
     /// The source that `prefix` names; refused when it is more than one.
-    fn one_source(&self, prefix: IpNet) -> Result<IpNet, Refusal> {
+    pub(super) fn one_source(&self, prefix: IpNet, what: &str) -> Result<IpNet, Refusal> {
         let source = self.names(&|_| Timestamp::UNIX_EPOCH).prefix(prefix.network());
         if prefix.prefix_len() < source.prefix_len() {
             let (wide, one) = (prefix.prefix_len(), source.prefix_len());
             return Err(Refusal::new(
                 Code::Invalid,
-                format!("a ban is of one source (/{one}), and {prefix} is a /{wide}"),
+                format!("{what} is of one source (/{one}), and {prefix} is a /{wide}"),
             )
             .next("`sluice access deny` takes any prefix, with --for if it shall end"));
         }

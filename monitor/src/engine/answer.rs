@@ -83,10 +83,9 @@ impl Engine {
             Command::TuneEnd(target, reply) => drop(reply.send(self.tune_end(&asking, &target))),
             Command::TuneApply(target, reply) => drop(reply.send(self.tune_apply(&asking, &target))),
             Command::TuneForget(service, reply) => drop(reply.send(self.tune_forget(&asking, &service))),
-            Command::Contain(_, reply) => {
-                let refusal = Refusal::new(Code::NotSupported, "containment is not part of this build");
-                drop(reply.send(Err(refusal.next("deny or ban the source instead"))));
-            }
+            Command::Contain(set, reply) => drop(reply.send(self.contain(&asking, &set))),
+            Command::Lift(subject, reply) => drop(reply.send(self.lift(&asking, &subject))),
+            Command::ContainmentList(reply) => drop(reply.send(self.list_containments())),
         }
     }
 

@@ -10,11 +10,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::answer::Asking;
+use super::command::containment::Subject;
 use super::command::{Applied, Change};
 use super::delta::{self, Delta, Standing};
 use super::refusal::{Code, Refusal};
 use super::{Engine, Waiting};
 use crate::policy::{self, LimitOverride};
+use crate::snapshot::LimitMode;
 use crate::store::{self, AccessRule, AccessRuleKind, Author, ChangeRecord, ChangeState, Moment, NewChange};
 
 impl Engine {
@@ -126,6 +128,13 @@ impl Engine {
             new_bans.filter_map(|source| Some((source, addresses.iter().find(|a| source.contains(*a))?)));
         let banned: Vec<_> = banned.map(|(source, address)| (*source, *address)).collect();
         told.extend(banned.iter().map(|(source, address)| format!("{address} lies in {source} (the ban)")));
+        let own: Vec<_> = addresses.iter().chain(&next.rules.own).copied().collect();
+        let contained: Vec<_> = new_containments(&self.standing, next)
+            .filter_map(|source| Some((source, *own.iter().find(|address| source.contains(*address))?)))
+            .collect();
+        told.extend(
+            contained.iter().map(|(source, address)| format!("{address} lies in {source} (the containment)")),
+        );
         if told.is_empty() {
             return Ok(());
         }
@@ -291,6 +300,18 @@ impl Engine {
         let records = self.store.history(limit).map_err(|error| Refusal::failed(&error))?;
         Ok(records.into_iter().map(told).collect())
     }
+}
+
+/// Sources that `next` newly holds back in earnest.
+fn new_containments<'a>(standing: &'a Standing, next: &'a Standing) -> impl Iterator<Item = ipnet::IpNet> {
+    next.containments.iter().filter_map(|(subject, one)| match subject {
+        Subject::Source(source)
+            if one.mode == LimitMode::Enforce && !standing.containments.contains_key(subject) =>
+        {
+            Some(*source)
+        }
+        _ => None,
+    })
 }
 
 /// What was asked for and what came of it, for the history.

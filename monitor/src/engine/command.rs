@@ -3,7 +3,9 @@
 //! In: a [`Request`] over a channel. Out: one typed answer through the command's [`Reply`], or a [`Refusal`]. The state of
 //! things is not asked for here: it is published (`Handle::snapshot`). Nothing here does anything.
 
+pub mod containment;
 pub mod insight;
+pub mod tuning;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,12 +18,11 @@ use tokio::sync::oneshot;
 use super::refusal::Refusal;
 pub use crate::detection::parameters::Silence;
 use crate::snapshot::{Ban, LimitInForce, LimitMode, LimitScope, RateAndBurst, Source};
-pub use crate::tuning::Aim;
-use crate::tuning::automatic::Decision;
-use crate::tuning::trial::Report;
-use crate::tuning::{self, Advice, Freeze};
 
+pub use crate::tuning::Aim;
+pub use containment::{ContainmentList, ContainmentSet};
 pub use insight::{Alert, AlertQuery, AlertState, Flow, FlowList, FlowOutcome, FlowQuery, Graph, GraphEdge};
+pub use tuning::{TuneList, TuneQuery, TuneTarget, Tuned};
 
 /// Where the answer goes. A caller that went away is no error.
 pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
@@ -147,8 +148,12 @@ pub enum Command {
     TuneApply(TuneTarget, Reply<Applied>),
     /// Forgets what was learned of a service. Operator.
     TuneForget(String, Reply<Applied>),
-    /// Cuts off or limits an inside source or a workload on egress. Operator. (Reserved: see issue 4.)
-    Contain(AccessAdd, Reply<Applied>),
+    /// Cuts off or limits one source or one workload. Operator.
+    Contain(ContainmentSet, Reply<Applied>),
+    /// Takes a containment back; names its subject. Operator.
+    Lift(String, Reply<Applied>),
+    /// Containments as they work. Viewer.
+    ContainmentList(Reply<ContainmentList>),
 }
 
 impl Command {
@@ -165,6 +170,7 @@ impl Command {
             | Self::AlertShow(..)
             | Self::Flows(..)
             | Self::Graph(_)
+            | Self::ContainmentList(_)
             | Self::TuneShow(..) => Role::Viewer,
             Self::LimitSet(..)
             | Self::LimitUnset(..)
@@ -179,7 +185,8 @@ impl Command {
             | Self::TuneEnd(..)
             | Self::TuneApply(..)
             | Self::TuneForget(..)
-            | Self::Contain(..) => Role::Operator,
+            | Self::Contain(..)
+            | Self::Lift(..) => Role::Operator,
             Self::Reload(_) | Self::Stop(_) | Self::Detach(_) => Role::Admin,
         }
     }
@@ -215,6 +222,8 @@ impl Command {
             Self::TuneApply(..) => "tune apply",
             Self::TuneForget(..) => "tune forget",
             Self::Contain(..) => "contain",
+            Self::Lift(..) => "contain --lift",
+            Self::ContainmentList(_) => "contain list",
         }
     }
 }
@@ -375,56 +384,6 @@ pub struct AccessList {
     pub banned: Vec<Ban>,
 }
 
-/// What tuning is asked to show.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct TuneQuery {
-    /// Only this service.
-    #[serde(default)]
-    pub service: Option<String>,
-    /// Only this class; left out: `outside` and every class that something is known of.
-    #[serde(default)]
-    pub class: Option<String>,
-    #[serde(flatten)]
-    pub aim: Aim,
-}
-
-/// Names what is proposed for, and how.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct TuneTarget {
-    pub service: String,
-    /// `outside` unless named.
-    #[serde(default)]
-    pub class: Option<String>,
-    #[serde(flatten)]
-    pub aim: Aim,
-}
-
-/// The answer to [`Command::TuneShow`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TuneList {
-    pub at: Timestamp,
-    /// Why nothing is learned at present, if so.
-    pub freeze: Option<Freeze>,
-    pub limits: Vec<Tuned>,
-}
-
-/// One class of sources at one service, with what tuning has to say.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Tuned {
-    pub service: String,
-    pub class: String,
-    /// How far tuning may go.
-    pub tuning: tuning::Mode,
-    /// What the limit in force does.
-    pub mode: LimitMode,
-    pub limits: tuning::Limits,
-    pub advice: Advice,
-    /// What the limit on trial has shown.
-    pub trial: Option<Report>,
-    /// What automatic mode decided last, by packets, bytes and connections.
-    pub decisions: Option<Vec<Decision>>,
-}
-
 /// What a change did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {
@@ -473,6 +432,7 @@ pub struct Explanation {
     /// The denial that covers it.
     pub denied: Option<AccessEntry>,
     pub ban: Option<Ban>,
+    pub containment: Option<containment::Containment>,
     /// One per service where it has an entry.
     pub services: Vec<ExplainedService>,
 }

@@ -12,14 +12,17 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::command::AccessKind;
+use super::command::containment::{Containment, Subject};
 use crate::config::{Config, ConfigError};
 use crate::policy::{self, AccessEntry, LimitName, LimitOverride, Permission, Rules};
+use crate::snapshot::LimitMode;
 
-/// Everything that was decided: the rules, and the bans that operators made.
+/// Everything that was decided: the rules, the bans that operators made, and the containments.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Standing {
     pub rules: Rules,
     pub bans: BTreeMap<IpNet, Ban>,
+    pub containments: BTreeMap<Subject, Containment>,
 }
 
 /// A ban that an operator made.
@@ -42,6 +45,8 @@ pub struct Delta {
     pub access: Vec<AccessSetting>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub bans: Vec<BanSetting>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub containments: Vec<ContainmentSetting>,
     /// The text of a whole configuration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config: Option<ConfigSetting>,
@@ -69,6 +74,13 @@ pub struct AccessSetting {
 pub struct BanSetting {
     pub source: IpNet,
     pub ban: Option<Ban>,
+}
+
+/// One containment; `None` is none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainmentSetting {
+    pub subject: Subject,
+    pub containment: Option<Containment>,
 }
 
 /// A configuration and where it comes from (`None`: the embedded default).
@@ -112,7 +124,11 @@ impl ConfigSetting {
 
 impl Delta {
     pub fn is_empty(&self) -> bool {
-        self.limits.is_empty() && self.access.is_empty() && self.bans.is_empty() && self.config.is_none()
+        self.limits.is_empty()
+            && self.access.is_empty()
+            && self.bans.is_empty()
+            && self.containments.is_empty()
+            && self.config.is_none()
     }
 
     /// What stands now at every place that this would write. `config` is the one in force.
@@ -132,10 +148,15 @@ impl Delta {
             source: set.source,
             ban: standing.bans.get(&set.source).cloned(),
         };
+        let containment = |set: &ContainmentSetting| ContainmentSetting {
+            subject: set.subject.clone(),
+            containment: standing.containments.get(&set.subject).cloned(),
+        };
         Self {
             limits: self.limits.iter().map(limit).collect(),
             access: self.access.iter().map(access).collect(),
             bans: self.bans.iter().map(ban).collect(),
+            containments: self.containments.iter().map(containment).collect(),
             config: self.config.as_ref().map(|_| config.clone()),
             saved: self.saved,
         }
@@ -170,6 +191,16 @@ impl Delta {
                 }
             }
         }
+        for set in &self.containments {
+            match &set.containment {
+                Some(one) if one.until.is_none_or(|until| until > now) => {
+                    next.containments.insert(set.subject.clone(), one.clone());
+                }
+                _ => {
+                    next.containments.remove(&set.subject);
+                }
+            }
+        }
         Ok(next)
     }
 }
@@ -190,7 +221,33 @@ pub fn differences(before: &Standing, after: &Standing) -> Vec<String> {
     }
     let gone = before.bans.keys().filter(|source| !after.bans.contains_key(source));
     lines.extend(gone.map(|source| format!("- ban {source}")));
+    for (subject, one) in &after.containments {
+        match before.containments.get(subject) {
+            None => lines.push(format!("+ contain {subject}: {}", in_words(one))),
+            Some(old) if old != one => {
+                lines.push(format!("~ contain {subject}: {} -> {}", in_words(old), in_words(one)));
+            }
+            Some(_) => {}
+        }
+    }
+    let lifted = before.containments.keys().filter(|subject| !after.containments.contains_key(subject));
+    lines.extend(lifted.map(|subject| format!("- contain {subject}")));
     lines
+}
+
+/// What a containment does and until when.
+fn in_words(one: &Containment) -> String {
+    let mut words = Vec::new();
+    words.extend(one.packets.map(|rate| format!("{rate} packets/s")));
+    words.extend(one.bytes.map(|rate| format!("{rate} bytes/s")));
+    if words.is_empty() {
+        words.push("nothing may be sent".to_owned());
+    }
+    if one.mode == LimitMode::Observe {
+        words.push("only observed".to_owned());
+    }
+    words.push(one.until.map_or("until it is lifted".to_owned(), |until| format!("until {until:.0}")));
+    words.join(", ")
 }
 
 /// The permission behind an access list; `None` for bans.
@@ -211,7 +268,11 @@ mod tests {
     }
 
     fn standing() -> Standing {
-        Standing { rules: Rules::new(Arc::new(Config::default())), bans: BTreeMap::new() }
+        Standing {
+            rules: Rules::new(Arc::new(Config::default())),
+            bans: BTreeMap::new(),
+            containments: BTreeMap::new(),
+        }
     }
 
     fn config() -> ConfigSetting {
@@ -221,6 +282,17 @@ mod tests {
     fn everything() -> Delta {
         let prefix = "192.0.2.0/24".parse().unwrap();
         let ban = Ban { since: now(), until: None, comment: None, made_by: "uid 0".to_owned() };
+        let subject = Subject::Workload("copy.service".to_owned());
+        let containment = Containment {
+            subject: subject.clone(),
+            packets: Some(100),
+            bytes: None,
+            mode: LimitMode::Observe,
+            since: now(),
+            until: None,
+            comment: None,
+            made_by: "uid 0".to_owned(),
+        };
         Delta {
             limits: vec![LimitSetting {
                 name: LimitName { service: "default".to_owned(), class: None, role: policy::Role::Force },
@@ -238,6 +310,10 @@ mod tests {
                 }),
             }],
             bans: vec![BanSetting { source: "198.51.100.7/32".parse().unwrap(), ban: Some(ban) }],
+            containments: vec![ContainmentSetting {
+                subject: subject.clone(),
+                containment: Some(containment),
+            }],
             config: None,
             saved: false,
         }
@@ -264,13 +340,18 @@ mod tests {
         let mut delta = everything();
         delta.bans[0].ban.as_mut().unwrap().until = Some(now());
         delta.access[0].entry.as_mut().unwrap().until = Some(now());
+        delta.containments[0].containment.as_mut().unwrap().until = Some(now());
         let changed = delta.applied(&standing(), now()).unwrap();
         assert!(changed.bans.is_empty() && changed.rules.access.is_empty());
+        assert!(changed.containments.is_empty());
     }
 
     #[test]
-    fn bans_are_told_in_words() {
+    fn bans_and_containments_are_told_in_words() {
         let changed = everything().applied(&standing(), now()).unwrap();
+        let told = "+ contain copy.service: 100 packets/s, only observed, until it is lifted";
+        assert!(differences(&standing(), &changed).contains(&told.to_owned()));
+        assert!(differences(&changed, &standing()).contains(&"- contain copy.service".to_owned()));
         assert!(differences(&standing(), &changed).contains(&"+ ban 198.51.100.7/32: for ever".to_owned()));
         assert!(differences(&changed, &standing()).contains(&"- ban 198.51.100.7/32".to_owned()));
     }

@@ -15,11 +15,12 @@ use monitor_common::conversation::Record;
 use super::alert_log::{self, AlertLog};
 use super::alerts::{close_old_alerts, stored, stored_silences};
 use super::answer::Asking;
+use super::command::containment::{Containment, Subject};
 use super::command::{Alert, AlertState};
 use super::delta::{self, BanSetting, Delta};
 use super::webhook::Webhook;
 use super::workloads::Workloads;
-use super::{Engine, operators};
+use super::{Engine, containment, operators};
 use crate::config::Config;
 use crate::detection::finding::{Finding, Severity};
 use crate::detection::ledger::{ChangeKind, FindingChange};
@@ -27,7 +28,7 @@ use crate::detection::parameters::{Action, Parameters, Silence};
 use crate::detection::rate_shift::ServiceRate;
 use crate::detection::{Detection, Learned};
 use crate::policy::Rules;
-use crate::snapshot::{FindingCount, Findings};
+use crate::snapshot::{FindingCount, Findings, LimitMode};
 use crate::store::{Store, StoredFinding};
 
 /// Where detection's memory lies in the store.
@@ -284,32 +285,44 @@ impl Engine {
     fn respond(&mut self, finding: &Finding) {
         let Some(response) = self.watch.parameters.respond.get(&finding.detector).copied() else { return };
         let Ok(address) = finding.subject.parse::<IpAddr>() else { return };
-        match response.action {
-            Action::Alert => return,
-            Action::Limit => {
-                let why = format!(
-                    "respond = \"limit\" for {} is not part of this build, so it alerts only",
-                    finding.detector
-                );
-                self.problems.insert("respond", why);
-                return;
-            }
-            Action::Ban => {}
-        }
         let now = Timestamp::now();
         let source = self.names(&|_| now).prefix(address);
-        if self.exempting(source, now).is_some() {
-            tracing::warn!(%source, detector = %finding.detector, "not banned: it is exempt");
+        if response.action != Action::Alert && self.exempting(source, now).is_some() {
+            tracing::warn!(%source, detector = %finding.detector, "nothing is done about it: it is exempt");
             return;
         }
-        let ban = delta::Ban {
-            since: now,
-            until: now.checked_add(Duration::from_secs(response.for_s)).ok(),
-            comment: Some(format!("{}: {} {}", finding.detector, finding.measured, finding.unit)),
-            made_by: "detection".to_owned(),
+        let until = now.checked_add(Duration::from_secs(response.for_s)).ok();
+        let comment = Some(format!("{}: {} {}", finding.detector, finding.measured, finding.unit));
+        let made_by = "detection".to_owned();
+        let (what, delta) = match response.action {
+            Action::Alert => return,
+            Action::Limit => {
+                let subject = match finding.evidence.get("workload").and_then(serde_json::Value::as_str) {
+                    Some(workload) => Subject::Workload(workload.to_owned()),
+                    None => Subject::Source(source),
+                };
+                if self.standing.containments.contains_key(&subject) {
+                    return;
+                }
+                let containment = Containment {
+                    subject: subject.clone(),
+                    packets: Some(response.packets_per_second),
+                    bytes: None,
+                    mode: LimitMode::Enforce,
+                    since: now,
+                    until,
+                    comment,
+                    made_by,
+                };
+                let what = format!("contain {subject} for {}", finding.detector);
+                (what, containment::of(subject, Some(containment)))
+            }
+            Action::Ban => {
+                let ban = delta::Ban { since: now, until, comment, made_by };
+                let bans = vec![BanSetting { source, ban: Some(ban) }];
+                (format!("ban {source} for {}", finding.detector), Delta { bans, ..Delta::default() })
+            }
         };
-        let delta = Delta { bans: vec![BanSetting { source, ban: Some(ban) }], ..Delta::default() };
-        let what = format!("ban {source} for {}", finding.detector);
         // The guard refuses what would cut an operator; that is its answer here too.
         if let Err(refusal) = self.make(&Asking::daemon("detection"), &what, delta) {
             tracing::warn!(%source, "no response to {}: {refusal}", finding.detector);

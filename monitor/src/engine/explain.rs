@@ -15,7 +15,7 @@ use super::limits::{ANY_CLASS, known};
 use super::refusal::Refusal;
 use super::sources::{Row, float};
 use crate::policy;
-use crate::snapshot::{Ban, Count, LimitInForce, LimitScope, RateAndBurst};
+use crate::snapshot::{Ban, Count, LimitInForce, LimitMode, LimitScope, RateAndBurst};
 
 const DIMENSIONS: [&str; 4] = ["packets", "bytes", "connections", "fragments"];
 
@@ -85,6 +85,7 @@ impl Engine {
             exempt: told.exempt.map(entry),
             denied: told.denied.map(entry),
             ban,
+            containment: self.containing(source).cloned(),
             services,
         };
         explanation.verdict = verdict(&explanation);
@@ -94,7 +95,7 @@ impl Engine {
 
 /// The first thing that decides, in the order in which the kernel asks.
 fn verdict(explanation: &Explanation) -> String {
-    let Explanation { source, exempt, denied, ban, services, class, .. } = explanation;
+    let Explanation { source, exempt, denied, ban, containment, services, class, .. } = explanation;
     if let Some(entry) = exempt {
         return format!("passes: {} is exempt ({})", entry.prefix, entry.origin);
     }
@@ -104,6 +105,10 @@ fn verdict(explanation: &Explanation) -> String {
     }
     if let Some(entry) = denied {
         return format!("dropped: {} is denied ({})", entry.prefix, entry.origin);
+    }
+    if let Some(one) = containment.as_ref().filter(|one| one.mode == LimitMode::Enforce) {
+        let until = one.until.map_or("until it is lifted".to_owned(), |until| format!("until {until:.0}"));
+        return format!("contained {until} by {}: `sluice contain` shows what passes", one.made_by);
     }
     let over: Vec<_> =
         services.iter().filter(|s| s.source.exceeding).map(|s| s.source.service.as_str()).collect();

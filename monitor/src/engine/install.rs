@@ -12,6 +12,7 @@ use monitor_common::flow::{Address, BanKey, halves, mapped};
 use monitor_common::record::{self, origin};
 
 use super::command::Caller;
+use super::command::containment::Containment;
 use super::delta::{self, Standing};
 use super::kernel::BanError;
 use super::refusal::{Code, Refusal};
@@ -42,11 +43,19 @@ impl Engine {
                 return Err(error);
             }
         }
+        if let Err(refusal) = self.write_containments(&next) {
+            for (source, _) in &added {
+                self.restore_ban(**source);
+            }
+            return Err(refusal);
+        }
         if let Some(image) = image {
             if let Err(error) = self.kernel.install(&image) {
                 for (source, _) in &added {
                     self.restore_ban(**source);
                 }
+                let standing = self.standing.clone();
+                self.fallible("containments", |engine| Ok(engine.write_containments(&standing)?));
                 return Err(Refusal::failed(&error.context("write the rules")));
             }
             self.image = image;
@@ -58,7 +67,11 @@ impl Engine {
         for source in gone {
             self.fallible("bans", |engine| engine.kernel.remove_ban(key(source.network())));
         }
+        let contained = self.standing.containments != next.containments;
         self.standing = next;
+        if contained {
+            self.keep_containments();
+        }
         self.follow_tuning(Timestamp::now());
         Ok(())
     }
@@ -160,13 +173,15 @@ impl Engine {
         }
     }
 
-    /// Exemptions, denials and bans that have ended.
+    /// Exemptions, denials, bans and containments that have ended.
     pub(super) fn end_what_is_over(&mut self, now: Timestamp) {
         let over = |ban: &delta::Ban| ban.until.is_some_and(|until| until <= now);
         let bans = self.standing.bans.values().any(over);
         let access =
             self.standing.rules.access.iter().any(|entry| entry.until.is_some_and(|until| until <= now));
-        if !bans && !access {
+        let past = |one: &Containment| one.until.is_some_and(|until| until <= now);
+        let contained = self.standing.containments.values().any(past);
+        if !bans && !access && !contained {
             return;
         }
         let mut next = self.standing.clone();
@@ -178,6 +193,12 @@ impl Engine {
                 tracing::info!("ended: ban of {source}");
             }
             !over(ban)
+        });
+        next.containments.retain(|subject, one| {
+            if past(one) {
+                tracing::info!("ended: containment of {subject}");
+            }
+            !past(one)
         });
         self.fallible("expiry", |engine| Ok(engine.install(next)?));
     }

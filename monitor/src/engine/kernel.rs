@@ -9,6 +9,7 @@ pub use live::{Live, remove_pinned};
 
 use anyhow::Result;
 use jiff::Timestamp;
+use monitor_common::containment::Containment;
 use monitor_common::conversation::{Conversation, ConversationKey, Record};
 use monitor_common::flow::{BanKey, SourceKey};
 use monitor_common::record::{Ban, Event, FloodState, SourceEntry, Totals};
@@ -44,7 +45,7 @@ pub struct Counters {
     pub malformed: Vec<u64>,
 }
 
-/// A ban could not be written.
+/// A ban or a containment could not be written.
 #[derive(Debug)]
 pub enum BanError {
     /// The table is full; carries its capacity.
@@ -81,6 +82,11 @@ pub trait Kernel: Send {
     fn set_ban(&mut self, key: BanKey, ban: Ban) -> Result<(), BanError>;
     /// Whether there was one.
     fn remove_ban(&mut self, key: BanKey) -> Result<bool>;
+
+    /// Every containment in the kernel's table.
+    fn contained(&self) -> Result<Vec<(BanKey, Containment)>>;
+    fn contain(&mut self, key: BanKey, containment: Containment) -> Result<(), BanError>;
+    fn release(&mut self, key: BanKey) -> Result<()>;
 
     /// The table of conversations; empty where they are not followed.
     fn conversations(&self) -> Result<Vec<(ConversationKey, Conversation)>>;

@@ -68,6 +68,7 @@ impl Engine {
         let now = Timestamp::now();
         self.fallible("heartbeat", |engine| engine.kernel.beat());
         self.end_what_is_over(now);
+        self.follow_containments();
         self.roll_back_when_due();
         self.fallible("sweep", |engine| engine.kernel.sweep());
         let instant = Instant::now();

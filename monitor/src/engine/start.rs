@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use monitor_common::record::origin;
 use tokio::sync::{mpsc, watch};
 
+use super::command::containment::{Containment, Subject};
 use super::defend::Loads;
 use super::delta::{Ban, ConfigSetting, Delta, Standing};
 use super::detect::Watch;
@@ -24,7 +25,7 @@ use super::kernel::{Guarded, Kernel};
 use super::observe::{self, Measured};
 use super::refusal::{Code, Refusal};
 use super::sources::SourceTable;
-use super::{Engine, answer::Asking};
+use super::{Engine, answer::Asking, containment};
 use crate::config::Config;
 use crate::policy::{AccessEntry, LimitName, LimitOverride, Numbering, Permission, Rules, compile};
 use crate::snapshot::{Reload, address_of};
@@ -72,9 +73,13 @@ impl Start {
         standing.rules.own = own;
         let held = bans_held(kernel.as_ref(), &standing.rules)?;
         if let Some(Unconfirmed { restore, .. }) = &unconfirmed {
-            // What was saved never held the rest of it; bans stand in the kernel.
-            let bans = Delta { bans: restore.bans.clone(), ..Delta::default() };
-            standing = bans.applied(&standing, now)?;
+            // What was saved never held the rest of it; bans stand in the kernel, containments in the store.
+            let held = Delta {
+                bans: restore.bans.clone(),
+                containments: restore.containments.clone(),
+                ..Delta::default()
+            };
+            standing = held.applied(&standing, now)?;
         }
         let numbering = if kernel.rules()?.flips == 0 { Numbering::default() } else { numbering(&store)? };
         let image = compile(&standing.rules, &numbering, &kernel.environment())
@@ -87,13 +92,15 @@ impl Start {
             failures: 0,
             path: config.path.clone(),
         };
+        let written = kernel.contained()?.into_iter().map(|(key, _)| ((key.high, key.low), None)).collect();
         let watch = Watch::begin(&mut store, &standing.rules)?;
         let (sender, requests) = mpsc::channel(QUEUE);
         let (publish, snapshots) = watch::channel(Arc::new(observe::nothing_yet(now, reload.clone())));
         let mut engine = Engine {
             kernel,
             store,
-            standing: Standing { bans: held, rules: standing.rules.clone() },
+            standing: Standing { bans: held, rules: standing.rules.clone(), containments: BTreeMap::new() },
+            written,
             config,
             path,
             image,
@@ -230,7 +237,20 @@ fn standing(store: &Store, kernel: &dyn Kernel, config: Config, now: Timestamp) 
             origin: rule.made_by,
         });
     }
-    Ok(Standing { rules, bans })
+    Ok(Standing { rules, bans, containments: containments(store, now)? })
+}
+
+/// Containments outlive the daemon until they end or are lifted.
+fn containments(store: &Store, now: Timestamp) -> Result<BTreeMap<Subject, Containment>> {
+    let Some(bytes) = store.learned_one(containment::AREA, containment::CONTAINMENTS)? else {
+        return Ok(BTreeMap::new());
+    };
+    let all: Vec<Containment> = serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+        tracing::warn!("the stored containments cannot be read ({error}), so nobody is contained");
+        Vec::new()
+    });
+    let alive = all.into_iter().filter(|one| one.until.is_none_or(|until| until > now));
+    Ok(alive.map(|one| (one.subject.clone(), one)).collect())
 }
 
 /// The bans of operators that the kernel holds, which need not be saved to outlive a daemon.

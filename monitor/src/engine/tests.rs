@@ -1,5 +1,6 @@
 //! The engine with a stand-in for the kernel: what stands, what comes back, what is refused.
 
+mod containment;
 mod import;
 mod insiders;
 mod stand_in;

@@ -9,7 +9,8 @@ use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-const ROOT: &str = "/sys/fs/cgroup";
+/// Where the unified tree is when the mounts do not say.
+const USUAL_ROOT: &str = "/sys/fs/cgroup";
 /// Two walks are at least so far apart.
 const PAUSE: Duration = Duration::from_secs(5);
 /// Directories that one walk visits.
@@ -32,15 +33,39 @@ impl Workloads {
         }
         if !self.names.contains_key(&number) && self.walked.is_none_or(|walked| now - walked >= PAUSE) {
             self.walked = Some(now);
-            self.names = walk(Path::new(ROOT));
+            self.names = walk(&root());
         }
         self.known(number)
+    }
+
+    /// The cgroups that are called `name`; the tree is walked again when the last walk is old.
+    pub fn numbers(&mut self, name: &str, now: Instant) -> Vec<u64> {
+        if self.walked.is_none_or(|walked| now - walked >= PAUSE) {
+            self.walked = Some(now);
+            self.names = walk(&root());
+        }
+        let mut numbers: Vec<u64> =
+            self.names.iter().filter(|(_, known)| *known == name).map(|(number, _)| *number).collect();
+        numbers.sort_unstable();
+        numbers
     }
 
     /// The name, if the last walk saw it.
     pub fn known(&self, number: u64) -> Option<&str> {
         self.names.get(&number).map(String::as_str)
     }
+}
+
+/// Where the unified tree is mounted; it may stand beside the older ones.
+fn root() -> PathBuf {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    root_in(&mounts).unwrap_or_else(|| PathBuf::from(USUAL_ROOT))
+}
+
+fn root_in(mounts: &str) -> Option<PathBuf> {
+    let mut fields = mounts.lines().map(|line| line.split(' '));
+    let unified = fields.find(|fields| fields.clone().nth(2) == Some("cgroup2"))?.nth(1)?;
+    Some(PathBuf::from(unified))
 }
 
 /// Every cgroup below `root`: a cgroup's number is the inode of its directory.
@@ -102,6 +127,13 @@ mod tests {
         ] {
             assert_eq!(name_of(path), name, "{path}");
         }
+    }
+
+    #[test]
+    fn the_unified_tree_may_stand_beside_the_older_ones() {
+        let mounts = "cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
+        assert_eq!(root_in(mounts), Some(PathBuf::from("/sys/fs/cgroup/unified")));
+        assert_eq!(root_in("proc /proc proc rw 0 0\n"), None);
     }
 
     #[test]

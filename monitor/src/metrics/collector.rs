@@ -179,6 +179,7 @@ impl Page {
             [("kernel", by_kernel), ("operator", by_operator)]
                 .map(|(origin, bans)| ([origin.to_owned()], float(bans as u64))),
         );
+        self.single(declared::CONTAINMENTS, float(snapshot.containments));
         self.add(declared::LIMIT, snapshot.limits.iter().flat_map(rates));
         self.add(
             declared::LIMIT_MODE,

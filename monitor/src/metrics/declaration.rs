@@ -73,6 +73,8 @@ families! {
         "Entries of the exact table that are over their limit now.";
     BANS = Gauge "sluice_bans_active" ["origin"]
         "Sources that are banned now, by who banned them: operator or kernel (for violations).";
+    CONTAINMENTS = Gauge "sluice_containments_active" []
+        "Sources and cgroups that are cut off or limited on their own.";
     LIMIT = Gauge "sluice_limit_per_second" ["service", "class", "scope", "dimension"]
         "The rate of each limit as it holds now; scope is source, candidate (on trial) or aggregate.";
     LIMIT_MODE = Gauge "sluice_limit_mode" ["service", "class", "scope"]

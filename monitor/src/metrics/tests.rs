@@ -77,6 +77,7 @@ fn example() -> Snapshot {
             service: Some("web".to_owned()),
             comment: None,
         }],
+        containments: 2,
         limits: vec![LimitInForce {
             service: "web".to_owned(),
             class: "outside".to_owned(),

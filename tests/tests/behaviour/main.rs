@@ -7,6 +7,7 @@ mod agreement;
 mod bans;
 mod budgets;
 mod captures;
+mod containment;
 mod datapath_life;
 mod faults;
 mod fixtures;

@@ -25,6 +25,7 @@ async fn every_endpoint_answers_an_admin_with_json() {
     let body = json!({"prefix": "198.51.100.0/24"});
     let list = json!({"name": "list", "kind": "deny", "text": "198.51.100.0/24", "dry_run": true});
     let silence = json!({"detector": "beacon", "reason": "a health check"});
+    let contain = json!({"subject": "copy.service", "packets": 100});
     for endpoint in endpoints().table {
         let path = endpoint
             .path
@@ -38,7 +39,11 @@ async fn every_endpoint_answers_an_admin_with_json() {
             endpoint::Method::Post if path.contains("import") => (Method::POST, path, Some(&list)),
             endpoint::Method::Post if path.contains("silences") => (Method::POST, path, Some(&silence)),
             endpoint::Method::Post if path.contains("access") => (Method::POST, path, Some(&body)),
+            endpoint::Method::Post if path.contains("containments") => (Method::POST, path, Some(&contain)),
             endpoint::Method::Post => (Method::POST, path, None),
+            endpoint::Method::Delete if path.contains("containments") => {
+                (Method::DELETE, format!("{path}?subject=copy.service"), None)
+            }
             endpoint::Method::Delete => (Method::DELETE, format!("{path}?prefix=10.0.0.0%2F8"), None),
         };
         // Keys that an endpoint does not know are refused, so the prefix goes only where it belongs.

@@ -1,8 +1,9 @@
 //! For tests: one finding, one conversation, one edge.
 
 use super::noon;
+use crate::engine::command::containment::{Contained, Containment, Subject};
 use crate::engine::command::{Alert, Flow, FlowOutcome, GraphEdge};
-use crate::snapshot::Count;
+use crate::snapshot::{Count, LimitMode};
 
 /// As the API prints it, so that its shape is tried as well.
 pub fn alert() -> Alert {
@@ -59,4 +60,20 @@ pub fn edge() -> GraphEdge {
         bytes: 31_500,
         new: true,
     }
+}
+
+/// A workload that is held to a rate.
+pub fn contained() -> Contained {
+    let containment = Containment {
+        subject: Subject::Workload("copy.service".to_owned()),
+        packets: Some(100),
+        bytes: None,
+        mode: LimitMode::Enforce,
+        since: noon(),
+        until: noon().checked_add(jiff::SignedDuration::from_mins(10)).ok(),
+        comment: Some("exfiltration".to_owned()),
+        made_by: "uid 0".to_owned(),
+    };
+    let count = |packets| Count { packets, bytes: packets * 100 };
+    Contained { containment, in_force: true, judged: count(250), over: count(50) }
 }

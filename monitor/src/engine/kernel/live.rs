@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use monitor_common::bucket::UNITS_PER_NS;
+use monitor_common::containment::Containment;
 use monitor_common::conversation::{Conversation, ConversationKey, Record};
 use monitor_common::flow::{BanKey, SourceKey};
 use monitor_common::plain::Plain;
@@ -273,17 +274,26 @@ impl Kernel for Live {
             strikes: before.strikes.max(ban.strikes),
             ..ban
         };
-        self.bans.restore(&[(key, ban)], key_of_hash).map_err(|error| {
-            match error.downcast_ref::<TableFull>() {
-                Some(full) => BanError::Full(full.capacity.into()),
-                None => BanError::Failed(error),
-            }
-        })
+        self.bans.restore(&[(key, ban)], key_of_hash).map_err(ban_error)
     }
 
     fn remove_ban(&mut self, key: BanKey) -> Result<bool> {
         let key_of_hash = self.held()?.hash_key();
         self.bans.remove(&key, key_of_hash)
+    }
+
+    fn contained(&self) -> Result<Vec<(BanKey, Containment)>> {
+        self.bans.contained()
+    }
+
+    fn contain(&mut self, key: BanKey, containment: Containment) -> Result<(), BanError> {
+        let key_of_hash = self.held().map_err(BanError::Failed)?.hash_key();
+        self.bans.contain(key, containment, key_of_hash).map_err(ban_error)
+    }
+
+    fn release(&mut self, key: BanKey) -> Result<()> {
+        let key_of_hash = self.held()?.hash_key();
+        self.bans.release(&key, key_of_hash).map(drop)
     }
 
     fn conversations(&self) -> Result<Vec<(ConversationKey, Conversation)>> {
@@ -342,6 +352,13 @@ impl Kernel for Live {
         let interfaces = datapath.unload().context("remove programs, maps and pins")?;
         tracing::warn!("detached: {} not guarded any more", interfaces.join(", "));
         Ok(())
+    }
+}
+
+fn ban_error(error: anyhow::Error) -> BanError {
+    match error.downcast_ref::<TableFull>() {
+        Some(full) => BanError::Full(full.capacity.into()),
+        None => BanError::Failed(error),
     }
 }
 

@@ -117,3 +117,21 @@ fn a_response_bans_for_a_time_but_never_the_exempt() {
         assert_eq!(bench.banned(), banned);
     }
 }
+
+#[test]
+fn a_response_limits_for_a_time_but_never_the_exempt() {
+    for (exempt, held) in [("", 1), ("[access]\nexempt = [\"10.0.0.5/32\"]\n", 0)] {
+        let mut bench = Bench::new();
+        let respond =
+            "[detection.respond]\nport_scan = { action = \"limit\", for_s = 60, packets_per_second = 50 }\n";
+        std::fs::write(bench.config(), format!("{CONFIG}{exempt}{respond}")).unwrap();
+        bench.ask(NOW, Command::Reload).unwrap();
+        scan(&mut bench, 1, 80);
+        let list = bench.ask(NOW, Command::ContainmentList).unwrap().containments;
+        assert_eq!(list.len(), held, "{list:?}");
+        assert!(list.iter().all(|one| {
+            let told = &one.containment;
+            told.packets == Some(50) && told.until.is_some() && told.made_by == "detection"
+        }));
+    }
+}

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use anyhow::{Result, bail};
 use jiff::Timestamp;
 use monitor_common::bucket::UNITS_PER_NS;
+use monitor_common::containment::Containment;
 use monitor_common::conversation::{Conversation, ConversationKey, Record};
 use monitor_common::flow::{BanKey, SourceKey};
 use monitor_common::record::{Ban, Event, SourceEntry};
@@ -26,6 +27,7 @@ pub struct State {
     pub flips: u32,
     pub bans: BTreeMap<(u64, u64), Ban>,
     pub ban_capacity: usize,
+    pub contained: BTreeMap<(u64, u64), Containment>,
     pub refuses_rules: bool,
     pub sources: Vec<(SourceKey, SourceEntry)>,
     pub counters: Counters,
@@ -138,6 +140,29 @@ impl Kernel for StandIn {
 
     fn remove_ban(&mut self, key: BanKey) -> Result<bool> {
         Ok(self.state().bans.remove(&(key.high, key.low)).is_some())
+    }
+
+    fn contained(&self) -> Result<Vec<(BanKey, Containment)>> {
+        let state = self.state();
+        Ok(state
+            .contained
+            .iter()
+            .map(|((high, low), one)| (BanKey { high: *high, low: *low }, *one))
+            .collect())
+    }
+
+    fn contain(&mut self, key: BanKey, containment: Containment) -> Result<(), BanError> {
+        let mut state = self.state();
+        if state.contained.len() >= state.ban_capacity {
+            return Err(BanError::Full(state.ban_capacity as u64));
+        }
+        state.contained.insert((key.high, key.low), containment);
+        Ok(())
+    }
+
+    fn release(&mut self, key: BanKey) -> Result<()> {
+        self.state().contained.remove(&(key.high, key.low));
+        Ok(())
     }
 
     fn conversations(&self) -> Result<Vec<(ConversationKey, Conversation)>> {

@@ -1,0 +1,122 @@
+//! What is asked about containments: the limit of one source's or one workload's own.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::snapshot::{Count, LimitMode};
+
+/// Whom a containment holds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    /// One source, by its address (aggregated as sources are).
+    Source(IpNet),
+    /// A workload of this host by its name: a systemd unit, `container <id>`, or the path of a cgroup.
+    Workload(String),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source(prefix) if prefix.prefix_len() == prefix.max_prefix_len() => {
+                write!(f, "{}", prefix.addr())
+            }
+            Self::Source(prefix) => write!(f, "{prefix}"),
+            Self::Workload(name) => write!(f, "{name}"),
+        }
+    }
+}
+
+impl FromStr for Subject {
+    type Err = String;
+
+    /// What is an address or a prefix is a source; everything else names a workload.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        if let Ok(prefix) = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
+            return Ok(Self::Source(prefix.trunc()));
+        }
+        if text.is_empty() || text.chars().any(char::is_control) {
+            return Err("name an address, or a workload as `sluice flows` shows it".to_owned());
+        }
+        Ok(Self::Workload(text.to_owned()))
+    }
+}
+
+/// Contains a subject, or changes how it is contained. Neither packets nor bytes: it is cut off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContainmentSet {
+    /// An address, or the name of a workload.
+    pub subject: String,
+    /// Packets per second.
+    #[serde(default)]
+    pub packets: Option<u64>,
+    /// Bytes per second.
+    #[serde(default)]
+    pub bytes: Option<u64>,
+    /// Count what it would drop, let it pass.
+    #[serde(default)]
+    pub observe: bool,
+    /// How long; left out: until it is lifted.
+    #[serde(default)]
+    pub for_seconds: Option<u64>,
+    #[serde(default)]
+    pub comment: Option<String>,
+}
+
+/// A containment as it was decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Containment {
+    pub subject: Subject,
+    /// Packets per second.
+    pub packets: Option<u64>,
+    /// Bytes per second.
+    pub bytes: Option<u64>,
+    pub mode: LimitMode,
+    pub since: Timestamp,
+    /// `None`: until it is lifted.
+    pub until: Option<Timestamp>,
+    pub comment: Option<String>,
+    pub made_by: String,
+}
+
+/// A containment as it works.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contained {
+    #[serde(flatten)]
+    pub containment: Containment,
+    /// False for a workload that is not running.
+    pub in_force: bool,
+    /// What the subject sent since.
+    pub judged: Count,
+    /// What of it was over, and dropped unless it only observes.
+    pub over: Count,
+}
+
+/// The answer to `ContainmentList`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainmentList {
+    pub containments: Vec<Contained>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Subject;
+
+    #[test]
+    fn a_subject_is_an_address_or_else_a_workload() {
+        let of = |text: &str| text.parse::<Subject>().unwrap();
+        assert_eq!(of("10.0.0.5").to_string(), "10.0.0.5");
+        assert_eq!(of("2001:db8::1/64").to_string(), "2001:db8::/64");
+        assert_eq!(of("nginx.service"), Subject::Workload("nginx.service".to_owned()));
+        assert_eq!(of("container 0123456789ab").to_string(), "container 0123456789ab");
+        assert!("".parse::<Subject>().is_err());
+        assert!("a\nb".parse::<Subject>().is_err());
+    }
+}
