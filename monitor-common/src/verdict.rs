@@ -61,7 +61,7 @@ reasons! {
     SketchRate = 17, Drop, "sketch_rate", "a source without an entry of its own exceeds its limit by the sketch's estimate";
     Contended = 18, Drop, "contended", "the bucket changed under every attempt to charge it, so the careful verdict stands";
     NotReady = 19, Pass, "not_ready", "the rules are not written yet";
-    Contained = 20, Drop, "contained", "an inside source or workload exceeds its containment on egress";
+    Contained = 20, Drop, "contained", "the source or the sending workload exceeds its containment";
 }
 
 /// A [`Reason`] by its number: what stages break with in the kernel, where a number is cheaper to verify than an enum.
