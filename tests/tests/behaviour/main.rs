@@ -19,6 +19,7 @@ mod limiter;
 mod parser;
 mod random;
 mod refusals;
+mod replay;
 mod served;
 mod steering;
 mod tuning;
