@@ -29,6 +29,7 @@ fn its_configurations_are_valid() {
 fn the_commands_of_the_pages_for_operators_are_understood() {
     let pages = [
         include_str!("../../../../docs/operations.md"),
+        include_str!("../../../../docs/replay.md"),
         include_str!("../../../../docs/tuning.md"),
         include_str!("../../../../packaging/prometheus/sluice.rules.yml"),
     ];
