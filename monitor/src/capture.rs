@@ -3,6 +3,9 @@
 //! In: the bytes of a pcap or pcapng file, plain or compressed with gzip, known by how they begin and never by a name.
 //! Out: one [`Packet`] after the other, each with its link type and its time in nanoseconds since the epoch. A file that ends
 //! within a packet, or is damaged, says so behind the packets that could be read. It keeps nothing but one buffer.
+//!
+//! It is our own because the crates for it guess where we must not: pcap-file 2 takes every tick of pcapng for a nanosecond,
+//! pcap-parser 0.17 takes a packet that contradicts its block for the end of the file.
 
 mod link;
 mod pcap;

@@ -24,13 +24,28 @@ const SOURCES: usize = 10;
 #[derive(Clone, Debug, Args)]
 pub struct Replay {
     /// A pcap or pcapng file, compressed with gzip or not; `-` is standard input
-    file: PathBuf,
-    /// A network within the trust boundary, instead of those of the configuration; may be repeated
-    #[arg(long, value_parser = parse_prefix, value_name = "PREFIX")]
-    inside: Vec<IpNet>,
+    #[arg(required_unless_present = "inside")]
+    file: Option<PathBuf>,
+    /// Networks within the trust boundary, instead of those of the configuration; may be repeated
+    #[arg(long, num_args = 1.., value_delimiter = ',', value_name = "PREFIX")]
+    inside: Vec<String>,
     /// The configuration whose limits, services and detectors judge [default: the embedded default, which drops nothing]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+}
+
+impl Replay {
+    /// The file, and who is inside. A file behind `--inside` is taken for one more network by the grammar.
+    fn file_and_inside(mut self) -> Result<(PathBuf, Option<Vec<IpNet>>), Failure> {
+        let usage = |what: String| Failure::new(Exit::Usage, what);
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => self.inside.pop().map(PathBuf::from).ok_or_else(|| usage("name a capture file".to_owned()))?,
+        };
+        let inside: Result<Vec<_>, _> = self.inside.iter().map(|text| parse_prefix(text)).collect();
+        let inside = inside.map_err(|why| usage(format!("--inside: {why}")))?;
+        Ok((file, (!inside.is_empty()).then_some(inside)))
+    }
 }
 
 impl Execute for Replay {
@@ -39,11 +54,11 @@ impl Execute for Replay {
             Some(file) => read_file(file)?,
             None => Config::embedded(),
         };
-        let shown = self.file.display().to_string();
-        let (file, file_bytes) = open(&self.file)?;
+        let (path, inside) = self.file_and_inside()?;
+        let shown = path.display().to_string();
+        let (file, file_bytes) = open(&path)?;
         let bar = bar(file_bytes);
-        let options =
-            Options { inside: (!self.inside.is_empty()).then_some(self.inside), file_bytes, ..Options::new(config) };
+        let options = Options { inside, file_bytes, ..Options::new(config) };
         let replayed = replay(bar.wrap_read(file), &options);
         bar.finish_and_clear();
         let replayed = replayed.map_err(|error| match error.downcast_ref::<NoCapture>() {
@@ -154,10 +169,38 @@ fn row_of_finding(finding: &Finding) -> Vec<String> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::render;
+    use clap::Parser as _;
+
+    use super::{Replay, render};
     use crate::cli::table::Page;
     use crate::control::scripted::noon;
     use crate::detection::finding::{CaptureSummary, Report, SourceCount, VerdictCount};
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        replay: Replay,
+    }
+
+    #[test]
+    fn the_file_may_stand_before_and_behind_the_networks() {
+        for line in [
+            "f.pcap --inside 10.0.0.0/8 192.168.0.0/16",
+            "f.pcap --inside 10.0.0.0/8,192.168.0.0/16",
+            "--inside 10.0.0.0/8 192.168.0.0/16 f.pcap",
+            "--inside 10.0.0.0/8 --inside 192.168.0.0/16 f.pcap",
+            "--inside 10.0.0.0/8 --inside 192.168.0.0/16 -- f.pcap",
+        ] {
+            let parsed = Line::try_parse_from(std::iter::once("replay").chain(line.split(' '))).unwrap();
+            let (file, inside) = parsed.replay.file_and_inside().unwrap();
+            let inside: Vec<_> = inside.unwrap().iter().map(ToString::to_string).collect();
+            assert_eq!((file.to_str(), inside.join(" ")), (Some("f.pcap"), "10.0.0.0/8 192.168.0.0/16".to_owned()));
+        }
+        let parsed = Line::try_parse_from(["replay", "f.pcap", "--inside", "everywhere"]).unwrap();
+        assert!(parsed.replay.file_and_inside().unwrap_err().message.contains("everywhere"));
+        let parsed = Line::try_parse_from(["replay", "f.pcap"]).unwrap();
+        assert_eq!(parsed.replay.file_and_inside().unwrap(), ("f.pcap".into(), None));
+    }
 
     #[test]
     fn a_report_says_what_was_dropped_and_by_whom() {
