@@ -58,12 +58,17 @@ pub fn prefer_this_session() {
 
 /// Every thread of a process onto one processor.
 pub fn pin_process(process: i32, processor: usize) -> io::Result<()> {
-    for thread in fs::read_dir(format!("/proc/{process}/task"))? {
-        if let Some(thread) = thread?.file_name().to_str().and_then(|number| number.parse().ok()) {
-            pin(thread, processor)?;
-        }
-    }
-    Ok(())
+    threads(process)?.into_iter().try_for_each(|thread| pin(thread, processor))
+}
+
+/// How long all threads of a process that are there have run, in nanoseconds.
+pub fn process_run_time(process: i32) -> io::Result<u64> {
+    threads(process)?.into_iter().map(run_time).sum()
+}
+
+fn threads(process: i32) -> io::Result<Vec<i32>> {
+    let entries = fs::read_dir(format!("/proc/{process}/task"))?.flatten();
+    Ok(entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
 }
 
 /// The kernel's threads whose name begins so.

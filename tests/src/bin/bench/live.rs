@@ -1,8 +1,8 @@
 //! What a flood does to honest clients, live between private namespaces: no protection, a bare drop of the flood, nftables and sluice,
 //! cell by cell in turn.
 //!
-//! In: how many rounds. Out: for each cell and protection the share of honest transactions that survived and what receiving a packet
-//! of the flood cost; and the goals. Takes minutes; every flood is bounded, and all of it vanishes with the process.
+//! In: how many rounds. Out: for each cell and protection the share of honest transactions that survived and what a packet
+//! of the flood cost the host; and the goals. Takes minutes; every flood is bounded, and all of it vanishes with the process.
 
 mod host;
 mod load;
@@ -109,8 +109,8 @@ impl Attack {
 struct Found {
     /// Of the honest transactions.
     share: f64,
-    /// Nanoseconds of the receiving thread for each packet of the flood.
-    receive: f64,
+    /// Nanoseconds that the host worked for each packet of the flood.
+    cost: f64,
     /// Frames of the flood a second.
     sent: f64,
     /// Packets a second that came through to the flooded service.
@@ -122,17 +122,17 @@ fn look(host: &Host, attack: Attack) -> Result<Found> {
     let port = if attack.asking() == Asking::Tcp { ASKED_TCP } else { ASKED_UDP };
     let clients =
         Clients::start(&host.outside, OUTSIDE, &host.clients(), host.service(port), attack.asking())?;
-    // What receiving the honest alone costs is taken off below.
+    // What the honest alone cost is taken off below.
     thread::sleep(Duration::from_millis(200));
-    let calm = (Instant::now(), host.receiving()?);
+    let calm = (Instant::now(), host.worked()?);
     thread::sleep(Duration::from_millis(300));
-    let honest_cost = (host.receiving()? - calm.1) as f64 / calm.0.elapsed().as_secs_f64();
+    let honest_cost = (host.worked()? - calm.1) as f64 / calm.0.elapsed().as_secs_f64();
     let flood = LiveFlood::start(&host.outside, attack.plan(host))?;
     thread::sleep(SETTLE);
-    let before = (clients.counts(), host.receiving()?, flood.sent()?, host.services.flooded());
+    let before = (clients.counts(), host.worked()?, flood.sent()?, host.services.flooded());
     let start = Instant::now();
     thread::sleep(LOOK);
-    let after = (clients.counts(), host.receiving()?, flood.sent()?, host.services.flooded());
+    let after = (clients.counts(), host.worked()?, flood.sent()?, host.services.flooded());
     let time = start.elapsed().as_secs_f64();
     flood.stop()?;
     let asked = (after.0.0 - before.0.0) as f64;
@@ -141,7 +141,7 @@ fn look(host: &Host, attack: Attack) -> Result<Found> {
     let cost = (after.1 - before.1) as f64 - honest_cost * time;
     Ok(Found {
         share: answered / asked.max(1.0),
-        receive: cost / sent.max(1.0),
+        cost: cost / sent.max(1.0),
         sent: sent / time,
         through: (after.3 - before.3) as f64 / time,
     })
@@ -164,7 +164,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 type Key = (usize, &'static str);
 
-pub fn run(machine: Machine, rounds: usize) -> Result<Report> {
+pub fn run(machine: Machine, rounds: usize, only: Option<&str>) -> Result<Report> {
     processor::prefer_this_session();
     let hosts = Hosts::new()?;
     eprintln!("four hosts are there; making acquaintance");
@@ -179,7 +179,8 @@ pub fn run(machine: Machine, rounds: usize) -> Result<Report> {
             eprintln!("{}: {answered} of {asked} answered", host.protection.label());
         }
     }
-    let attacks = attacks();
+    let mut attacks = attacks();
+    attacks.retain(|attack| only.is_none_or(|only| attack.label().contains(only)));
     let mut found: BTreeMap<Key, Vec<Found>> = BTreeMap::new();
     let mut calm: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
     for round in 1..=rounds.max(1) {
@@ -217,7 +218,7 @@ fn report(
     found: &BTreeMap<Key, Vec<Found>>,
     calm: &BTreeMap<&str, Vec<(f64, f64)>>,
 ) -> Report {
-    let columns = ["flood", "protection", "sent k/s", "honest share", "receive ns", "through k/s"];
+    let columns = ["flood", "protection", "sent k/s", "honest share", "host ns", "through k/s"];
     let mut cells = Section::new("cells", &columns);
     for (cell, attack) in attacks.iter().enumerate() {
         for protection in Protection::ALL {
@@ -226,7 +227,7 @@ fn report(
                 Cell::text(protection.label()),
                 Cell::number(of(found, cell, protection, |found| found.sent) / 1000.0, 0),
                 Cell::number(of(found, cell, protection, |found| found.share), 2),
-                Cell::number(of(found, cell, protection, |found| found.receive), 0),
+                Cell::number(of(found, cell, protection, |found| found.cost), 0),
                 Cell::number(of(found, cell, protection, |found| found.through) / 1000.0, 1),
             ]);
         }
@@ -252,10 +253,10 @@ fn report(
 
 fn goals_of(found: &BTreeMap<Key, Vec<Found>>, cell: usize, attack: &Attack) -> Vec<Goal> {
     let share = |protection| of(found, cell, protection, |found| found.share);
-    let receive = |protection| of(found, cell, protection, |found| found.receive);
+    let cost = |protection| of(found, cell, protection, |found| found.cost);
     if attack.port == HARMLESS {
-        let ratio = receive(Protection::Sluice) / receive(Protection::None);
-        let name = format!("{}: receive CPU against none", attack.label());
+        let ratio = cost(Protection::Sluice) / cost(Protection::None);
+        let name = format!("{}: CPU of the host against none", attack.label());
         return vec![Goal::at_most(name, ratio, 1.15, Unit::Ratio)];
     }
     let must = match (attack.port, attack.sources) {

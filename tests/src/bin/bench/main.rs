@@ -34,6 +34,9 @@ struct Arguments {
     /// Measure what floods do to honest clients, live between private namespaces; takes minutes
     #[arg(long, conflicts_with = "accuracy")]
     live: bool,
+    /// Live, only the cells whose name contains this
+    #[arg(long, requires = "live", conflicts_with = "keep")]
+    only: Option<String>,
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
     /// Write what was measured to the page and the TSV of this folder, too
@@ -50,7 +53,7 @@ fn main() -> Result<()> {
     let reports = if arguments.accuracy {
         vec![accuracy::run(machine)?]
     } else if arguments.live {
-        vec![live::run(machine, arguments.rounds.unwrap_or(3))?]
+        vec![live::run(machine, arguments.rounds.unwrap_or(3), arguments.only.as_deref())?]
     } else {
         datapath(&machine, arguments.rounds.unwrap_or(25))?
     };

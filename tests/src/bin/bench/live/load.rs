@@ -8,7 +8,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
@@ -34,6 +34,8 @@ const LISTENERS: usize = 8;
 struct Crew {
     over: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
+    /// Their numbers, as the kernel counts them.
+    numbers: Arc<Mutex<Vec<i32>>>,
 }
 
 impl Crew {
@@ -43,8 +45,12 @@ impl Crew {
         processor: usize,
         work: impl FnOnce(&AtomicBool) + Send + 'static,
     ) -> Result<()> {
-        let over = Arc::clone(&self.over);
+        let (over, numbers) = (Arc::clone(&self.over), Arc::clone(&self.numbers));
         self.threads.push(space.enter(move || {
+            if let Ok(mut numbers) = numbers.lock() {
+                // SAFETY: a plain system call that cannot fail.
+                numbers.push(unsafe { libc::gettid() });
+            }
             let _ = processor::pin(0, processor);
             let _ = processor::eager(0, EAGER, SLICE);
             work(&over);
@@ -65,7 +71,7 @@ impl Drop for Crew {
 /// What a host serves.
 pub struct Services {
     flooded: Arc<AtomicU64>,
-    _crew: Crew,
+    crew: Crew,
 }
 
 impl Services {
@@ -93,7 +99,13 @@ impl Services {
             let listener = Arc::clone(&listener);
             crew.add(space, processor, move |over| accept(&listener, over))?;
         }
-        Ok(Self { flooded, _crew: crew })
+        Ok(Self { flooded, crew })
+    }
+
+    /// How long all of them have run, in nanoseconds.
+    pub fn run_time(&self) -> io::Result<u64> {
+        let numbers = self.crew.numbers.lock().map(|numbers| numbers.clone()).unwrap_or_default();
+        numbers.into_iter().map(processor::run_time).sum()
     }
 
     /// Packets that came through to the services that are flooded.
