@@ -19,7 +19,7 @@ use crate::{
 #[inline(always)]
 pub fn since(interface: u32, now: u64) -> u64 {
     match maps::FLOODS.get(interface) {
-        Some(flood) if level(flood.until, now) != 0 => flood.since,
+        Some(flood) if flood.since != 0 && level(flood.until, now) != 0 => flood.since,
         _ => 0,
     }
 }

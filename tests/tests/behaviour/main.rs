@@ -10,6 +10,7 @@ mod captures;
 mod containment;
 mod datapath_life;
 mod faults;
+mod filter;
 mod fixtures;
 mod floods;
 mod generations;
