@@ -20,7 +20,7 @@ use super::slots::Slots;
 use super::syscall::TestRun;
 use super::table::Array;
 use super::totals::{CounterMaps, Counters};
-use super::{Bans, Conversations, Sources, random_key};
+use super::{Bans, Conversations, Entered, Sources, random_key};
 use crate::policy::Image;
 
 /// Loopback, through which frames of a test run seem to come.
@@ -131,6 +131,11 @@ impl Simulator {
 
     pub fn sources(&self) -> Result<Sources> {
         Sources::new(self.loaded.map(map::SOURCES)?)
+    }
+
+    /// The filter before the table of sources.
+    pub fn entered(&self) -> Result<Entered> {
+        Entered::new(&self.loaded, self.hash_key)
     }
 
     pub fn bans(&self) -> Result<Bans> {

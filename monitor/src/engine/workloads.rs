@@ -131,7 +131,8 @@ mod tests {
 
     #[test]
     fn the_unified_tree_may_stand_beside_the_older_ones() {
-        let mounts = "cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
+        let mounts =
+            "cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
         assert_eq!(root_in(mounts), Some(PathBuf::from("/sys/fs/cgroup/unified")));
         assert_eq!(root_in("proc /proc proc rw 0 0\n"), None);
     }

@@ -1,5 +1,5 @@
 //! What an attacker or a machine can do to the limiter beyond sending a lot: collisions, one prefix, many services, exact
-//! pacing, a clock that lies, CPUs on one cell, a sweep at the wrong moment, a table that is full.
+//! pacing, a clock that lies, CPUs on one cell, a table that is full.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use monitor::{datapath, policy::Image};
+use monitor::policy::Image;
 use monitor_common::{
     flow::SourceKey,
     names::{capacity, map, program},
@@ -289,59 +289,4 @@ fn a_table_full_of_live_sources_keeps_them_and_judges_the_rest_by_the_sketch_alo
     assert_eq!(program.ended(dns, SketchRate) + program.ended(dns, Accepted), sent[1]);
     let full = program.incidents(Incident::SourceTableFull);
     assert!(full > 100_000, "{full} packets told that the table is full");
-}
-
-#[test]
-fn a_sweep_that_races_with_admission_loses_no_packet_and_no_place() {
-    const SOURCES: u32 = 64;
-    let capacities = datapath::Capacities { sources: SOURCES, ..Default::default() };
-    let mut simulator = or_skip!("the sweep", datapath::Simulator::open(capacities, Some(HASH_KEY)));
-    let text = "[access]\ninside = []\n[flood]\nnew_sources = \"1M/s\"\nburst = 1000000\n".to_owned();
-    let image = rules::compile(&(text + &dns("packets = \"1k/s\"")), None).unwrap();
-    simulator.apply(&image).unwrap();
-    let frames: Vec<_> = (0..2 * SOURCES)
-        .map(|source| packet().source(&format!("192.0.2.{source}")).udp(1000, 53).build())
-        .collect();
-    let sources = simulator.sources().unwrap();
-    let (over, clock) = (AtomicBool::new(false), AtomicU64::new(START));
-    let (mut sent, mut swept) = (0, 0);
-    thread::scope(|scope| {
-        let sweeper = scope.spawn(|| {
-            let (mut cursor, mut swept) = (datapath::Cursor::default(), 0);
-            while !over.load(Ordering::Relaxed) {
-                // Idle for no more than a tick: every entry that is not hit right now goes.
-                let now = clock.load(Ordering::Relaxed);
-                swept += sources.sweep(&mut cursor, now, TICK_NS * 16, 1024).unwrap().removed;
-            }
-            swept
-        });
-        for round in 0..1500u64 {
-            let at = START + round * 4 * MILLISECOND;
-            clock.store(at, Ordering::Relaxed);
-            for source in 0..SOURCES {
-                // Half of the sources at a time, and others after a while.
-                let source = (u64::from(source) + round / 16 * 17) % u64::from(2 * SOURCES);
-                simulator.run(&frames[usize::try_from(source).unwrap()], at).unwrap();
-                sent += 1;
-            }
-        }
-        over.store(true, Ordering::Relaxed);
-        swept = sweeper.join().unwrap();
-    });
-    assert!(swept > 100, "{swept} swept: there was no race");
-    // Every packet passed (all were light) and was counted once.
-    let totals = simulator.counters().unwrap().totals;
-    let passed: u64 = totals.iter().map(|total| total.totals.ended[Accepted as usize].packets).sum();
-    assert_eq!(passed, sent);
-    // No place is lost: once all is swept, the table takes as many as ever.
-    let late = START + 3600 * SECOND;
-    let mut cursor = datapath::Cursor::default();
-    for _ in 0..10 {
-        sources.sweep(&mut cursor, late, SECOND, 1024).unwrap();
-    }
-    assert!(sources.read_all().unwrap().is_empty());
-    for frame in frames.iter().take(SOURCES as usize) {
-        assert_eq!(simulator.run(frame, late).unwrap().reason, Accepted);
-    }
-    assert_eq!(sources.read_all().unwrap().len(), SOURCES as usize);
 }

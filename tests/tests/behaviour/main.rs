@@ -23,5 +23,6 @@ mod refusals;
 mod replay;
 mod served;
 mod steering;
+mod sweeps;
 mod tuning;
 mod verdicts;
