@@ -326,7 +326,7 @@ fn times_that_make_no_sense_are_survived() {
     let _directory = or_skip!("odd times", possible());
     let frames = scan_among_others();
     let year = 365 * 86_400 * SECOND;
-    let jump = |number: u64| [0, year * 50, BEGINS, 5, u64::from(u32::MAX) * SECOND][number as usize / 50];
+    let jump = |number: usize| [0, year * 50, BEGINS, 5, u64::from(u32::MAX) * SECOND][number / 50];
     let odd: Vec<Timed> =
         (0..).zip(&frames).map(|(number, (_, frame))| (jump(number), frame.clone())).collect();
     let mut backwards = frames.clone();

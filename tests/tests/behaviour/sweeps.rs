@@ -103,13 +103,13 @@ fn the_known_stay_known_while_the_filter_is_made_anew_in_a_flood() {
     let over = AtomicBool::new(false);
     let mut renewed = 0;
     thread::scope(|scope| {
-        let renewer = scope.spawn(|| {
-            let mut renewed = 0;
+        let maker = scope.spawn(|| {
+            let mut times = 0;
             while !over.load(Ordering::Relaxed) {
                 entered.renew(&sources).unwrap();
-                renewed += 1;
+                times += 1;
             }
-            renewed
+            times
         });
         for round in 0..200u64 {
             for frame in known {
@@ -118,7 +118,7 @@ fn the_known_stay_known_while_the_filter_is_made_anew_in_a_flood() {
             }
         }
         over.store(true, Ordering::Relaxed);
-        renewed = renewer.join().unwrap();
+        renewed = maker.join().unwrap();
     });
     assert!(renewed > 3, "{renewed} times made anew: there was no race");
     let judged = incidents(&simulator, Incident::JudgedBySketch) - before;
