@@ -6,6 +6,7 @@ pub mod daemon;
 pub mod flood;
 pub mod http;
 pub mod inputs;
+pub mod insider;
 pub mod kernel;
 pub mod live;
 pub mod network;

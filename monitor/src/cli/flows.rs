@@ -7,7 +7,7 @@ use super::path::with_query;
 use super::table::Page;
 use super::{Context, Execute, Failure, figures};
 use crate::control::protocol::{Versioned, parse_prefix};
-use crate::engine::command::{Flow, FlowList, FlowOutcome};
+use crate::engine::command::{Flow, FlowEnd, FlowList, FlowOutcome};
 
 /// Lists conversations with an inside end, most bytes first
 #[derive(Clone, Debug, Args)]
@@ -86,7 +86,7 @@ fn render(list: &FlowList, page: &mut Page) {
             figures::bytes(flow.backward.bytes),
             figures::span(flow.last_seen.as_second().saturating_sub(flow.first_seen.as_second())),
             figures::ago(flow.last_seen, list.at),
-            flow.workload.clone().unwrap_or_default(),
+            workload(flow),
         ]
     });
     let headings = [
@@ -97,6 +97,12 @@ fn render(list: &FlowList, page: &mut Page) {
     if list.matched > shown {
         page.line(format!("{shown} of {} shown; -n shows more", list.matched));
     }
+}
+
+/// The workload; the one who answers is told from the one who asks.
+fn workload(flow: &Flow) -> String {
+    let name = flow.workload.clone().unwrap_or_default();
+    if flow.workload_end == Some(FlowEnd::Responder) { format!("{name} (answers)") } else { name }
 }
 
 const fn outcome(flow: &Flow) -> &'static str {
@@ -114,7 +120,7 @@ mod tests {
     use crate::cli::table::Page;
     use crate::control::scripted::insight::flow;
     use crate::control::scripted::noon;
-    use crate::engine::command::FlowList;
+    use crate::engine::command::{FlowEnd, FlowList};
 
     #[test]
     fn a_conversation_is_one_row() {
@@ -124,5 +130,15 @@ mod tests {
         let row: Vec<_> = text.lines().nth(1).unwrap().split_whitespace().collect();
         let wanted = "10.0.0.5 10.0.0.9 tcp 443 established 1.50 kB 30.0 kB 0 s just now backup.service";
         assert_eq!(row.join(" "), wanted);
+    }
+
+    #[test]
+    fn a_workload_that_answers_is_told_so() {
+        let mut page = Page::plain();
+        let mut flow = flow();
+        flow.workload_end = Some(FlowEnd::Responder);
+        render(&FlowList { at: noon(), matched: 1, flows: vec![flow] }, &mut page);
+        let text = page.text();
+        assert!(text.contains("backup.service (answers)"), "{text}");
     }
 }

@@ -143,7 +143,8 @@ impl BruteForce {
         } else {
             (within(60), parameters.other_attempts_per_minute, 60, Severity::Info)
         };
-        if measured < threshold || now < sessions.quiet_until {
+        // What is crossed just now is said at once: it may be the last that is seen of it.
+        if measured < threshold || (measured > threshold && now < sessions.quiet_until) {
             return;
         }
         let short = sessions.recent.iter().filter(|one| one.short).count();

@@ -21,7 +21,9 @@ use crate::snapshot::{Ban, LimitInForce, LimitMode, LimitScope, RateAndBurst, So
 
 pub use crate::tuning::Aim;
 pub use containment::{ContainmentList, ContainmentSet};
-pub use insight::{Alert, AlertQuery, AlertState, Flow, FlowList, FlowOutcome, FlowQuery, Graph, GraphEdge};
+pub use insight::{
+    Alert, AlertQuery, AlertState, Flow, FlowEnd, FlowList, FlowOutcome, FlowQuery, Graph, GraphEdge,
+};
 pub use tuning::{TuneList, TuneQuery, TuneTarget, Tuned};
 
 /// Where the answer goes. A caller that went away is no error.

@@ -10,7 +10,7 @@ use monitor_common::conversation::{Conversation, ConversationKey, outcome, state
 use monitor_common::flow::from_halves;
 
 use super::Engine;
-use super::command::{Flow, FlowList, FlowOutcome, FlowQuery, Graph, GraphEdge};
+use super::command::{Flow, FlowEnd, FlowList, FlowOutcome, FlowQuery, Graph, GraphEdge};
 use super::refusal::Refusal;
 use crate::detection::finding::{Detector, Service};
 use crate::snapshot::{Count, address_of};
@@ -39,8 +39,13 @@ impl Engine {
                 let port = service.as_ref().is_none_or(|service| service.port == flow.responder_port);
                 *subject == sender && port
             });
-            let from = flow.workload.unwrap_or(sender);
-            let to = flow.responder.to_string();
+            let mut ends = (sender, flow.responder.to_string());
+            match (flow.workload, flow.workload_end) {
+                (Some(name), Some(FlowEnd::Initiator)) => ends.0 = name,
+                (Some(name), Some(FlowEnd::Responder)) => ends.1 = name,
+                _ => {}
+            }
+            let (from, to) = ends;
             let key = (from.clone(), to.clone(), flow.protocol.clone(), flow.responder_port);
             let edge = edges.entry(key).or_insert_with(|| GraphEdge {
                 from,
@@ -60,10 +65,9 @@ impl Engine {
 
     fn flows(&mut self) -> Result<Vec<Flow>, Refusal> {
         let rows = self.kernel.conversations().map_err(|error| Refusal::failed(&error))?;
-        if let Some((_, unknown)) =
-            rows.iter().find(|(_, c)| c.cgroup != 0 && self.watch.workloads.known(c.cgroup).is_none())
-        {
-            self.watch.workloads.name(unknown.cgroup, std::time::Instant::now());
+        let now = std::time::Instant::now();
+        for (_, conversation) in &rows {
+            self.watch.workloads.name(conversation.cgroup, now);
         }
         // One that ended stays in the table for its last stray segments only.
         let open = rows.iter().filter(|(_, conversation)| conversation.state & state::CLOSED == 0);
@@ -79,6 +83,9 @@ impl Engine {
         } else {
             (higher, lower)
         };
+        let workload = self.watch.workloads.known(conversation.cgroup).map(str::to_owned);
+        let responds = conversation.state & state::RESPONDER_IS_LOCAL != 0;
+        let end = if responds { FlowEnd::Responder } else { FlowEnd::Initiator };
         let upper = u8::try_from(key.protocol).unwrap_or(u8::MAX);
         Flow {
             initiator: initiator.0,
@@ -97,7 +104,8 @@ impl Engine {
             first_seen: wall(conversation.first_seen),
             last_seen: wall(conversation.last_seen),
             interface: self.names(&wall).interface(conversation.interface),
-            workload: self.watch.workloads.known(conversation.cgroup).map(str::to_owned),
+            workload_end: workload.is_some().then_some(end),
+            workload,
         }
     }
 }

@@ -90,6 +90,8 @@ pub trait Kernel: Send {
 
     /// The table of conversations; empty where they are not followed.
     fn conversations(&self) -> Result<Vec<(ConversationKey, Conversation)>>;
+    /// Addresses in halves, and cgroups that send from them, by the last whole sweep.
+    fn local_ends(&self) -> &[([u64; 2], u64)];
 
     /// Removes what is idle or over, a bounded part at a time.
     fn sweep(&mut self) -> Result<()>;

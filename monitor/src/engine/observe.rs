@@ -3,25 +3,27 @@
 //! In: counters and the exact table. Out: one snapshot. A read that fails leaves the figures before it and a problem in
 //! the snapshot; it never ends the daemon.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use ipnet::IpNet;
 use jiff::Timestamp;
 use monitor_common::conversation::Record;
+use monitor_common::flow::from_halves;
 use monitor_common::names;
 use monitor_common::parse::Malformed;
 use monitor_common::record::{self, Event, EventKind, Incident};
 use monitor_common::verdict::Reason;
 
-use super::Engine;
 use super::kernel::Counters;
 use super::sources::{Names, float};
+use super::{Engine, workloads};
 use crate::snapshot::{
     Build, Count, Findings, Flood, Interface, MapUse, Pending, Process, Rules, Service, Snapshot, Sources,
-    Tally, Total, Tuning,
+    Tally, Total, Tuning, address_of,
 };
 
 /// The exact table is read for at most a twentieth of the time, however large it is.
@@ -42,6 +44,8 @@ pub(super) struct Measured {
     maps: Vec<MapUse>,
     bans: Vec<crate::snapshot::Ban>,
     ban_entries: u64,
+    /// Names of those who send from this host, by prefix of a source.
+    workloads: HashMap<IpNet, String>,
     events: [u64; EVENTS.len()],
     /// Events since the last tick.
     recent: u64,
@@ -76,6 +80,7 @@ impl Engine {
             tracing::warn!(interface, "the flood is over");
             self.count_event(EventKind::FloodEnded);
         }
+        self.name_workloads(instant);
         let due =
             self.measured.sources_at.is_none_or(|at| instant - at >= self.measured.sources_took * SHARE);
         if due {
@@ -88,6 +93,19 @@ impl Engine {
         let totals = self.totals(instant);
         let snapshot = self.snapshot(now, totals, began.elapsed());
         self.publish.send_replace(Arc::new(snapshot));
+    }
+
+    /// Names who sends from this host, by the prefixes that count as sources.
+    fn name_workloads(&mut self, instant: Instant) {
+        let mut senders: HashMap<IpNet, BTreeSet<String>> = HashMap::new();
+        for ([high, low], cgroup) in self.kernel.local_ends().to_vec() {
+            let source = self.names(&|_| Timestamp::UNIX_EPOCH).prefix(address_of(from_halves(high, low)));
+            if let Some(name) = self.watch.workloads.name(cgroup, instant) {
+                senders.entry(source).or_default().insert(name.to_owned());
+            }
+        }
+        self.measured.workloads =
+            senders.into_iter().map(|(source, names)| (source, workloads::together(&names))).collect();
     }
 
     fn read_sources(&mut self, instant: Instant) -> Result<()> {
@@ -210,6 +228,7 @@ impl Engine {
             image: &self.image,
             interfaces: &self.guarded,
             wall,
+            workloads: &self.measured.workloads,
             v4_bits: source.ipv4_prefix,
             v6_bits: source.ipv6_prefix,
         }
@@ -258,7 +277,7 @@ impl Engine {
             return;
         }
         self.count_event(kind);
-        let address = crate::snapshot::address_of(monitor_common::flow::from_halves(event.high, event.low));
+        let address = address_of(from_halves(event.high, event.low));
         if kind == EventKind::ExceedStarted {
             self.judge_excess(address);
         }

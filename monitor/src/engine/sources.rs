@@ -72,6 +72,8 @@ pub struct Names<'a> {
     pub image: &'a Image,
     pub interfaces: &'a [Guarded],
     pub wall: &'a dyn Fn(u64) -> Timestamp,
+    /// Who of this host sends from a prefix.
+    pub workloads: &'a HashMap<IpNet, String>,
     pub v4_bits: u8,
     pub v6_bits: u8,
 }
@@ -211,7 +213,7 @@ impl Names<'_> {
             first_seen: (self.wall)(entry.first_seen),
             last_seen: (self.wall)(entry.last_seen),
             exceeding: row.exceeding(),
-            workload: None,
+            workload: self.workloads.get(&self.prefix(row.address())).cloned(),
         }
     }
 }

@@ -1,18 +1,25 @@
 //! Who sends from this host: cgroup numbers to names of systemd units, containers, or paths.
 //!
-//! In: the cgroup tree. Out: names. A number that is not known is looked for at most every few seconds, because looking
-//! walks the tree; the walk is bounded.
+//! In: the cgroup tree. Out: names. A number that is not known is looked for by a walk through the tree, which is bounded
+//! and takes at most a twentieth of the time; one that a walk did not find is gone and is not looked for again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt::Write as _;
 use std::fs;
-use std::os::unix::fs::DirEntryExt;
+use std::os::unix::fs::{DirEntryExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Where the unified tree is when the mounts do not say.
-const USUAL_ROOT: &str = "/sys/fs/cgroup";
-/// Two walks are at least so far apart.
-const PAUSE: Duration = Duration::from_secs(5);
+/// Where the one tree of version 2 stands when the table of mounts does not say.
+const ROOT: &str = "/sys/fs/cgroup";
+const MOUNTS: &str = "/proc/self/mounts";
+/// Two walks are at least so far apart, and this many times what the last one took.
+const PAUSE: Duration = Duration::from_millis(250);
+const SHARE: u32 = 20;
+/// Numbers that are remembered as gone.
+const MOST_GONE: usize = 4096;
+/// Names that stand together where several workloads share an address.
+const TOGETHER: usize = 3;
 /// Directories that one walk visits.
 const MOST: usize = 20_000;
 /// A container's identifier is shown by its first digits, as its tools do.
@@ -22,7 +29,9 @@ const SHOWN_DIGITS: usize = 12;
 #[derive(Debug, Default)]
 pub struct Workloads {
     names: HashMap<u64, String>,
+    gone: HashSet<u64>,
     walked: Option<Instant>,
+    took: Duration,
 }
 
 impl Workloads {
@@ -31,23 +40,37 @@ impl Workloads {
         if number == 0 {
             return None;
         }
-        if !self.names.contains_key(&number) && self.walked.is_none_or(|walked| now - walked >= PAUSE) {
-            self.walked = Some(now);
-            self.names = walk(&root());
+        if !self.names.contains_key(&number) && !self.gone.contains(&number) && self.look(now) {
+            // Whoever sent stood in the tree before: one that the walk did not find is gone.
+            if !self.names.contains_key(&number) {
+                if self.gone.len() >= MOST_GONE {
+                    self.gone.clear();
+                }
+                self.gone.insert(number);
+            }
         }
         self.known(number)
     }
 
     /// The cgroups that are called `name`; the tree is walked again when the last walk is old.
     pub fn numbers(&mut self, name: &str, now: Instant) -> Vec<u64> {
-        if self.walked.is_none_or(|walked| now - walked >= PAUSE) {
-            self.walked = Some(now);
-            self.names = walk(&root());
-        }
+        self.look(now);
         let mut numbers: Vec<u64> =
             self.names.iter().filter(|(_, known)| *known == name).map(|(number, _)| *number).collect();
         numbers.sort_unstable();
         numbers
+    }
+
+    /// Walks the tree, unless the last walk was a moment ago.
+    fn look(&mut self, now: Instant) -> bool {
+        let pause = PAUSE.max(self.took * SHARE);
+        if self.walked.is_some_and(|walked| now.saturating_duration_since(walked) < pause) {
+            return false;
+        }
+        let began = Instant::now();
+        self.names = walk(&root(&fs::read_to_string(MOUNTS).unwrap_or_default()));
+        (self.walked, self.took) = (Some(now), began.elapsed());
+        true
     }
 
     /// The name, if the last walk saw it.
@@ -56,21 +79,28 @@ impl Workloads {
     }
 }
 
-/// Where the unified tree is mounted; it may stand beside the older ones.
-fn root() -> PathBuf {
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    root_in(&mounts).unwrap_or_else(|| PathBuf::from(USUAL_ROOT))
+/// Names of workloads that share an address.
+pub fn together(names: &BTreeSet<String>) -> String {
+    let mut told = names.iter().take(TOGETHER).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > TOGETHER {
+        let _ = write!(told, " and {} more", names.len() - TOGETHER);
+    }
+    told
 }
 
-fn root_in(mounts: &str) -> Option<PathBuf> {
-    let mut fields = mounts.lines().map(|line| line.split(' '));
-    let unified = fields.find(|fields| fields.clone().nth(2) == Some("cgroup2"))?.nth(1)?;
-    Some(PathBuf::from(unified))
+/// Where the table of mounts says that the tree of version 2 stands; beside the older trees it is not at the usual place.
+fn root(mounts: &str) -> PathBuf {
+    let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let mut trees = fields.filter(|fields| fields.get(2) == Some(&"cgroup2"));
+    trees.next().and_then(|fields| fields.get(1).map(PathBuf::from)).unwrap_or_else(|| PathBuf::from(ROOT))
 }
 
-/// Every cgroup below `root`: a cgroup's number is the inode of its directory.
+/// The root and every cgroup below it: a cgroup's number is the inode of its directory.
 fn walk(root: &Path) -> HashMap<u64, String> {
     let mut names = HashMap::new();
+    if let Ok(of_root) = fs::metadata(root) {
+        names.insert(of_root.ino(), "/".to_owned());
+    }
     let mut waiting: Vec<PathBuf> = vec![root.to_owned()];
     while let Some(directory) = waiting.pop() {
         for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
@@ -130,21 +160,36 @@ mod tests {
     }
 
     #[test]
-    fn the_unified_tree_may_stand_beside_the_older_ones() {
-        let mounts =
-            "cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
-        assert_eq!(root_in(mounts), Some(PathBuf::from("/sys/fs/cgroup/unified")));
-        assert_eq!(root_in("proc /proc proc rw 0 0\n"), None);
-    }
-
-    #[test]
     fn a_directory_is_found_by_its_inode() {
-        use std::os::unix::fs::MetadataExt;
         let root = tempfile::tempdir().unwrap();
         let unit = root.path().join("system.slice/web.service");
         fs::create_dir_all(&unit).unwrap();
         let inode = fs::metadata(&unit).unwrap().ino();
         assert_eq!(walk(root.path()).get(&inode).map(String::as_str), Some("web.service"));
+    }
+
+    #[test]
+    fn the_tree_of_version_2_is_found_beside_older_ones() {
+        let hybrid =
+            "cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
+        assert_eq!(root(hybrid), Path::new("/sys/fs/cgroup/unified"));
+        assert_eq!(root("proc /proc proc rw 0 0\n"), Path::new(ROOT));
+    }
+
+    #[test]
+    fn a_number_that_a_walk_did_not_find_is_not_looked_for_again() {
+        let (mut workloads, start) = (Workloads::default(), Instant::now());
+        assert_eq!(workloads.name(u64::MAX, start), None);
+        let walked = workloads.walked;
+        assert_eq!(workloads.name(u64::MAX, start + Duration::from_mins(1)), None);
+        assert_eq!(workloads.walked, walked);
+    }
+
+    #[test]
+    fn workloads_that_share_an_address_stand_together() {
+        let names = |many: usize| (0..many).map(|number| format!("w{number}")).collect::<BTreeSet<_>>();
+        assert_eq!(together(&names(1)), "w0");
+        assert_eq!(together(&names(5)), "w0, w1, w2 and 2 more");
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod fixtures;
 mod floods;
 mod generations;
 mod inputs;
+mod insiders;
 mod life;
 mod limiter;
 mod parser;

@@ -2,7 +2,7 @@
 
 use super::noon;
 use crate::engine::command::containment::{Contained, Containment, Subject};
-use crate::engine::command::{Alert, Flow, FlowOutcome, GraphEdge};
+use crate::engine::command::{Alert, Flow, FlowEnd, FlowOutcome, GraphEdge};
 use crate::snapshot::{Count, LimitMode};
 
 /// As the API prints it, so that its shape is tried as well.
@@ -47,6 +47,7 @@ pub fn flow() -> Flow {
         last_seen: noon(),
         interface: "eth0".to_owned(),
         workload: Some("backup.service".to_owned()),
+        workload_end: Some(FlowEnd::Initiator),
     }
 }
 

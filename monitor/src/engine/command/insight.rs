@@ -78,6 +78,14 @@ pub enum FlowOutcome {
     Midstream,
 }
 
+/// An end of a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FlowEnd {
+    Initiator,
+    Responder,
+}
+
 /// The answer to `Command::Flows`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FlowList {
@@ -102,8 +110,11 @@ pub struct Flow {
     pub first_seen: Timestamp,
     pub last_seen: Timestamp,
     pub interface: String,
-    /// Who sends, if it is local.
+    /// Who of this host takes part in it, if anybody does.
     pub workload: Option<String>,
+    /// Which end the workload is; the initiator when both are on this host.
+    #[serde(default)]
+    pub workload_end: Option<FlowEnd>,
 }
 
 /// The service graph.

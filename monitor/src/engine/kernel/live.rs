@@ -13,6 +13,7 @@ use monitor_common::bucket::UNITS_PER_NS;
 use monitor_common::containment::Containment;
 use monitor_common::conversation::{Conversation, ConversationKey, Record};
 use monitor_common::flow::{BanKey, SourceKey};
+use monitor_common::names;
 use monitor_common::plain::Plain;
 use monitor_common::record::{Ban, Event, SourceEntry};
 use monitor_common::rule::{Denial, Slot};
@@ -258,7 +259,11 @@ impl Kernel for Live {
     }
 
     fn maps(&self) -> Result<Vec<MapUse>> {
-        Ok(self.maps.clone())
+        let mut maps = self.maps.clone();
+        for map in maps.iter_mut().filter(|map| map.name == names::map::CONVERSATIONS) {
+            map.entries = Some(self.conversations.in_table() as u64);
+        }
+        Ok(maps)
     }
 
     fn bans(&self) -> Result<Vec<(BanKey, Ban)>> {
@@ -300,12 +305,16 @@ impl Kernel for Live {
         self.conversations.read_all()
     }
 
+    fn local_ends(&self) -> &[([u64; 2], u64)] {
+        self.conversations.local_ends()
+    }
+
     fn sweep(&mut self) -> Result<()> {
         let datapath = self.held()?;
         let (now, key_of_hash) = (datapath.clock().now(), datapath.hash_key());
         let step = self.sources.sweep(&mut self.sources_at, now, self.idle, SWEEP)?;
         self.entered.swept(&self.sources, step)?;
-        self.conversations.sweep(now, SWEEP, &mut self.swept)?;
+        self.conversations.sweep_and_tell(now, SWEEP, &mut self.swept)?;
         self.ticks += 1;
         if self.ticks.is_multiple_of(60) {
             self.bans.sweep(now, units(STRIKES_KEPT), key_of_hash)?;
@@ -343,7 +352,11 @@ impl Kernel for Live {
                 ring.read_ready(records, DRAINED);
             }
         }
-        records.append(&mut self.swept);
+        if !self.swept.is_empty() {
+            // The detectors take totals as they come, so a conversation's records must come in their order.
+            records.append(&mut self.swept);
+            records.sort_by_key(|record| record.at);
+        }
         Ok(())
     }
 

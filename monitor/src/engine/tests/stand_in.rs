@@ -169,6 +169,10 @@ impl Kernel for StandIn {
         Ok(self.state().conversations.clone())
     }
 
+    fn local_ends(&self) -> &[([u64; 2], u64)] {
+        &[]
+    }
+
     fn sweep(&mut self) -> Result<()> {
         Ok(())
     }

@@ -1,0 +1,255 @@
+//! Insiders live, with real tools: each misbehaves in its way, and each is found, named, shown and counted within two
+//! seconds of its threshold.
+
+use std::{
+    net::SocketAddr,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use jiff::Timestamp;
+use monitor_tests::{
+    harness::{
+        daemon::{self, Daemon},
+        http::Server,
+        insider::{Serving, ask, log_in},
+        network::{Process, Space, eventually},
+        scene::{INTERFACE, Over, Scene},
+    },
+    or_skip,
+};
+use serde_json::Value;
+
+/// From the crossing of a threshold to the finding.
+const PROMPT: Duration = Duration::from_secs(2);
+/// How long an attempt waits before nobody has answered it.
+const UNANSWERED: Duration = Duration::from_secs(3);
+
+/// Beats of a second are beacons here: a test has no time for those of a minute.
+const RULES: &str = "
+[default]
+mode = \"off\"
+[detection.beacon]
+fast_period_s = 0.2
+least_period_s = 0.2
+";
+
+/// Many addresses of the guarded host, of one network.
+const MANY: &str = "10.79.0.0/24";
+
+pub fn scene(tools: &[&str]) -> Result<Scene> {
+    daemon::possible()?;
+    for tool in tools {
+        let found = std::env::var_os("PATH")
+            .is_some_and(|path| std::env::split_paths(&path).any(|directory| directory.join(tool).is_file()));
+        anyhow::ensure!(found, "the insiders need {tool}: run `cargo xtask setup`");
+    }
+    let scene = Scene::new()?;
+    scene.guarded.ip(&["route", "add", "local", MANY, "dev", "lo"])?;
+    for space in [&scene.client, &scene.attacker] {
+        space.ip(&["route", "add", MANY, "via", "10.77.0.1"])?;
+    }
+    Ok(scene)
+}
+
+/// The open finding about `subject` that `detector` raised, at least a warning, as JSON.
+fn finding(daemon: &Daemon, detector: &str, subject: &str) -> Option<Value> {
+    let which = ["--detector", detector, "--subject", subject, "--severity", "warning", "--open"];
+    let list = daemon.json(&[&["alerts", "list"], &which[..]].concat()).ok()?;
+    list["alerts"].as_array()?.first().cloned()
+}
+
+/// What a tool did and when it was over.
+struct Insider {
+    detector: &'static str,
+    subject: &'static str,
+    target: Option<&'static str>,
+    /// What the finding waits for beyond the tool's end.
+    patience: Duration,
+    over: Box<dyn FnOnce() -> Result<()> + Send>,
+}
+
+fn tool(space: &Space, program: &str, arguments: &[&str]) -> Result<Box<dyn FnOnce() -> Result<()> + Send>> {
+    let process: Process = space.start(program, arguments)?;
+    let name = format!("{program} {}", arguments.join(" "));
+    Ok(Box::new(move || {
+        let output = process.wait(Duration::from_secs(25))?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        anyhow::ensure!(output.status.success(), "{name}: {said}");
+        Ok(())
+    }))
+}
+
+/// nmap from one of the attacker's addresses. It tries each port once and does not look whether the host is up.
+fn nmap(scene: &Scene, source: &str, arguments: &str) -> Result<Box<dyn FnOnce() -> Result<()> + Send>> {
+    let always = ["-n", "--max-retries", "0", "-S", source, "-e", INTERFACE];
+    tool(&scene.attacker, "nmap", &[&always[..], &arguments.split(' ').collect::<Vec<_>>()].concat())
+}
+
+fn address(text: &str, port: u16) -> SocketAddr {
+    SocketAddr::new(text.parse().unwrap(), port)
+}
+
+/// Each insider is found, within time, shown and counted.
+fn judge(daemon: &Daemon, insider: Insider, started: Timestamp) -> Result<String> {
+    let Insider { detector, subject, target, patience, over } = insider;
+    over()?;
+    let over = Instant::now();
+    let found = eventually(&format!("{detector} of {subject}"), patience + PROMPT, || {
+        finding(daemon, detector, subject)
+    })?;
+    let late = over.elapsed();
+    let raised: Timestamp = found["finding"]["raised_at"].as_str().context("raised_at")?.parse()?;
+    anyhow::ensure!(raised >= started, "{detector}: raised {raised}, before {started}");
+    if let Some(target) = target {
+        anyhow::ensure!(found["finding"]["target"] == target, "{detector}: {found}");
+    }
+    let shown = daemon.tell(&["alerts", "show", &found["id"].to_string()])?;
+    for part in [detector, subject, "sluice contain"] {
+        anyhow::ensure!(shown.contains(part), "{part} is not in {shown}");
+    }
+    let severity = found["finding"]["severity"].as_str().unwrap_or_default();
+    let labels = [format!("detector=\"{detector}\""), format!("severity=\"{severity}\"")];
+    // Figures are a second old at most.
+    eventually(&format!("{detector} is counted"), Duration::from_secs(3), || {
+        let count = daemon.metric("sluice_findings_total", &labels.each_ref().map(String::as_str));
+        count.is_ok_and(|count| count >= 1.0).then_some(())
+    })?;
+    Ok(format!("{detector} of {subject}: {late:.2?} after its tool"))
+}
+
+#[test]
+fn every_insider_is_found_while_the_others_misbehave_too() {
+    let scene = or_skip!("insiders", scene(&["nmap", "curl", "ping"]));
+    let space = &scene.attacker;
+    for last in 31..=40 {
+        space.address(INTERFACE, &format!("10.77.0.{last}/24")).unwrap();
+    }
+    let daemon = Daemon::start(&scene.guarded, &[INTERFACE], RULES).unwrap();
+    scene.warm_up(Over::Ipv4).unwrap();
+    let guarded = "10.77.0.1";
+    let any = |port| address("0.0.0.0", port);
+    let _web = Server::start(&scene.guarded, any(8080)).unwrap();
+    let _logins = Serving::logins(&scene.guarded, any(2222)).unwrap();
+    let _resolver = Serving::datagrams(&scene.guarded, any(53), 220).unwrap();
+
+    let started = Timestamp::now();
+    let logins =
+        log_in(space, address("10.77.0.36", 0), address(guarded, 2222), 40, Duration::from_millis(50));
+    let names = (0..40).map(|n| 110 + n * 37 % 130).collect();
+    let names = ask(space, address("10.77.0.38", 0), address(guarded, 53), names, Duration::from_millis(50));
+    let (logins, names) = (logins.unwrap(), names.unwrap());
+    // A second and a bit between two calls, and more to say than a connectivity check has.
+    let token = "x".repeat(200);
+    let call = format!(
+        "for beat in 1 2 3 4 5 6 7 8 9 10 11 12; do \
+           curl -s -o /dev/null --interface 10.77.0.37 -H 'X-Token: {token}' http://{guarded}:8080/beat/$beat; \
+           sleep 1.$((10 + beat * 7 % 30)); \
+         done"
+    );
+    // Echoes of three sizes are one conversation of varying ones, as a tunnel's are.
+    let pings = "for size in 1400 700 60; do \
+           ping -q -n -i 0.02 -c 60 -I 10.77.0.39 -s $size 10.77.0.1 > /dev/null & \
+         done; wait";
+    let prompt = Duration::ZERO;
+    let insider = |detector, last: &'static str, target, patience, over| Insider {
+        detector,
+        subject: last,
+        target,
+        patience,
+        over,
+    };
+    let insiders = [
+        insider(
+            "port_scan",
+            "10.77.0.31",
+            Some(guarded),
+            prompt,
+            nmap(&scene, "10.77.0.31", "-sS -Pn -p 1-200 10.77.0.1").unwrap(),
+        ),
+        insider(
+            "udp_scan",
+            "10.77.0.32",
+            Some(guarded),
+            UNANSWERED,
+            nmap(&scene, "10.77.0.32", "-sU -Pn --host-timeout 5 -p 5000-5060 10.77.0.1").unwrap(),
+        ),
+        insider(
+            "out_of_state_scan",
+            "10.77.0.33",
+            Some(guarded),
+            prompt,
+            nmap(&scene, "10.77.0.33", "-sA -Pn -p 1-200 10.77.0.1").unwrap(),
+        ),
+        insider(
+            "icmp_sweep",
+            "10.77.0.34",
+            None,
+            prompt,
+            nmap(&scene, "10.77.0.34", "-sn -PE 10.79.0.1-40").unwrap(),
+        ),
+        insider(
+            "slow_scan",
+            "10.77.0.35",
+            Some(guarded),
+            prompt,
+            nmap(&scene, "10.77.0.35", "-sS -Pn --scan-delay 1s -p 7001-7012 10.77.0.1").unwrap(),
+        ),
+        insider(
+            "host_scan",
+            "10.77.0.40",
+            None,
+            prompt,
+            nmap(&scene, "10.77.0.40", "-sS -Pn -p 445 10.79.0.1-60").unwrap(),
+        ),
+        insider(
+            "brute_force",
+            "10.77.0.36",
+            Some(guarded),
+            prompt,
+            Box::new(move || {
+                let heard = logins.join().unwrap();
+                anyhow::ensure!(heard == 40, "{heard} of 40 logins were heard out");
+                Ok(())
+            }),
+        ),
+        insider("beacon", "10.77.0.37", Some(guarded), prompt, tool(space, "sh", &["-c", &call]).unwrap()),
+        insider(
+            "dns_tunnel",
+            "10.77.0.38",
+            Some(guarded),
+            prompt,
+            Box::new(move || {
+                let heard = names.join().unwrap();
+                anyhow::ensure!(heard >= 35, "{heard} of 40 names were answered");
+                Ok(())
+            }),
+        ),
+        insider(
+            "icmp_tunnel",
+            "10.77.0.39",
+            Some(guarded),
+            prompt,
+            tool(space, "sh", &["-c", pings]).unwrap(),
+        ),
+    ];
+    let daemon = &daemon;
+    let missed = thread::scope(|scope| {
+        let judged = insiders.map(|insider| scope.spawn(move || judge(daemon, insider, started)));
+        judged
+            .into_iter()
+            .filter_map(|judged| match judged.join().unwrap() {
+                Ok(found) => {
+                    println!("{found}");
+                    None
+                }
+                Err(error) => Some(format!("{error:#}")),
+            })
+            .collect::<Vec<_>>()
+    });
+    let listed = daemon.tell(&["alerts", "list"]).unwrap();
+    println!("{listed}");
+    assert!(missed.is_empty(), "{}\n{listed}\n{}", missed.join("\n"), daemon.logged());
+    assert!(daemon.metric("sluice_lost_events_total", &["RECORDS"]).unwrap() < 0.5);
+}
