@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
 use monitor_tests::{
     harness::{
@@ -43,7 +43,7 @@ pub fn scene(tools: &[&str]) -> Result<Scene> {
     for tool in tools {
         let found = std::env::var_os("PATH")
             .is_some_and(|path| std::env::split_paths(&path).any(|directory| directory.join(tool).is_file()));
-        anyhow::ensure!(found, "the insiders need {tool}: run `cargo xtask setup`");
+        ensure!(found, "the insiders need {tool}: run `cargo xtask setup`");
     }
     let scene = Scene::new()?;
     scene.guarded.ip(&["route", "add", "local", MANY, "dev", "lo"])?;
@@ -54,7 +54,7 @@ pub fn scene(tools: &[&str]) -> Result<Scene> {
 }
 
 /// The open finding about `subject` that `detector` raised, at least a warning, as JSON.
-fn finding(daemon: &Daemon, detector: &str, subject: &str) -> Option<Value> {
+pub fn finding(daemon: &Daemon, detector: &str, subject: &str) -> Option<Value> {
     let which = ["--detector", detector, "--subject", subject, "--severity", "warning", "--open"];
     let list = daemon.json(&[&["alerts", "list"], &which[..]].concat()).ok()?;
     list["alerts"].as_array()?.first().cloned()
@@ -76,7 +76,7 @@ fn tool(space: &Space, program: &str, arguments: &[&str]) -> Result<Box<dyn FnOn
     Ok(Box::new(move || {
         let output = process.wait(Duration::from_secs(25))?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        anyhow::ensure!(output.status.success(), "{name}: {said}");
+        ensure!(output.status.success(), "{name}: {said}");
         Ok(())
     }))
 }
@@ -101,13 +101,13 @@ fn judge(daemon: &Daemon, insider: Insider, started: Timestamp) -> Result<String
     })?;
     let late = over.elapsed();
     let raised: Timestamp = found["finding"]["raised_at"].as_str().context("raised_at")?.parse()?;
-    anyhow::ensure!(raised >= started, "{detector}: raised {raised}, before {started}");
+    ensure!(raised >= started, "{detector}: raised {raised}, before {started}");
     if let Some(target) = target {
-        anyhow::ensure!(found["finding"]["target"] == target, "{detector}: {found}");
+        ensure!(found["finding"]["target"] == target, "{detector}: {found}");
     }
     let shown = daemon.tell(&["alerts", "show", &found["id"].to_string()])?;
     for part in [detector, subject, "sluice contain"] {
-        anyhow::ensure!(shown.contains(part), "{part} is not in {shown}");
+        ensure!(shown.contains(part), "{part} is not in {shown}");
     }
     let severity = found["finding"]["severity"].as_str().unwrap_or_default();
     let labels = [format!("detector=\"{detector}\""), format!("severity=\"{severity}\"")];
@@ -119,32 +119,60 @@ fn judge(daemon: &Daemon, insider: Insider, started: Timestamp) -> Result<String
     Ok(format!("{detector} of {subject}: {late:.2?} after its tool"))
 }
 
-#[test]
-fn every_insider_is_found_while_the_others_misbehave_too() {
-    let scene = or_skip!("insiders", scene(&["nmap", "curl", "ping"]));
-    let space = &scene.attacker;
-    for last in 31..=40 {
-        space.address(INTERFACE, &format!("10.77.0.{last}/24")).unwrap();
-    }
-    let daemon = Daemon::start(&scene.guarded, &[INTERFACE], RULES).unwrap();
-    scene.warm_up(Over::Ipv4).unwrap();
-    let guarded = "10.77.0.1";
-    let any = |port| address("0.0.0.0", port);
-    let _web = Server::start(&scene.guarded, any(8080)).unwrap();
-    let _logins = Serving::logins(&scene.guarded, any(2222)).unwrap();
-    let _resolver = Serving::datagrams(&scene.guarded, any(53), 220).unwrap();
+const GUARDED: &str = "10.77.0.1";
 
-    let started = Timestamp::now();
-    let logins =
-        log_in(space, address("10.77.0.36", 0), address(guarded, 2222), 40, Duration::from_millis(50));
-    let names = (0..40).map(|n| 110 + n * 37 % 130).collect();
-    let names = ask(space, address("10.77.0.38", 0), address(guarded, 53), names, Duration::from_millis(50));
-    let (logins, names) = (logins.unwrap(), names.unwrap());
+impl Insider {
+    fn new(
+        detector: &'static str,
+        subject: &'static str,
+        over: Box<dyn FnOnce() -> Result<()> + Send>,
+    ) -> Self {
+        Self { detector, subject, target: Some(GUARDED), patience: Duration::ZERO, over }
+    }
+
+    /// Against many hosts at once.
+    fn at_many(self) -> Self {
+        Self { target: None, ..self }
+    }
+}
+
+/// Those who look for what is there.
+fn scanners(scene: &Scene) -> Result<Vec<Insider>> {
+    let of = |detector, subject, arguments: &str| {
+        Ok::<_, anyhow::Error>(Insider::new(detector, subject, nmap(scene, subject, arguments)?))
+    };
+    let udp = "-sU -Pn --host-timeout 5 -p 5000-5060 10.77.0.1";
+    Ok(vec![
+        of("port_scan", "10.77.0.31", "-sS -Pn -p 1-200 10.77.0.1")?,
+        Insider { patience: UNANSWERED, ..of("udp_scan", "10.77.0.32", udp)? },
+        of("out_of_state_scan", "10.77.0.33", "-sA -Pn -p 1-200 10.77.0.1")?,
+        of("icmp_sweep", "10.77.0.34", "-sn -PE 10.79.0.1-40")?.at_many(),
+        of("slow_scan", "10.77.0.35", "-sS -Pn --scan-delay 1s -p 7001-7012 10.77.0.1")?,
+        of("host_scan", "10.77.0.40", "-sS -Pn -p 445 10.79.0.1-60")?.at_many(),
+    ])
+}
+
+/// Those who use a service as nobody should.
+fn users(space: &Space) -> Result<Vec<Insider>> {
+    let pause = Duration::from_millis(50);
+    let logins = log_in(space, address("10.77.0.36", 0), address(GUARDED, 2222), 40, pause)?;
+    let logins = move || {
+        let heard = logins.join().unwrap();
+        ensure!(heard == 40, "{heard} of 40 logins were heard out");
+        Ok(())
+    };
+    let names = (0..40).map(|number| 110 + number * 37 % 130).collect();
+    let names = ask(space, address("10.77.0.38", 0), address(GUARDED, 53), names, pause)?;
+    let names = move || {
+        let heard = names.join().unwrap();
+        ensure!(heard >= 35, "{heard} of 40 names were answered");
+        Ok(())
+    };
     // A second and a bit between two calls, and more to say than a connectivity check has.
     let token = "x".repeat(200);
-    let call = format!(
+    let calls = format!(
         "for beat in 1 2 3 4 5 6 7 8 9 10 11 12; do \
-           curl -s -o /dev/null --interface 10.77.0.37 -H 'X-Token: {token}' http://{guarded}:8080/beat/$beat; \
+           curl -s -o /dev/null --interface 10.77.0.37 -H 'X-Token: {token}' http://{GUARDED}:8080/beat/$beat; \
            sleep 1.$((10 + beat * 7 % 30)); \
          done"
     );
@@ -152,104 +180,39 @@ fn every_insider_is_found_while_the_others_misbehave_too() {
     let pings = "for size in 1400 700 60; do \
            ping -q -n -i 0.02 -c 60 -I 10.77.0.39 -s $size 10.77.0.1 > /dev/null & \
          done; wait";
-    let prompt = Duration::ZERO;
-    let insider = |detector, last: &'static str, target, patience, over| Insider {
-        detector,
-        subject: last,
-        target,
-        patience,
-        over,
-    };
-    let insiders = [
-        insider(
-            "port_scan",
-            "10.77.0.31",
-            Some(guarded),
-            prompt,
-            nmap(&scene, "10.77.0.31", "-sS -Pn -p 1-200 10.77.0.1").unwrap(),
-        ),
-        insider(
-            "udp_scan",
-            "10.77.0.32",
-            Some(guarded),
-            UNANSWERED,
-            nmap(&scene, "10.77.0.32", "-sU -Pn --host-timeout 5 -p 5000-5060 10.77.0.1").unwrap(),
-        ),
-        insider(
-            "out_of_state_scan",
-            "10.77.0.33",
-            Some(guarded),
-            prompt,
-            nmap(&scene, "10.77.0.33", "-sA -Pn -p 1-200 10.77.0.1").unwrap(),
-        ),
-        insider(
-            "icmp_sweep",
-            "10.77.0.34",
-            None,
-            prompt,
-            nmap(&scene, "10.77.0.34", "-sn -PE 10.79.0.1-40").unwrap(),
-        ),
-        insider(
-            "slow_scan",
-            "10.77.0.35",
-            Some(guarded),
-            prompt,
-            nmap(&scene, "10.77.0.35", "-sS -Pn --scan-delay 1s -p 7001-7012 10.77.0.1").unwrap(),
-        ),
-        insider(
-            "host_scan",
-            "10.77.0.40",
-            None,
-            prompt,
-            nmap(&scene, "10.77.0.40", "-sS -Pn -p 445 10.79.0.1-60").unwrap(),
-        ),
-        insider(
-            "brute_force",
-            "10.77.0.36",
-            Some(guarded),
-            prompt,
-            Box::new(move || {
-                let heard = logins.join().unwrap();
-                anyhow::ensure!(heard == 40, "{heard} of 40 logins were heard out");
-                Ok(())
-            }),
-        ),
-        insider("beacon", "10.77.0.37", Some(guarded), prompt, tool(space, "sh", &["-c", &call]).unwrap()),
-        insider(
-            "dns_tunnel",
-            "10.77.0.38",
-            Some(guarded),
-            prompt,
-            Box::new(move || {
-                let heard = names.join().unwrap();
-                anyhow::ensure!(heard >= 35, "{heard} of 40 names were answered");
-                Ok(())
-            }),
-        ),
-        insider(
-            "icmp_tunnel",
-            "10.77.0.39",
-            Some(guarded),
-            prompt,
-            tool(space, "sh", &["-c", pings]).unwrap(),
-        ),
-    ];
+    Ok(vec![
+        Insider::new("brute_force", "10.77.0.36", Box::new(logins)),
+        Insider::new("beacon", "10.77.0.37", tool(space, "sh", &["-c", &calls])?),
+        Insider::new("dns_tunnel", "10.77.0.38", Box::new(names)),
+        Insider::new("icmp_tunnel", "10.77.0.39", tool(space, "sh", &["-c", pings])?),
+    ])
+}
+
+#[test]
+fn every_insider_is_found_while_the_others_misbehave_too() {
+    let scene = or_skip!("insiders", scene(&["nmap", "curl", "ping"]));
+    for last in 31..=40 {
+        scene.attacker.address(INTERFACE, &format!("10.77.0.{last}/24")).unwrap();
+    }
+    let daemon = Daemon::start(&scene.guarded, &[INTERFACE], RULES).unwrap();
+    scene.warm_up(Over::Ipv4).unwrap();
+    let any = |port| address("0.0.0.0", port);
+    let _web = Server::start(&scene.guarded, any(8080)).unwrap();
+    let _logins = Serving::logins(&scene.guarded, any(2222)).unwrap();
+    let _resolver = Serving::datagrams(&scene.guarded, any(53), 220).unwrap();
+
+    let started = Timestamp::now();
+    let mut insiders = users(&scene.attacker).unwrap();
+    insiders.extend(scanners(&scene).unwrap());
     let daemon = &daemon;
     let missed = thread::scope(|scope| {
-        let judged = insiders.map(|insider| scope.spawn(move || judge(daemon, insider, started)));
-        judged
-            .into_iter()
-            .filter_map(|judged| match judged.join().unwrap() {
-                Ok(found) => {
-                    println!("{found}");
-                    None
-                }
-                Err(error) => Some(format!("{error:#}")),
-            })
-            .collect::<Vec<_>>()
+        let judge = |insider| scope.spawn(move || judge(daemon, insider, started));
+        let judged = insiders.into_iter().map(judge).collect::<Vec<_>>();
+        let judged = judged.into_iter().map(|judged| judged.join().unwrap());
+        judged.filter_map(|judged| judged.map(|found| println!("{found}")).err()).collect::<Vec<_>>()
     });
     let listed = daemon.tell(&["alerts", "list"]).unwrap();
-    println!("{listed}");
-    assert!(missed.is_empty(), "{}\n{listed}\n{}", missed.join("\n"), daemon.logged());
+    assert!(missed.is_empty(), "{missed:#?}\n{listed}\n{}", daemon.logged());
     assert!(daemon.metric("sluice_lost_events_total", &["RECORDS"]).unwrap() < 0.5);
+    assert!(daemon.metric("sluice_conversation_records_total", &[]).unwrap() > 500.0);
 }

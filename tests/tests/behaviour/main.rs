@@ -27,3 +27,4 @@ mod steering;
 mod sweeps;
 mod tuning;
 mod verdicts;
+mod workloads;
