@@ -13,6 +13,7 @@ mod verdicts;
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::ops::Range;
 use std::sync::mpsc::{channel, sync_channel};
 use std::thread;
 
@@ -25,7 +26,7 @@ use crate::detection::finding::{Finding, Report};
 use crate::detection::ledger::ChangeKind;
 use crate::detection::{Detection, Learned};
 
-use batch::{Batch, Seen};
+use batch::{Batch, Seen, What};
 use frames::Frames;
 use judge::{Ended, Judge};
 use rules::Standing;
@@ -142,26 +143,33 @@ impl<'a> Watch<'a> {
 
     /// Takes what came of a batch, and gives it back empty.
     fn take(&mut self, mut batch: Batch) -> Batch {
-        let mut counted = 0;
-        for seen in batch.seen.drain(..) {
-            match seen {
-                Seen::Record(record, at_ns) => {
-                    self.records += 1;
-                    self.detection.observe(&record, at_ns, None);
-                }
-                Seen::Excess(source, at_ns) => self.detection.exceeded(source, at_ns),
-                Seen::Passed { times, frame } => {
-                    self.verdicts.count(batch.frames.get(counted..frame).unwrap_or_default());
-                    counted = frame;
+        let (mut counted, mut observed) = (0, 0);
+        for moment in &batch.seen.moments {
+            self.observe(&batch.seen, observed..moment.records);
+            observed = moment.records;
+            match &moment.what {
+                What::Excess(source, at_ns) => self.detection.exceeded(*source, *at_ns),
+                What::Passed { times, frame } => {
+                    self.verdicts.count(batch.frames.get(counted..*frame).unwrap_or_default());
+                    counted = *frame;
                     self.second(*times.start());
-                    times.step_by(SECOND).for_each(|at_ns| self.detection.tick(at_ns));
+                    times.clone().step_by(SECOND).for_each(|at_ns| self.detection.tick(at_ns));
                 }
             }
         }
+        self.observe(&batch.seen, observed..batch.seen.records.len());
         self.verdicts.count(batch.frames.get(counted..).unwrap_or_default());
         self.keep_findings();
         batch.clear();
         batch
+    }
+
+    fn observe(&mut self, seen: &Seen, which: Range<usize>) {
+        let records = seen.records.get(which.clone()).unwrap_or_default();
+        self.records += records.len() as u64;
+        for (record, at_ns) in records.iter().zip(seen.times.get(which).unwrap_or_default()) {
+            self.detection.observe(record, *at_ns, None);
+        }
     }
 
     /// A second of the capture is over: what services carried in it.

@@ -17,8 +17,7 @@ pub struct Batch {
     /// All frames behind each other.
     pub bytes: Vec<u8>,
     pub frames: Vec<Frame>,
-    /// What was seen while they were judged, in order.
-    pub seen: Vec<Seen>,
+    pub seen: Seen,
 }
 
 /// One frame of a batch.
@@ -34,15 +33,34 @@ pub struct Frame {
     pub verdict: Option<Verdict>,
 }
 
-/// What the judge saw.
+/// What was seen while frames were judged.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Records that the kernel made, and when that was.
+    pub records: Vec<Record>,
+    pub times: Vec<u64>,
+    pub moments: Vec<Moment>,
+}
+
+/// Something that happened behind so many of the records.
 #[derive(Clone, Debug)]
-pub enum Seen {
-    /// A record that the kernel made at that time.
-    Record(Box<Record>, u64),
+pub struct Moment {
+    pub records: usize,
+    pub what: What,
+}
+
+#[derive(Clone, Debug)]
+pub enum What {
     /// A source exceeds its limit, or would.
     Excess(IpAddr, u64),
     /// Seconds of the capture went by before the frame of this number.
     Passed { times: RangeInclusive<u64>, frame: usize },
+}
+
+impl Seen {
+    pub fn note(&mut self, what: What) {
+        self.moments.push(Moment { records: self.records.len(), what });
+    }
 }
 
 impl Batch {
@@ -53,7 +71,9 @@ impl Batch {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.frames.clear();
-        self.seen.clear();
+        self.seen.records.clear();
+        self.seen.times.clear();
+        self.seen.moments.clear();
     }
 }
 

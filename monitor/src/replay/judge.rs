@@ -13,7 +13,7 @@ use monitor_common::record::Incident;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::runtime::Runtime;
 
-use super::batch::{Batch, Seen};
+use super::batch::{Batch, Seen, What};
 use super::clock::{Clock, units_of};
 use super::rules::Standing;
 use super::verdicts::is_excess;
@@ -58,7 +58,6 @@ pub struct Judge {
     source_idle: u64,
     /// The last second in which a source was over its limit.
     exceeded: HashMap<IpAddr, u64>,
-    drained: Vec<Record>,
 }
 
 /// How it ended.
@@ -100,7 +99,6 @@ impl Judge {
             since_sweep: 0,
             source_idle: idle(&standing.image),
             exceeded: HashMap::new(),
-            drained: Vec::new(),
         })
     }
 
@@ -134,7 +132,7 @@ impl Judge {
     }
 
     /// Time goes on to a frame's: seconds go by, tables are swept.
-    fn move_on(&mut self, at_ns: u64, frame: usize, seen: &mut Vec<Seen>) -> Result<()> {
+    fn move_on(&mut self, at_ns: u64, frame: usize, seen: &mut Seen) -> Result<()> {
         self.now = self.clock.advance(at_ns);
         self.at_ns = at_ns;
         self.since_sweep += 1;
@@ -154,7 +152,7 @@ impl Judge {
         self.drain(seen);
         let first = second + SECOND;
         let last = second + passed.min(SILENT_SECONDS) * SECOND;
-        seen.push(Seen::Passed { times: first..=last, frame });
+        seen.note(What::Passed { times: first..=last, frame });
         self.second = Some(second + passed * SECOND);
         let since = self.now - self.swept;
         if since >= RARE_SWEEP_NS || (since >= SWEEP_NS && self.since_sweep >= FRAMES_PER_SWEEP) {
@@ -163,14 +161,12 @@ impl Judge {
         Ok(())
     }
 
-    fn sweep(&mut self, seen: &mut Vec<Seen>) -> Result<()> {
+    fn sweep(&mut self, seen: &mut Seen) -> Result<()> {
         (self.swept, self.since_sweep) = (self.now, 0);
         let now = units_of(self.now);
         // In one step: the order within the table is not the same in another run.
-        let mut over = Vec::new();
-        self.conversations.sweep(now, u32::MAX, &mut over)?;
-        let at = self.at_ns;
-        seen.extend(over.into_iter().map(|record| Seen::Record(Box::new(record), at)));
+        self.conversations.sweep(now, u32::MAX, &mut seen.records)?;
+        seen.times.resize(seen.records.len(), self.at_ns);
         if self.now - self.sources_swept >= SOURCES_SWEEP_NS {
             self.sources_swept = self.now;
             let mut cursor = Cursor::default();
@@ -181,20 +177,19 @@ impl Judge {
     }
 
     /// Hands out the records that wait in the ring. All were made since the clock last jumped.
-    fn drain(&mut self, seen: &mut Vec<Seen>) {
-        while self.records.read_ready(&mut self.drained, DRAINED) > 0 {
-            let clock = self.clock;
-            let told = |record: Record| Seen::Record(Box::new(record), clock.time_of(record.at));
-            seen.extend(self.drained.drain(..).map(told));
+    fn drain(&mut self, seen: &mut Seen) {
+        while self.records.read_ready(&mut seen.records, DRAINED) > 0 {
+            let new = seen.records.get(seen.times.len()..).unwrap_or_default();
+            seen.times.extend(new.iter().map(|record| self.clock.time_of(record.at)));
         }
     }
 
     /// Tells once a second that a source is over its limit.
-    fn exceed(&mut self, source: IpAddr, seen: &mut Vec<Seen>) {
+    fn exceed(&mut self, source: IpAddr, seen: &mut Seen) {
         let second = self.now / SECOND;
         if self.exceeded.insert(source, second) != Some(second) {
             self.drain(seen);
-            seen.push(Seen::Excess(source, self.at_ns));
+            seen.note(What::Excess(source, self.at_ns));
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use monitor_common::verdict::{Action, Reason};
+use monitor_common::verdict::{Action, REASONS, Reason};
 
 use super::batch::Frame;
 use crate::detection::finding::{Report, SourceCount, VerdictCount};
@@ -15,7 +15,8 @@ const MOST_SOURCES: usize = 1 << 20;
 /// What was counted so far.
 #[derive(Debug, Default)]
 pub struct Verdicts {
-    reasons: BTreeMap<&'static str, VerdictCount>,
+    /// By number.
+    reasons: [VerdictCount; REASONS],
     sources: HashMap<IpAddr, Count>,
     /// Sources that were forgotten, some of them more than once.
     forgotten: u64,
@@ -36,11 +37,11 @@ impl Verdicts {
         for frame in frames {
             let Some(verdict) = frame.verdict else { continue };
             let bytes = frame.length();
-            let reason = self.reasons.entry(verdict.reason.label()).or_default();
+            let reason = &mut self.reasons[verdict.reason as usize];
             reason.packets += 1;
             reason.bytes += bytes;
             if let Some(would) = verdict.would_drop {
-                self.reasons.entry(would.label()).or_default().would_drop += 1;
+                self.reasons[would as usize].would_drop += 1;
             }
             if let Some(source) = frame.source
                 && self.sources.len() >= MOST_SOURCES
@@ -67,7 +68,9 @@ impl Verdicts {
     }
 
     pub fn by_reason(&self) -> BTreeMap<String, VerdictCount> {
-        self.reasons.iter().map(|(label, count)| ((*label).to_owned(), *count)).collect()
+        let counted =
+            Reason::ALL.iter().zip(&self.reasons).filter(|(_, count)| **count != VerdictCount::default());
+        counted.map(|(reason, count)| (reason.label().to_owned(), *count)).collect()
     }
 
     /// Those with most packets, ties by address.
