@@ -139,35 +139,48 @@ impl SourceEntry {
     }
 }
 
-/// A banned source. Written by the daemon (operator) or by the kernel (violations).
+/// A banned source. Written by the daemon (operator) or by the kernel (violations). As with a [`SourceEntry`], one CPU counts
+/// with plain stores: the first that meets the ban.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ban {
     /// Clock units; 0 when it is over but remembered, `u64::MAX` for ever.
     pub until: u64,
     pub since: u64,
-    pub packets: u64,
-    pub bytes: u64,
+    /// What the owner dropped, and what other CPUs did.
+    pub owned: Count,
+    pub others: Count,
     /// Bans of this source so far, for growing durations.
     pub strikes: u32,
     /// 0 the operator, 1 the kernel for violations.
     pub origin: u32,
     /// The service where the violations happened (kernel's bans).
     pub service: u32,
-    pub reserved: u32,
+    /// The number of the CPU and one; 0 nobody yet.
+    pub owner: u32,
 }
 plain!(
     Ban {
         until: u64,
         since: u64,
-        packets: u64,
-        bytes: u64,
+        owned: Count,
+        others: Count,
         strikes: u32,
         origin: u32,
         service: u32,
-        reserved: u32,
-    } = 48
+        owner: u32,
+    } = 64
 );
+
+impl Ban {
+    /// What all CPUs dropped.
+    pub const fn dropped(&self) -> Count {
+        Count {
+            packets: self.owned.packets.wrapping_add(self.others.packets),
+            bytes: self.owned.bytes.wrapping_add(self.others.bytes),
+        }
+    }
+}
 
 /// [`Ban::origin`].
 pub mod origin {

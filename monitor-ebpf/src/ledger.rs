@@ -1,4 +1,4 @@
-//! What a source's entry counts and owes: plain stores by the CPU that owns it, locked instructions by all others.
+//! What a source's entry or its ban counts, and what it owes: plain stores by the CPU that owns it, locked instructions by all others.
 //!
 //! The rules are in [`SourceEntry`]. A locked instruction costs five nanoseconds and lets nothing overtake it, so the
 //! cache misses of one packet could not overlap those of the next; an owner needs none.
@@ -6,7 +6,7 @@
 use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
 use monitor_common::{
     bucket::{Rate, excess, larger, level},
-    record::{OWNED, SETTLED, SHARED, SourceEntry},
+    record::{Ban, OWNED, SETTLED, SHARED, SourceEntry},
     rule::{BYTES, CONNECTIONS, DIMENSIONS, FRAGMENTS},
 };
 
@@ -152,5 +152,25 @@ fn charge_fragment(found: *mut SourceEntry, rates: &[Rate; DIMENSIONS], case: &C
         let (buckets, owned) = (&raw mut (*found).force, &raw const (*found).owned);
         let shared = word::charge_above(buckets, owned, rates, &case.units, case.now);
         if shared == Judgement::WITHIN { charge_owned::<OWNED>(found, rates, case) } else { shared }
+    }
+}
+
+/// Counts a packet of a banned source. The first CPU that comes owns the ban, for ever.
+///
+/// # Safety
+/// `ban` points to a map value that is valid for the whole run of the program.
+#[inline(always)]
+pub unsafe fn count_ban(ban: *mut Ban, bytes: u32) {
+    let cpu = cpu() + 1;
+    // SAFETY: by contract; the owner's words are written by it alone.
+    unsafe {
+        let owner = (&raw const (*ban).owner).read_volatile();
+        if owner == cpu || (owner == 0 && word::replace_half(&raw mut (*ban).owner, 0, cpu)) {
+            (*ban).owned.packets += 1;
+            (*ban).owned.bytes += u64::from(bytes);
+        } else {
+            word::add(&raw mut (*ban).others.packets, 1);
+            word::add(&raw mut (*ban).others.bytes, u64::from(bytes));
+        }
     }
 }

@@ -18,7 +18,7 @@ use monitor_common::{
 
 use crate::{
     case::{Case, fresh},
-    containment, maps, telemetry, word,
+    containment, ledger, maps, telemetry, word,
 };
 
 /// The generation that judges this packet, read once.
@@ -171,8 +171,7 @@ fn is_banned(case: &Case) -> bool {
         if level((*ban).until, now) == 0 && (*ban).until != u64::MAX {
             return false;
         }
-        word::add(&raw mut (*ban).packets, 1);
-        word::add(&raw mut (*ban).bytes, u64::from(case.frame.length));
+        ledger::count_ban(ban, case.frame.length);
     }
     true
 }

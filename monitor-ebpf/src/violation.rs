@@ -6,7 +6,7 @@ use monitor_common::{
     bucket::level,
     flow::BanKey,
     names::capacity,
-    record::{Ban, Event, EventKind, Incident, SourceEntry, entry, origin},
+    record::{Ban, Count, Event, EventKind, Incident, SourceEntry, entry, origin},
     rule::{Limit, Settings},
     sketch,
     verdict::Verdict,
@@ -117,12 +117,12 @@ fn ban(settings: &Settings, limit: &Limit, case: &Case) {
     let made = Ban {
         until,
         since: case.now,
-        packets: 0,
-        bytes: 0,
+        owned: Count { packets: 0, bytes: 0 },
+        others: Count { packets: 0, bytes: 0 },
         strikes: strikes + 1,
         origin: origin::KERNEL,
         service: case.service,
-        reserved: 0,
+        owner: 0,
     };
     if maps::BANS.insert(&key, &made, 0).is_err() {
         telemetry::incident(Incident::BanTableFull);

@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use monitor_common::containment::Containment;
 use monitor_common::flow::BanKey;
 use monitor_common::names::{capacity::BAN_FILTER_WORDS, map};
-use monitor_common::record::{Ban, origin};
+use monitor_common::record::{Ban, Count, origin};
 use monitor_common::sketch;
 
 use super::object::Loaded;
@@ -66,12 +66,12 @@ impl Bans {
         let ban = Ban {
             until,
             since: now,
-            packets: before.map_or(0, |ban| ban.packets),
-            bytes: before.map_or(0, |ban| ban.bytes),
+            owned: before.map_or(Count::default(), |ban| ban.dropped()),
+            others: Count::default(),
             strikes: before.map_or(0, |ban| ban.strikes).max(1),
             origin: origin::OPERATOR,
             service: 0,
-            reserved: 0,
+            owner: 0,
         };
         self.restore(&[(key, ban)], hash_key)?;
         Ok(ban)

@@ -204,7 +204,7 @@ impl Engine {
                     source,
                     since: wall(ban.since),
                     until: (ban.until != u64::MAX).then(|| wall(ban.until)),
-                    dropped: Count { packets: ban.packets, bytes: ban.bytes },
+                    dropped: Count { packets: ban.dropped().packets, bytes: ban.dropped().bytes },
                     strikes: ban.strikes,
                     made_by: match ours {
                         _ if by_kernel => "kernel".to_owned(),

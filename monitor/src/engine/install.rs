@@ -9,6 +9,7 @@ use anyhow::Result;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use monitor_common::flow::{Address, BanKey, halves, mapped};
+use monitor_common::plain::Plain as _;
 use monitor_common::record::{self, origin};
 
 use super::command::Caller;
@@ -92,12 +93,9 @@ impl Engine {
         let value = record::Ban {
             until: ban.until.map_or(u64::MAX, clock),
             since: clock(ban.since),
-            packets: 0,
-            bytes: 0,
             strikes: 1,
             origin: origin::OPERATOR,
-            service: 0,
-            reserved: 0,
+            ..record::Ban::zeroed()
         };
         self.kernel.set_ban(key(source.network()), value).map_err(|error| match error {
             BanError::Full(capacity) => Refusal::new(

@@ -15,6 +15,8 @@ use monitor_tests::{
     or_skip,
 };
 
+use crate::limiter::stay_on;
+
 const RULES: &str = r#"
 [access]
 inside = []
@@ -61,7 +63,7 @@ fn enough_violations_earn_a_ban_that_ends_and_grows_up_to_its_longest() {
         program.set_clock(now + seconds * SECOND - 1);
         assert_eq!(program.judge(&frame, 4).verdict, DROP);
         assert_eq!(program.ended(0, Banned), banned + 7);
-        assert_eq!(ban_of(&program, "10.1.0.1").unwrap().packets, 7);
+        assert_eq!(ban_of(&program, "10.1.0.1").unwrap().dropped().packets, 7);
         now += seconds * SECOND;
         program.set_clock(now);
         assert_eq!(program.judge(&other, 1).verdict, PASS, "strike {strike} lasts too long");
@@ -120,4 +122,24 @@ fn a_full_table_of_bans_is_counted_and_the_limit_still_holds() {
     assert_eq!(program.incidents(Incident::BanMade), 8);
     assert!(program.incidents(Incident::BanTableFull) >= 12);
     assert_eq!(program.ended(rules::number(&image, "dns"), Accepted), 20 * 9);
+}
+
+#[test]
+fn a_ban_counts_what_every_cpu_dropped() {
+    let program = or_skip!("a ban on two CPUs", Program::load());
+    if std::thread::available_parallelism().unwrap().get() < 2 {
+        return;
+    }
+    program.install(&rules::compile(RULES, None).unwrap());
+    program.set_clock(START);
+    program.ban("10.1.0.1", u64::MAX);
+    let frame = packet().udp(1000, 53).build();
+    for (cpu, times) in [(0, 3), (1, 5), (0, 7)] {
+        stay_on(cpu);
+        assert_eq!(program.judge(&frame, times).verdict, DROP);
+    }
+    let ban = ban_of(&program, "10.1.0.1").unwrap();
+    let length = u64::try_from(frame.len()).unwrap();
+    assert_eq!((ban.owner, ban.owned.packets, ban.others.packets), (1, 10, 5));
+    assert_eq!((ban.dropped().packets, ban.dropped().bytes), (15, 15 * length));
 }

@@ -153,7 +153,7 @@ fn an_entry_counts_what_its_source_sent_and_when() {
 }
 
 /// Runs on one CPU until the test ends or says otherwise.
-fn stay_on(cpu: usize) {
+pub fn stay_on(cpu: usize) {
     let mut set = rustix::thread::CpuSet::new();
     set.set(cpu);
     rustix::thread::sched_setaffinity(None, &set).unwrap();

@@ -273,12 +273,7 @@ impl Kernel for Live {
     fn set_ban(&mut self, key: BanKey, ban: Ban) -> Result<(), BanError> {
         let key_of_hash = self.held().map_err(BanError::Failed)?.hash_key();
         let before = self.bans.get(&key).map_err(BanError::Failed)?.unwrap_or(Ban::zeroed());
-        let ban = Ban {
-            packets: before.packets,
-            bytes: before.bytes,
-            strikes: before.strikes.max(ban.strikes),
-            ..ban
-        };
+        let ban = Ban { owned: before.dropped(), strikes: before.strikes.max(ban.strikes), ..ban };
         self.bans.restore(&[(key, ban)], key_of_hash).map_err(ban_error)
     }
 
