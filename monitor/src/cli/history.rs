@@ -3,20 +3,34 @@
 use clap::Args;
 
 use super::table::Page;
-use super::{Context, Execute, Failure, figures};
+use super::{Context, Execute, Exit, Failure, figures};
 use crate::control::protocol::{self, Versioned};
 use crate::engine::command::Change;
 
-/// Lists the changes, newest first
+/// Lists the changes, newest first, or shows one with what stood before and after
 #[derive(Clone, Copy, Debug, Args)]
 pub struct History {
+    /// Show this change alone
+    #[arg(conflicts_with = "number")]
+    change: Option<u64>,
     /// How many
     #[arg(short = 'n', long = "number", default_value_t = 20, value_name = "N")]
     pub number: usize,
 }
 
+/// The most that the daemon tells at once.
+const MOST: usize = 10_000;
+
 impl Execute for History {
     fn execute(self, context: &Context) -> Result<(), Failure> {
+        if let Some(number) = self.change {
+            let history: Versioned<protocol::History> =
+                context.get(&format!("/v1/history?limit={MOST}"))?;
+            let found = history.answer.changes.into_iter().find(|change| change.number == number);
+            let told = format!("history: there is no change {number}; `sluice history` lists them");
+            let change = found.ok_or_else(|| Failure::new(Exit::NotFound, told))?;
+            return context.show(&change, render_one);
+        }
         let history: Versioned<protocol::History> =
             context.get(&format!("/v1/history?limit={}", self.number))?;
         context.show(&history, |history, page| render(&history.answer.changes, page))
@@ -36,9 +50,21 @@ fn render(changes: &[Change], page: &mut Page) {
     page.table(&[">NUMBER", "AT", "BY", "STATE", "WHAT"], rows.collect(), "nothing was changed");
 }
 
+fn render_one(change: &Change, page: &mut Page) {
+    page.field("change", format!("{} ({})", change.number, change.state));
+    page.field("at", figures::moment(change.at));
+    page.field("by", change.made_by.clone());
+    page.field("what", change.what.clone());
+    page.field("before", change.before.clone());
+    page.field("after", change.after.clone());
+    if let Some(evidence) = &change.evidence {
+        page.field("evidence", evidence.to_string());
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::render;
+    use super::{render, render_one};
     use crate::cli::table::Page;
     use crate::control::scripted::change;
 
@@ -51,5 +77,16 @@ NUMBER  AT                    BY        STATE    WHAT
      7  2026-11-22 12:00:00Z  uid 1000  applied  limit web
 ";
         assert_eq!(page.text(), wanted);
+    }
+
+    #[test]
+    fn one_change_says_what_stood_before_and_after_and_on_what_it_rests() {
+        let mut page = Page::plain();
+        let evidence = Some(serde_json::json!({"proposed": 640}));
+        render_one(&crate::engine::command::Change { evidence, ..change() }, &mut page);
+        let text = page.text();
+        for words in ["7 (applied)", "enforce 1000/s", "{\"proposed\":640}"] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
     }
 }

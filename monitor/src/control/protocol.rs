@@ -114,7 +114,7 @@ pub struct HistoryQuery {
 }
 
 /// The answer of `GET /v1/history`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct History {
     pub changes: Vec<Change>,
 }

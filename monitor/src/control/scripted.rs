@@ -238,6 +238,7 @@ pub fn change() -> Change {
         before: "off".to_owned(),
         after: "enforce 1000/s".to_owned(),
         state: "applied".to_owned(),
+        evidence: None,
     }
 }
 

@@ -346,6 +346,7 @@ fn told(record: ChangeRecord) -> Change {
         before: record.before.to_string(),
         after: record.after.to_string(),
         state: record.state.label().to_owned(),
+        evidence: record.evidence,
     }
 }
 

@@ -408,7 +408,7 @@ pub struct ConfigText {
 }
 
 /// One line of the history.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Change {
     pub number: u64,
     pub at: Timestamp,
@@ -418,6 +418,9 @@ pub struct Change {
     pub after: String,
     /// `applied`, `pending`, `confirmed`, `rolled back`, `reverted`.
     pub state: String,
+    /// What a decision of the daemon's own rested on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<serde_json::Value>,
 }
 
 /// Why an address is treated as it is.

@@ -1,6 +1,11 @@
 //! Limits, bans, exemptions and denials changed by the command line while packets come.
 
-use std::{thread, time::Duration};
+use std::{
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    thread,
+    time::Duration,
+};
 
 use anyhow::Result;
 use monitor_tests::{
@@ -141,6 +146,37 @@ fn a_change_that_nobody_confirms_is_taken_back() {
     guarded.tell(&["confirm"]).unwrap();
     thread::sleep(Duration::from_secs(3));
     assert!(!pings(&scene), "the confirmed change is taken back");
+}
+
+/// The connection of whoever made the change stalls while it holds, and goes on once the daemon has taken it back.
+#[test]
+fn a_change_that_cuts_its_callers_connection_is_taken_back_and_the_connection_goes_on() {
+    let scene = or_skip!("a caller that cuts itself off", scene());
+    let guarded = Daemon::start(&scene.guarded, &[INTERFACE], RULES).unwrap();
+    scene.warm_up(Over::Ipv4).unwrap();
+    let service = scene.service(Over::Ipv4, 2222);
+    let listener = scene.guarded.enter(move || TcpListener::bind(service)).unwrap().join().unwrap().unwrap();
+    let echo = thread::spawn(move || {
+        let (mut connection, _) = listener.accept().unwrap();
+        let mut word = [0; 4];
+        while connection.read_exact(&mut word).is_ok() && connection.write_all(&word).is_ok() {}
+    });
+    let caller = scene.client.enter(move || TcpStream::connect(service)).unwrap().join().unwrap();
+    let mut caller = caller.unwrap();
+    let mut answered = |within: Duration| {
+        caller.set_read_timeout(Some(within)).unwrap();
+        let mut word = [0; 4];
+        caller.write_all(b"ping").unwrap();
+        caller.read_exact(&mut word).is_ok()
+    };
+    assert!(answered(Duration::from_secs(2)), "the connection works before the change");
+    guarded.tell(&["access", "deny", "10.77.0.2", "--confirm-within", "3s"]).unwrap();
+    assert!(!answered(Duration::from_secs(1)), "the change does not cut the connection");
+    assert!(answered(Duration::from_secs(10)), "the connection does not come back by itself");
+    let history = guarded.tell(&["history", "1"]).unwrap();
+    assert!(history.contains("rolled back") && history.contains("10.77.0.2"), "{history}");
+    drop(caller);
+    echo.join().unwrap();
 }
 
 #[test]
