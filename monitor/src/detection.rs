@@ -13,6 +13,7 @@ pub mod clock;
 pub mod contact;
 pub mod edges;
 pub mod exfiltration;
+pub mod fallback;
 pub mod fan_out;
 pub mod finding;
 pub mod flood;
@@ -282,17 +283,17 @@ impl Detection {
     pub fn state_sizes(&self) -> Vec<StateSize> {
         let mut sizes = vec![
             self.progress.size(),
-            self.attempts.size(),
             self.workloads.size(),
             self.slow_scan.size(),
             self.out_of_state.size(),
-            self.sweep.size(),
             self.brute_force.size(),
             self.fan_out.size(),
             self.rate_shift.size(),
             self.flood.size(),
         ];
+        sizes.extend(self.attempts.sizes());
         sizes.extend(self.scan.sizes());
+        sizes.extend(self.sweep.sizes());
         sizes.extend(self.beacon.sizes());
         sizes.extend(self.tunnel.sizes());
         sizes.extend(self.exfiltration.sizes());

@@ -17,5 +17,8 @@ pub mod program;
 pub mod rules;
 pub mod scene;
 pub mod skip;
+pub mod timeline;
 pub mod tracker;
 pub mod traffic;
+pub mod variants;
+pub mod verdicts;

@@ -221,7 +221,7 @@ impl Conversation {
         let due = if ended {
             self.state |= state::CLOSED;
             record_kind::ENDED
-        } else if turned || since(now, self.reported) >= active_timeout {
+        } else if turned || (forward && self.has_grown()) || since(now, self.reported) >= active_timeout {
             record_kind::ACTIVE
         } else {
             return 0;
@@ -342,6 +342,14 @@ impl Conversation {
     const fn is_first_of(&self, forward: bool) -> bool {
         let direction = if forward { &self.forward } else { &self.backward };
         direction.packets == 1
+    }
+
+    /// Whether the packet just counted is the initiator's 1024th, 4096th, 16384th...: a flood within one conversation
+    /// must not wait for the active timeout.
+    #[inline(always)]
+    const fn has_grown(&self) -> bool {
+        let packets = self.forward.packets;
+        packets >= 1 << 10 && packets & (packets - 1) == 0 && packets & 0x5555_5555_5555_5555 != 0
     }
 
     /// Moves the outcome on; whether the connection is over, and whether there is news to report.

@@ -2,7 +2,8 @@
 //! unanswered. Retries, retransmissions, answers, backscatter and ICMP errors are not contacts.
 //!
 //! An attempt is pending until an answer or a refusal is seen, or its patience is over. An answer that comes later
-//! corrects the verdict.
+//! corrects the verdict. What its sender gave up for another way to the same end failed, but not as scans do
+//! ([`super::fallback`]).
 
 use std::{collections::VecDeque, net::IpAddr};
 
@@ -14,11 +15,13 @@ use monitor_common::{
 use super::{
     bounded::{Bounded, StateSize},
     contact::{Contact, is_broadcast_like, is_group},
+    fallback::Fallbacks,
 };
 
 const SECOND: u64 = 1_000_000_000;
-/// How long an answer is waited for.
-pub const PATIENCE: u64 = 3 * SECOND;
+/// How long an answer is waited for: a sender tries again after one, three and seven seconds (RFC 6298), and is answered
+/// then when it or its network had just come up.
+pub const PATIENCE: u64 = 8 * SECOND;
 /// How long a stray segment may prove to belong to a conversation.
 const STRAY_PATIENCE: u64 = 8 * SECOND;
 /// How long a first contact is remembered as such.
@@ -44,6 +47,8 @@ pub enum Verdict {
     Unanswered,
     /// Accepted, and not taken up.
     HalfOpen,
+    /// Not reached this way; its sender reached what it wanted another way.
+    Replaced,
 }
 
 impl Verdict {
@@ -61,8 +66,9 @@ pub struct Attempt {
     pub before: Verdict,
     pub source_inside: bool,
     pub destination_inside: bool,
-    /// TCP flags of a stray segment.
+    /// TCP flags and source port of a stray segment.
     pub flags: u8,
+    pub source_port: u16,
     /// When the contact was made, on the recorded clock and on detection's.
     pub began_at: u64,
     pub began: u64,
@@ -77,6 +83,8 @@ enum Sign {
     Accepted,
     /// Its packet died on the way: traceroute, not a scan.
     Expired,
+    /// Another way was taken meanwhile.
+    Replaced,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +94,8 @@ struct State {
     source_inside: bool,
     destination_inside: bool,
     flags: u8,
+    source_port: u16,
+    mac: u64,
     began_at: u64,
     began: u64,
     touched: u64,
@@ -96,19 +106,21 @@ pub struct Attempts {
     states: Bounded<Attempted, State>,
     pending: VecDeque<(u64, Attempted)>,
     pending_strays: VecDeque<(u64, Attempted)>,
+    fallbacks: Fallbacks,
 }
 
 impl Attempts {
     pub fn new(capacity: usize) -> Self {
         Self {
+            fallbacks: Fallbacks::new(capacity / 32),
             states: Bounded::new("attempts", capacity),
             pending: VecDeque::new(),
             pending_strays: VecDeque::new(),
         }
     }
 
-    pub fn size(&self) -> StateSize {
-        self.states.size()
+    pub fn sizes(&self) -> [StateSize; 2] {
+        [self.states.size(), self.fallbacks.size()]
     }
 
     /// Ends the patience with attempts that are older.
@@ -126,7 +138,12 @@ impl Attempts {
                 break;
             };
             let Some(state) = self.states.get(&what) else { continue };
-            let verdict = if state.sign == Sign::Accepted { Verdict::HalfOpen } else { Verdict::Unanswered };
+            let verdict = match state.sign {
+                Sign::Accepted => Verdict::HalfOpen,
+                Sign::Replaced => Verdict::Replaced,
+                _ if self.is_reached_over_tcp(&what) => Verdict::Replaced,
+                _ => Verdict::Unanswered,
+            };
             if state.verdict == Verdict::Pending && state.sign != Sign::Expired {
                 self.decide(what, verdict, now, out);
             }
@@ -168,6 +185,9 @@ impl Attempts {
                 if let Some(state) = self.states.get_mut(&answers) {
                     state.sign = Sign::Accepted;
                 }
+            }
+            note::ICMP_OTHER if matches!(contact.record.responder_port >> 8, 0 | 129) => {
+                self.decide(Attempted { port: 0, ..answers }, Verdict::Reached, contact.now, out);
             }
             note::RESET => {
                 for stray in [false, true] {
@@ -274,6 +294,9 @@ impl Attempts {
         if what.stray {
             self.pending_strays.push_back((contact.now + STRAY_PATIENCE, what));
         } else {
+            if let Some(state) = self.states.get(&what) {
+                self.fallbacks.begins(what, state.mac, contact.now);
+            }
             self.pending.push_back((contact.now + PATIENCE, what));
             out.push(self.event(what, Verdict::Pending, contact.now));
         }
@@ -302,6 +325,8 @@ impl Attempts {
             source_inside,
             destination_inside,
             flags: u8::try_from(flags).unwrap_or(0),
+            source_port: if as_said { contact.record.initiator_port } else { contact.record.responder_port },
+            mac: if as_said { contact.record.mac } else { 0 },
             began_at: contact.began_at(),
             began: now,
             touched: now,
@@ -318,15 +343,52 @@ impl Attempts {
         let changes = match before {
             Verdict::Pending => true,
             // A late answer corrects; once reached, a host stays reached.
-            Verdict::Unanswered | Verdict::HalfOpen | Verdict::Refused => verdict == Verdict::Reached,
+            Verdict::Unanswered | Verdict::HalfOpen | Verdict::Refused => {
+                matches!(verdict, Verdict::Reached | Verdict::Replaced)
+            }
+            Verdict::Replaced => verdict == Verdict::Reached,
             Verdict::Reached => false,
         };
-        if changes {
-            state.verdict = verdict;
-            let mut event = self.event(what, verdict, now);
-            event.before = before;
-            out.push(event);
+        if !changes {
+            return;
         }
+        state.verdict = verdict;
+        let (mac, began) = (state.mac, state.began);
+        let mut event = self.event(what, verdict, now);
+        event.before = before;
+        out.push(event);
+        if verdict == Verdict::Reached {
+            self.replace(what, mac, began, now, out);
+        }
+    }
+
+    /// What was reached may be what its sender could not reach another way.
+    fn replace(&mut self, what: Attempted, mac: u64, began: u64, now: u64, out: &mut Vec<Attempt>) {
+        let over_udp = Attempted { protocol: protocol::UDP, ..what };
+        let replaced = if what.protocol == protocol::TCP && self.knows(&over_udp) {
+            Some(over_udp)
+        } else {
+            self.fallbacks.replaces(&what, mac, began)
+        };
+        let Some(replaced) = replaced else { return };
+        match self.states.get_mut(&replaced) {
+            Some(state) if state.verdict == Verdict::Pending => {
+                if state.sign == Sign::None {
+                    state.sign = Sign::Replaced;
+                }
+            }
+            Some(_) => self.decide(replaced, Verdict::Replaced, now, out),
+            None => {}
+        }
+    }
+
+    /// A datagram's host and port were reached over TCP: QUIC where it does not get through.
+    fn is_reached_over_tcp(&self, what: &Attempted) -> bool {
+        what.protocol == protocol::UDP
+            && self
+                .states
+                .get(&Attempted { protocol: protocol::TCP, ..*what })
+                .is_some_and(|state| state.verdict == Verdict::Reached)
     }
 
     fn event(&self, what: Attempted, verdict: Verdict, now: u64) -> Attempt {
@@ -338,6 +400,7 @@ impl Attempts {
             source_inside: state.is_some_and(|state| state.source_inside),
             destination_inside: state.is_some_and(|state| state.destination_inside),
             flags: state.map_or(0, |state| state.flags),
+            source_port: state.map_or(0, |state| state.source_port),
             began_at: state.map_or(0, |state| state.began_at),
             began: state.map_or(now, |state| state.began),
             now,

@@ -33,7 +33,7 @@ pub struct Parameters {
     pub score: f64,
     /// Starts or bursts below which nothing is said.
     pub least_beats: usize,
-    /// Beats faster than this need `fast_beats` of them.
+    /// Beats faster than this need `fast_beats` of them to be more than `info`.
     pub fast_period_s: f64,
     pub fast_beats: usize,
     /// Beats faster than this are not beacons.
@@ -47,13 +47,20 @@ pub struct Parameters {
     pub burst_regularity: f64,
     /// A source with this many regular destinations at once (peers, monitoring) is `info`.
     pub regular_destinations: usize,
+    /// So is one with this many destinations of the same port and rhythm; inside, two are enough: health checks.
+    pub alike_destinations: usize,
     /// Answers larger than this (median) are streaming or polling of content: `info`.
     pub bulk_bytes: f64,
+    /// The same for bursts within one conversation.
+    pub burst_bulk_bytes: f64,
+    /// Bursts that send no more than this (median) keep a conversation open and say nothing: `info`.
+    pub keep_alive_bytes: f64,
     /// Calls over plain HTTP that send and receive less than this are connectivity checks: `info`.
     pub check_bytes: (f64, f64),
     /// Ports whose conversations never beacon: they are regular by design.
     pub ignored_ports: Vec<u16>,
-    /// Ports where people log in: regular connections there are guessing before they are a beacon, so `info`.
+    /// Ports where people log in, where regular connections are guessing before they are a beacon, and where mail is
+    /// polled: `info`.
     pub login_ports: Vec<u16>,
     /// Ports where programs keep a conversation open with heartbeats: bursts there are `info`.
     pub heartbeat_ports: Vec<u16>,
@@ -74,10 +81,15 @@ impl Default for Parameters {
             prevalent: 3,
             burst_regularity: 0.95,
             regular_destinations: 4,
+            alike_destinations: 3,
             bulk_bytes: 65_536.0,
+            burst_bulk_bytes: 8192.0,
+            keep_alive_bytes: 128.0,
             check_bytes: (130.0, 350.0),
             ignored_ports: vec![53, 67, 68, 111, 123, 137, 138, 161, 514, 546, 547, 853, 1900, 5353, 5355],
-            login_ports: vec![21, 22, 23, 139, 445, 2222, 3389, 5900, 5901, 5985],
+            login_ports: vec![
+                21, 22, 23, 25, 110, 139, 143, 445, 465, 587, 993, 995, 2222, 3389, 5900, 5901, 5985,
+            ],
             heartbeat_ports: vec![
                 22, 88, 135, 139, 143, 389, 443, 445, 636, 993, 1433, 1883, 3268, 3306, 3389, 3478, 3544,
                 4500, 5222, 5223, 5228, 5432, 6379, 8883, 9092, 51820,
@@ -92,6 +104,8 @@ const RING: usize = 64;
 /// From here on a destination counts as regular for its source, long before it is flagged.
 const CANDIDATE_BEATS: usize = 5;
 const CANDIDATE_SCORE: f64 = 0.7;
+/// Fast beats that are few must be this regular to be worth an `info`.
+const FAST_SCORE: f64 = 0.9;
 
 #[derive(Debug, Default)]
 struct Pair {
@@ -111,15 +125,27 @@ struct Bursts {
     count: u32,
     first_at: u64,
     touched: u64,
-    received: u64,
+    /// Payload per burst.
+    sent: VecDeque<f64>,
+    received: VecDeque<f64>,
     quiet_until: u64,
 }
 
-/// Since when, and until when, a destination looked regular.
+/// Since when, until when, and how, a destination looked regular.
 #[derive(Clone, Copy, Debug)]
 struct Regular {
     first: u64,
     last: u64,
+    port: u16,
+    period: f64,
+    inside: bool,
+}
+
+impl Regular {
+    fn is_like(&self, other: &Self) -> bool {
+        // Real requests between the checks shorten the period that is seen.
+        self.port == other.port && (0.5..=2.0).contains(&(self.period / other.period))
+    }
 }
 
 type PairKey = (IpAddr, IpAddr, u8, u16);
@@ -231,8 +257,9 @@ impl Beacon {
         let beats = pair.starts.len();
         pair.quiet_until = now + SECOND;
         let (total, first_at, reached) = (pair.total, pair.first_at, pair.reached);
-        let context = self.context(contact);
-        if score < self.parameters.score || beats < self.parameters.least_beats || !enough {
+        let context = self.context(contact, beat.period);
+        let least = if enough { self.parameters.score } else { self.parameters.score.max(FAST_SCORE) };
+        if score < least || beats < self.parameters.least_beats {
             return;
         }
         let (most_sent, most_received) = self.parameters.check_bytes;
@@ -240,8 +267,12 @@ impl Beacon {
             && (1.0..most_sent).contains(&typical_sent)
             && typical_received < most_received;
         let irregular = beat.regularity < 0.8 || beat.steadiness < 0.7;
-        let usual =
-            bulk || is_check || irregular || !reached || self.parameters.login_ports.contains(&contact.port);
+        let usual = bulk
+            || is_check
+            || irregular
+            || !reached
+            || !enough
+            || self.parameters.login_ports.contains(&contact.port);
         let severity =
             if usual || context.is_common(&self.parameters) { Severity::Info } else { Severity::Warning };
         signals.push(self.signal(
@@ -276,7 +307,8 @@ impl Beacon {
         let news = reported.count - bursts.count;
         bursts.count = reported.count;
         bursts.touched = now;
-        bursts.received = record.backward.payload;
+        push(&mut bursts.sent, real(contact.delta.forward.payload) / f64::from(news));
+        push(&mut bursts.received, real(contact.delta.backward.payload) / f64::from(news));
         let gap = f64::from(reported.last_gap_ms) / 1000.0;
         for _ in 0..news.min(if bursts.gaps.is_empty() { 1 } else { 3 }) {
             push(&mut bursts.gaps, gap);
@@ -292,39 +324,54 @@ impl Beacon {
         }
         bursts.quiet_until = now + SECOND;
         let beats = bursts.gaps.len();
-        let bulk = real(bursts.received) / f64::from(bursts.count) > self.parameters.bulk_bytes;
+        let typical = |sizes: &VecDeque<f64>| median(&mut sizes.iter().copied().collect::<Vec<_>>());
+        let bulk = typical(&bursts.received) > self.parameters.burst_bulk_bytes;
+        let keeps_alive = typical(&bursts.sent) <= self.parameters.keep_alive_bytes;
         let (total, first_at) = (u64::from(bursts.count), bursts.first_at);
-        let context = self.context(contact);
+        let context = self.context(contact, beat.period);
         if score < self.parameters.score || beats < self.parameters.least_beats {
             return;
         }
         let usual = self.parameters.heartbeat_ports.contains(&contact.port)
             || bulk
+            || keeps_alive
             || beat.regularity < self.parameters.burst_regularity;
         let severity =
             if usual || context.is_common(&self.parameters) { Severity::Info } else { Severity::Warning };
         signals.push(self.signal(contact, &beat, "bursts", total, score, severity, first_at, &context, 1.0));
     }
 
-    /// How usual the destination is, and how many regular destinations the source has.
-    fn context(&mut self, contact: &Contact<'_>) -> Context {
+    /// How usual the destination is, and how many regular destinations the source has, and how many like this one.
+    fn context(&mut self, contact: &Contact<'_>, period: f64) -> Context {
         let now = contact.now;
         let known = self.prevalence.get(&(contact.destination, contact.port)).map_or(1, Vec::len);
         let inside = contact.source_inside;
         let keep = |all: &HashMap<IpAddr, Regular>| all.values().any(|one| now - one.last < DAY / 12);
-        let destinations =
-            self.regular.entry(contact.source, inside, now, keep, HashMap::new).map_or(1, |all| {
-                if all.len() < 64 || all.contains_key(&contact.destination) {
-                    all.entry(contact.destination).or_insert(Regular { first: now, last: now }).last = now;
-                }
-                all.retain(|_, one| now - one.last < DAY / 12);
-                all.len()
-            });
+        let regular = Regular {
+            first: now,
+            last: now,
+            port: contact.port,
+            period,
+            inside: contact.source_inside && contact.destination_inside,
+        };
+        let (mut destinations, mut alike) = (1, 1);
+        if let Some(all) = self.regular.entry(contact.source, inside, now, keep, HashMap::new) {
+            if all.len() < 64 || all.contains_key(&contact.destination) {
+                let first = all.get(&contact.destination).map_or(now, |one| one.first);
+                all.insert(contact.destination, Regular { first, ..regular });
+            }
+            all.retain(|_, one| now - one.last < DAY / 12);
+            destinations = all.len();
+            alike = all.values().filter(|one| one.is_like(&regular)).count();
+            if regular.inside && alike >= 2 && all.values().all(|one| one.inside || !one.is_like(&regular)) {
+                alike = alike.max(self.parameters.alike_destinations);
+            }
+        }
         // Answers that come as connections of their own are the other end's rhythm.
         let echoes =
             self.regular.get(&contact.destination).is_some_and(|all| all.contains_key(&contact.source));
         let earlier = destinations_first(&self.regular, contact);
-        Context { sources: known, destinations, is_echo: echoes && earlier }
+        Context { sources: known, destinations, alike, is_echo: echoes && earlier }
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one signal, gathered by two callers")]
@@ -348,7 +395,11 @@ impl Beacon {
             service: Some(Service::new(contact.protocol, contact.port)),
             first_seen: first_at,
             measured: real(total),
-            threshold: count(self.parameters.least_beats),
+            threshold: count(if severity > Severity::Info && beat.period < self.parameters.fast_period_s {
+                self.parameters.fast_beats
+            } else {
+                self.parameters.least_beats
+            }),
             unit,
             window_s: 0,
             confidence: rounded(score).min(0.99),
@@ -360,6 +411,7 @@ impl Beacon {
                 "size_regularity": rounded(sizes),
                 "sources_of_this_service": context.sources,
                 "regular_destinations_of_this_source": context.destinations,
+                "destinations_of_this_rhythm": context.alike,
             })),
             workload: contact.workload.map(str::to_owned),
         }
@@ -379,6 +431,7 @@ fn destinations_first(regular: &Bounded<IpAddr, HashMap<IpAddr, Regular>>, conta
 struct Context {
     sources: usize,
     destinations: usize,
+    alike: usize,
     is_echo: bool,
 }
 
@@ -387,6 +440,7 @@ impl Context {
         self.is_echo
             || self.sources >= parameters.prevalent
             || self.destinations >= parameters.regular_destinations
+            || self.alike >= parameters.alike_destinations
     }
 }
 

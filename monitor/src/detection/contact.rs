@@ -46,7 +46,7 @@ pub struct Delta {
     pub bursts: u32,
     /// The conversation was completed or answered, and that is news.
     pub completed: bool,
-    /// Time since the last record, in nanoseconds.
+    /// Time between the last record and the last packet of this one, in nanoseconds.
     pub span: u64,
 }
 
@@ -237,7 +237,7 @@ impl Progress {
             opens: record.opens,
             bursts: record.bursts.count,
             completed,
-            span: since(record.at, record.first_seen) / UNITS_PER_NS,
+            span: since(record.last_seen, record.first_seen) / UNITS_PER_NS,
         };
         let seen = self.last.get(&key).copied().filter(|seen| seen.first_seen == record.first_seen);
         if record.kind == record_kind::ENDED {
@@ -267,7 +267,7 @@ impl Progress {
                 opens: total.opens.saturating_sub(seen.opens),
                 bursts: total.bursts.saturating_sub(seen.bursts),
                 completed: completed && !seen.completed,
-                span: since(record.at, seen.reported) / UNITS_PER_NS,
+                span: since(record.last_seen, seen.reported) / UNITS_PER_NS,
             },
         }
     }

@@ -1,14 +1,17 @@
 //! `fan_out`: an inside source meets many inside peers or services it did not use before (lateral movement), answered or
 //! not.
 //!
-//! In: first contacts. Out: one signal per source. Until it has learned what a source usually does, only the total counts;
-//! then the threshold follows the source's own habit, within bounds.
+//! In: first contacts. Out: one signal per source. While a source is not learned everything it does is new, so its
+//! contacts are a warning only when most of them fail, and `info` otherwise; then the threshold follows its own habit,
+//! within bounds. Services by which machines are administered count for themselves, and fewer of them are enough:
+//! workstations do not administer each other.
 
 use std::{
     collections::{HashMap, VecDeque},
     net::IpAddr,
 };
 
+use monitor_common::flow::protocol;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -21,6 +24,8 @@ use super::{
 };
 
 const SECOND: u64 = 1_000_000_000;
+/// How long administered hosts are counted together.
+const ADMINISTRATION: u64 = 600 * SECOND;
 
 /// `[detection.fan_out]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,8 +34,14 @@ pub struct Parameters {
     /// New inside peers or services within the window.
     pub contacts: usize,
     pub window_s: u64,
+    /// New inside peers on services of administration within ten minutes.
+    pub administered: usize,
+    /// TCP ports of administration: RPC, NetBIOS, SMB, RDP, remote management.
+    pub administration_ports: Vec<u16>,
     /// Services of one peer that count.
     pub services_per_peer: u8,
+    /// Share of contacts that must fail for a warning about a source that is not learned.
+    pub failed_share: f64,
     /// Once a source is learned: this many times its busiest window,
     pub habit_factor: f64,
     /// and never below this.
@@ -45,7 +56,10 @@ impl Default for Parameters {
         Self {
             contacts: 100,
             window_s: 300,
+            administered: 6,
+            administration_ports: vec![135, 139, 445, 3389, 5985, 5986],
             services_per_peer: 3,
+            failed_share: 0.7,
             habit_factor: 3.0,
             least_contacts: 30,
             learning_hours: 24,
@@ -54,9 +68,18 @@ impl Default for Parameters {
     }
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Fresh {
+    now: u64,
+    at: u64,
+    failed: bool,
+    /// The peer, if it is the first contact with its administration.
+    administered: Option<IpAddr>,
+}
+
 #[derive(Debug, Default)]
 struct Source {
-    recent: VecDeque<(u64, u64)>,
+    recent: VecDeque<Fresh>,
     /// Services per peer that counted, and when last: a peer with many ports is one peer.
     peers: HashMap<IpAddr, (u8, u64)>,
     /// Most new contacts in a window so far, fading by half in a week.
@@ -116,44 +139,68 @@ impl FanOut {
             return;
         }
         *services += 1;
-        source.recent.push_back((now, attempt.began_at));
-        while source.recent.len() > 256 || source.recent.front().is_some_and(|(when, _)| now - when > window)
+        let what = &attempt.what;
+        let administers = what.protocol == protocol::TCP
+            && parameters.administration_ports.contains(&what.port)
+            && source.recent.iter().all(|fresh| fresh.administered != Some(what.destination));
+        source.recent.push_back(Fresh {
+            now,
+            at: attempt.began_at,
+            failed: attempt.verdict.failed(),
+            administered: administers.then_some(what.destination),
+        });
+        let memory = window.max(ADMINISTRATION);
+        while source.recent.len() > 256 || source.recent.front().is_some_and(|fresh| now - fresh.now > memory)
         {
             source.recent.pop_front();
         }
-        let fresh = source.recent.len();
         let is_learned = observed.saturating_sub(source.since) >= parameters.learning_hours * 3600 * SECOND;
+        let is_recent = |fresh: &&Fresh| fresh.administered.is_some() && now - fresh.now <= ADMINISTRATION;
+        let administered = source.recent.iter().filter(is_recent).count();
+        let recent = || source.recent.iter().filter(|fresh| now - fresh.now <= window);
+        let fresh = recent().count();
+        let failed = recent().filter(|fresh| fresh.failed).count();
         let threshold = if is_learned {
             (source.habit * parameters.habit_factor)
                 .clamp(count(parameters.least_contacts), count(parameters.contacts))
         } else {
             count(parameters.contacts)
         };
-        if count(fresh) < threshold {
-            if !flagged {
-                source.habit = source.habit.max(count(fresh));
-            }
-            return;
+        let grave = is_learned || count(failed) >= parameters.failed_share * count(fresh);
+        let severity = if grave { Severity::Warning } else { Severity::Info };
+        let least = count(parameters.administered).max(if is_learned { source.habit } else { 0.0 });
+        let over = if count(fresh) >= threshold {
+            Some((fresh, threshold, "new contacts", parameters.window_s))
+        } else if administers && count(administered) >= least {
+            Some((administered, least, "administered hosts", ADMINISTRATION / SECOND))
+        } else {
+            None
+        };
+        if !flagged && (over.is_none() || !is_learned) {
+            source.habit = source.habit.max(count(fresh));
         }
+        let Some((measured, threshold, unit, window_s)) = over else { return };
         if now < source.quiet_until {
             return;
         }
         source.quiet_until = now + SECOND;
         signals.push(Signal {
             detector: Detector::FanOut,
-            severity: Severity::Warning,
+            severity,
             subject: Party::Address(attempt.what.source),
             target: None,
             service: None,
-            first_seen: source.recent.front().map_or(attempt.began_at, |(_, at)| *at),
-            measured: count(fresh),
+            first_seen: source.recent.front().map_or(attempt.began_at, |fresh| fresh.at),
+            measured: count(measured),
             threshold: threshold.round(),
-            unit: "new contacts",
-            window_s: parameters.window_s,
+            unit,
+            window_s,
             confidence: 0.75,
             evidence: evidence(json!({
                 "habit": rounded(source.habit),
                 "learned": is_learned,
+                "failed": failed,
+                "administered": administered,
                 "last": format!("{}:{}", attempt.what.destination, attempt.what.port),
             })),
             workload: None,

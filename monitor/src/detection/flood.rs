@@ -2,7 +2,7 @@
 //!
 //! In: contacts. Out: one signal per victim and kind. Its subject is the victim, unless one source sends nearly all of it
 //! and is not a crowd of forged ones: then the source, with the victim as target. Connections that are completed and
-//! datagrams that are answered do not count.
+//! datagrams that are answered do not count, and a crowd that was served before is a service that went down: `info`.
 
 use std::net::IpAddr;
 
@@ -46,6 +46,8 @@ pub struct Parameters {
     pub completed_share: f64,
     /// A source with this share of the packets is the subject.
     pub leader_share: f64,
+    /// Share of the packets from sources that this victim served before, from which it is an outage: `info`.
+    pub served_share: f64,
     /// Victims that are followed.
     pub victims: usize,
 }
@@ -66,6 +68,7 @@ impl Default for Parameters {
             ],
             completed_share: 0.4,
             leader_share: 0.8,
+            served_share: 0.7,
             victims: 8192,
         }
     }
@@ -92,6 +95,8 @@ struct Victim {
     sources: [Crowd; 2],
     /// Ports of a victim, or addresses behind an interface.
     targets: Crowd,
+    /// Sources that were served; and of the packets since the rate was over, those from them.
+    served: Crowd,
     crowds_since: u64,
     first_at: u64,
     touched: u64,
@@ -108,6 +113,8 @@ struct Over {
     bytes: u64,
     packets: u64,
     completed: u64,
+    from_served: u64,
+    since_over: u64,
 }
 
 #[derive(Debug)]
@@ -143,6 +150,9 @@ impl Flood {
 
     pub fn contact(&mut self, contact: &Contact<'_>, signals: &mut Signals) {
         let Some(blow) = self.blow(contact) else { return };
+        if self.is_echoed(contact) {
+            return;
+        }
         if blow.kind == Kind::Syn {
             // Forged sources may be aimed at everybody: the interface as a whole is a victim too.
             self.hit(&Party::Interface(contact.record.interface), &blow, contact);
@@ -153,6 +163,16 @@ impl Flood {
         self.tick(contact.now, signals);
     }
 
+    /// An echo reply of somebody who is being asked by its receiver.
+    fn is_echoed(&self, contact: &Contact<'_>) -> bool {
+        contact.observed() == Some(note::ICMP_OTHER)
+            && matches!(contact.record.responder_port >> 8, 0 | 129)
+            && self
+                .victims
+                .get(&(Party::Address(contact.source), Kind::Icmp))
+                .is_some_and(|asked| asked.sources[0].leader(0.5) == Some(contact.destination))
+    }
+
     fn hit(&mut self, party: &Party, blow: &Blow, contact: &Contact<'_>) {
         let now = contact.now;
         let keep = |victim: &Victim| now - victim.touched < 10 * SECOND;
@@ -160,6 +180,7 @@ impl Flood {
             rates: Rolling::new(SLOT),
             sources: [Crowd::default(); 2],
             targets: Crowd::default(),
+            served: Crowd::default(),
             crowds_since: now,
             first_at: contact.at,
             touched: now,
@@ -190,6 +211,11 @@ impl Flood {
                 _ => victim.targets.add(&IpAddr::from(u128::from(blow.port).to_be_bytes()), 1),
             }
         }
+        if blow.values[COMPLETED] > 0 {
+            victim.served.add(&blow.source, 1);
+        }
+        let is_served = victim.served.weight() > 0 && victim.served.may_contain(&blow.source);
+        let from_served = if is_served { blow.values[PACKETS] } else { 0 };
         let sums = victim.rates.sums(now);
         if let Some(over) = &mut victim.over {
             over.peak = over.peak.max(sums[PACKETS]);
@@ -197,6 +223,8 @@ impl Flood {
             over.amplified += blow.values[AMPLIFIED];
             over.bytes += blow.values[BYTES];
             over.completed += blow.values[COMPLETED];
+            over.from_served += from_served;
+            over.since_over += blow.values[PACKETS];
         } else if sums[PACKETS] >= self.parameters.least(blow.kind) && now >= victim.quiet_until {
             victim.over = Some(Over {
                 peak: sums[PACKETS],
@@ -204,6 +232,8 @@ impl Flood {
                 bytes: sums[BYTES],
                 packets: sums[PACKETS],
                 completed: sums[COMPLETED],
+                from_served: 0,
+                since_over: 0,
             });
             let wait = if matches!(blow.kind, Kind::Syn | Kind::Datagram) { PATIENCE } else { 0 };
             self.waiting.push((now + wait, party.clone(), blow.kind));
@@ -319,7 +349,8 @@ impl Parameters {
             // Nearly every packet from another source, and no single victim: forged, and nobody else is told of it.
             let fuller =
                 if victim.sources[0].weight() >= 60 { &victim.sources[0] } else { &victim.sources[1] };
-            let forged = real(fuller.distinct()) >= 0.6 * real(fuller.weight());
+            // Half of it and a little less, because a mirror port may show every packet twice.
+            let forged = real(fuller.distinct()) >= 0.4 * real(fuller.weight());
             if !forged
                 || victim.targets.leader(0.3).is_some()
                 || victim.targets.distinct() < self.many_sources
@@ -349,8 +380,18 @@ impl Parameters {
         if over.peak < threshold {
             return None;
         }
-        let severity =
-            if over.peak >= threshold.saturating_mul(10) { Severity::Critical } else { Severity::Warning };
+        // A filter that is nearly full knows everybody and nobody.
+        let is_outage = kind == Kind::Syn
+            && victim.served.distinct() <= 200
+            && over.since_over > 0
+            && real(over.from_served) >= self.served_share * real(over.since_over);
+        let severity = if is_outage {
+            Severity::Info
+        } else if over.peak >= threshold.saturating_mul(10) {
+            Severity::Critical
+        } else {
+            Severity::Warning
+        };
         let (subject, target) = match leader {
             Some(source) => (Party::Address(source), Some(party.clone())),
             None => (party.clone(), None),
@@ -371,6 +412,7 @@ impl Parameters {
                 "sources": sources,
                 "packets": victim.total,
                 "completed": over.completed,
+                "from_sources_served_before": over.from_served,
                 "from_amplifiers": over.amplified,
                 "bytes": over.bytes,
                 "forged_sources_likely": many && kind == Kind::Syn,

@@ -1,8 +1,9 @@
 //! `out_of_state_scan`: segments that belong to no connection, sent to many ports or hosts (ACK, FIN, NULL, XMAS).
 //!
 //! In: verdicts about stray segments. Out: one signal per source. A refusal (RST) proves a stray; one without an answer
-//! counts only after a warm-up, because connections that were open before the watch began look the same at first. SYN-ACK
-//! and RST are never counted: they are backscatter.
+//! counts only after a warm-up, because connections that were open before the watch began look the same at first. So do
+//! those that a host had before it slept: each has a port of its own and goes to one port of its host, where a scanner
+//! sends from one port to many. SYN-ACK and RST are never counted: they are backscatter.
 
 use std::{collections::VecDeque, net::IpAddr};
 
@@ -46,6 +47,7 @@ struct Stray {
     at: u64,
     host: IpAddr,
     port: u16,
+    source_port: u16,
     flags: u8,
     counts: bool,
 }
@@ -56,6 +58,16 @@ struct Source {
     touched: u64,
     quiet_until: u64,
     total: u64,
+}
+
+impl Source {
+    /// What may be left of a connection: it carries an ACK, and neither its port sent others nor its host got others.
+    fn is_leftover(&self, stray: &Stray) -> bool {
+        let like = |same: &dyn Fn(&Stray) -> bool| self.strays.iter().filter(|other| same(other)).count();
+        stray.flags & tcp::ACK != 0
+            && like(&|other| other.source_port == stray.source_port) < 3
+            && like(&|other| other.host == stray.host) < 5
+    }
 }
 
 #[derive(Debug)]
@@ -96,6 +108,7 @@ impl OutOfState {
             at: attempt.began_at,
             host: attempt.what.destination,
             port: attempt.what.port,
+            source_port: attempt.source_port,
             flags: attempt.flags,
             counts,
         });
@@ -103,10 +116,16 @@ impl OutOfState {
         {
             source.strays.pop_front();
         }
-        let counted = source.strays.iter().filter(|stray| stray.counts).count();
         let same_host = source.strays.iter().filter(|stray| stray.host == attempt.what.destination).count();
-        let enough = counted >= self.parameters.targets || same_host >= self.parameters.ports_in_warm_up;
-        if !enough || now < source.quiet_until {
+        let most = source.strays.iter().filter(|stray| stray.counts).count();
+        let (targets, ports) = (self.parameters.targets, self.parameters.ports_in_warm_up);
+        if now < source.quiet_until || (most < targets && same_host < ports) {
+            return;
+        }
+        // Looked at closely ten times a second at most.
+        source.quiet_until = now + SECOND / 10;
+        let counted = source.strays.iter().filter(|stray| stray.counts && !source.is_leftover(stray)).count();
+        if counted < targets && same_host < ports {
             return;
         }
         source.quiet_until = now + SECOND;

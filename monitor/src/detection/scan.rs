@@ -162,7 +162,7 @@ impl Scan {
         }
         match attempt.verdict {
             Verdict::Pending => {}
-            Verdict::Reached => self.reached(attempt),
+            Verdict::Reached | Verdict::Replaced => self.reached(attempt),
             Verdict::Refused | Verdict::Unanswered | Verdict::HalfOpen => self.failed(attempt, signals),
         }
     }
@@ -183,6 +183,9 @@ impl Scan {
                 }
                 !same
             });
+        }
+        if attempt.verdict == Verdict::Replaced {
+            return;
         }
         let port = (what.protocol, what.port);
         if source.reached.len() >= REACHED_PORTS && !source.reached.contains_key(&port) {

@@ -101,6 +101,9 @@ impl SlowScan {
         if what.stray || what.protocol != protocol::TCP || attempt.verdict == Verdict::Pending {
             return;
         }
+        if attempt.verdict == Verdict::Replaced && !attempt.before.failed() {
+            return;
+        }
         let memory = self.parameters.memory_s * SECOND;
         let now = attempt.now;
         let failed = attempt.verdict.failed();
@@ -134,6 +137,10 @@ impl SlowScan {
             if failed {
                 walk.failed += 1;
                 walk.ratio = (walk.ratio * 4.0).min(1e12);
+            } else if attempt.verdict == Verdict::Replaced {
+                walk.ratio /= 4.0;
+                walk.failed = walk.failed.saturating_sub(1);
+                continue;
             } else {
                 walk.reached += 1;
                 walk.ratio /= if attempt.before.failed() { 16.0 } else { 4.0 };

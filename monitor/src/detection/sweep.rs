@@ -1,8 +1,9 @@
 //! `icmp_sweep`, `nd_sweep` and `arp_sweep`: one source asks for many addresses in a short time.
 //!
-//! In: first echo requests and what became of them, neighbour solicitations, ARP requests. Out: one signal per source
-//! (ARP: per MAC). An address counts once in hours, so monitoring and a gateway's cache stay quiet after their first
-//! round; answered echoes weigh less than failed ones.
+//! In: first echo requests and what became of them, neighbour solicitations and what was advertised, ARP requests. Out:
+//! one signal per source (ARP: per MAC). An address counts once in hours. Whoever asks for hosts that are there knows
+//! them: a sweep is a warning when enough of what it asks for is not there. A MAC that carries many addresses is a
+//! router's: it asks on behalf of others, so that is `info`.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -19,26 +20,33 @@ use super::{
     contact::{Contact, is_group},
     evidence,
     finding::{Detector, Party, Severity, Signal, Signals},
+    statistics::count,
 };
 
 const SECOND: u64 = 1_000_000_000;
 const MEMORY: u64 = 3600 * SECOND;
+/// `ICMPv6` type of a neighbour advertisement (RFC 4861, 4.4).
+const ADVERTISEMENT: u16 = 136;
 
 /// `[detection.sweep]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Parameters {
-    /// Addresses that did not answer an echo request.
+    /// Addresses that did not answer an echo request,
     pub unanswered_echoes: usize,
-    /// Addresses that were sent an echo request, answered or not.
+    /// and their least share of those that were asked. Below it, monitoring looks the same.
+    pub unanswered_share: f64,
+    /// Addresses that were sent an echo request, answered or not: `info`.
     pub echoes: usize,
-    /// Addresses solicited (IPv6).
+    /// Addresses solicited (IPv6) that did not answer.
     pub solicitations: usize,
     /// Addresses asked for over ARP: `info` from here,
     pub arp_requests: usize,
     /// and `warning` from here.
     pub arp_requests_warning: usize,
     pub window_s: u64,
+    /// Source addresses behind one MAC that make it a router's.
+    pub router_addresses: usize,
     pub sources: usize,
     /// Addresses remembered per source.
     pub targets: usize,
@@ -48,11 +56,13 @@ impl Default for Parameters {
     fn default() -> Self {
         Self {
             unanswered_echoes: 10,
+            unanswered_share: 0.25,
             echoes: 25,
             solicitations: 25,
             arp_requests: 25,
             arp_requests_warning: 100,
             window_s: 60,
+            router_addresses: 12,
             sources: 2048,
             targets: 256,
         }
@@ -86,18 +96,30 @@ struct Sweeper {
 }
 
 #[derive(Debug)]
+struct Carried {
+    since: u64,
+    addresses: Vec<IpAddr>,
+}
+
+#[derive(Debug)]
 pub struct Sweep {
     parameters: Parameters,
     sweepers: Bounded<Key, Sweeper>,
+    /// Source addresses behind a MAC within an hour, up to `router_addresses`.
+    carried: Bounded<u64, Carried>,
 }
 
 impl Sweep {
     pub fn new(parameters: &Parameters) -> Self {
-        Self { parameters: parameters.clone(), sweepers: Bounded::new("sweep", parameters.sources) }
+        Self {
+            parameters: parameters.clone(),
+            sweepers: Bounded::new("sweep", parameters.sources),
+            carried: Bounded::new("sweep_macs", parameters.sources),
+        }
     }
 
-    pub fn size(&self) -> StateSize {
-        self.sweepers.size()
+    pub fn sizes(&self) -> [StateSize; 2] {
+        [self.sweepers.size(), self.carried.size()]
     }
 
     /// Echo requests: attempts without a port.
@@ -114,7 +136,7 @@ impl Sweep {
             Verdict::Refused | Verdict::Unanswered | Verdict::HalfOpen => {
                 sweeper.failed.push_back(attempt.now);
             }
-            Verdict::Reached => {
+            Verdict::Reached | Verdict::Replaced => {
                 if attempt.before.failed() {
                     sweeper.failed.pop_back();
                 }
@@ -124,6 +146,15 @@ impl Sweep {
     }
 
     pub fn contact(&mut self, contact: &Contact<'_>, signals: &mut Signals) {
+        self.carry(contact);
+        if contact.observed() == Some(note::ICMP_OTHER) && contact.record.responder_port >> 8 == ADVERTISEMENT
+        {
+            let key = Key { kind: Kind::Solicitation, subject: Party::Address(contact.destination) };
+            if let Some(sweeper) = self.sweepers.get_mut(&key) {
+                sweeper.recent.retain(|(_, _, target)| *target != contact.source);
+            }
+            return;
+        }
         let (kind, subject) = match contact.observed() {
             // A solicitation without a source asks whether the sender may use the address: it is its own.
             Some(note::SOLICITATION) if !is_group(contact.source) => {
@@ -139,6 +170,34 @@ impl Sweep {
         self.judge(&key, contact.now, Some(contact), signals);
     }
 
+    /// Remembers whose addresses a MAC carries.
+    fn carry(&mut self, contact: &Contact<'_>) {
+        let mac = contact.record.mac;
+        let is_arp = contact.observed() == Some(note::ARP_REQUEST);
+        if mac == 0
+            || is_arp
+            || is_group(contact.source)
+            || !(contact.started() || contact.observed().is_some())
+        {
+            return;
+        }
+        let (now, most) = (contact.now, self.parameters.router_addresses);
+        let keep = |carried: &Carried| now - carried.since < MEMORY;
+        let new = || Carried { since: now, addresses: Vec::new() };
+        let Some(carried) = self.carried.entry(mac, contact.source_inside, now, keep, new) else { return };
+        if now - carried.since > MEMORY && carried.addresses.len() < most {
+            *carried = new();
+        }
+        if carried.addresses.len() < most && !carried.addresses.contains(&contact.source) {
+            carried.addresses.push(contact.source);
+        }
+    }
+
+    fn is_router(&self, mac: u64) -> bool {
+        let most = self.parameters.router_addresses;
+        self.carried.get(&mac).is_some_and(|carried| carried.addresses.len() >= most)
+    }
+
     fn sweeper(&mut self, key: &Key, inside: bool, now: u64) -> Option<&mut Sweeper> {
         let keep = |sweeper: &Sweeper| now - sweeper.touched < MEMORY;
         let sweeper = self.sweepers.entry(key.clone(), inside, now, keep, Sweeper::default)?;
@@ -147,21 +206,24 @@ impl Sweep {
     }
 
     fn judge(&mut self, key: &Key, now: u64, contact: Option<&Contact<'_>>, signals: &mut Signals) {
+        let is_router = contact.is_some_and(|contact| self.is_router(contact.record.mac));
         let parameters = &self.parameters;
         let Some(sweeper) = self.sweepers.get_mut(key) else { return };
         sweeper.expire(now, parameters.window_s * SECOND);
         let (asked, failed) = (sweeper.recent.len(), sweeper.failed.len());
+        let share = count(failed) / count(asked.max(failed)).max(1.0);
         let (detector, measured, threshold, severity) = match key.kind {
-            Kind::Echo if failed >= parameters.unanswered_echoes => {
+            Kind::Echo if failed >= parameters.unanswered_echoes && share >= parameters.unanswered_share => {
                 (Detector::IcmpSweep, failed, parameters.unanswered_echoes, Severity::Warning)
             }
-            Kind::Echo => (Detector::IcmpSweep, asked, parameters.echoes, Severity::Warning),
+            Kind::Echo => (Detector::IcmpSweep, asked, parameters.echoes, Severity::Info),
             Kind::Solicitation => (Detector::NdSweep, asked, parameters.solicitations, Severity::Warning),
             Kind::Arp if asked >= parameters.arp_requests_warning => {
                 (Detector::ArpSweep, asked, parameters.arp_requests, Severity::Warning)
             }
             Kind::Arp => (Detector::ArpSweep, asked, parameters.arp_requests, Severity::Info),
         };
+        let severity = if is_router { Severity::Info } else { severity };
         if measured < threshold || now < sweeper.quiet_until {
             return;
         }
@@ -170,6 +232,7 @@ impl Sweep {
         let mut facts = evidence(json!({
             "asked": asked,
             "unanswered": failed,
+            "router": is_router,
             "total": sweeper.total,
             "targets": sweeper.recent.iter().take(8).map(|(_, _, target)| target).collect::<Vec<_>>(),
         }));

@@ -3,6 +3,7 @@
 mod beacons;
 mod floods;
 mod hygiene;
+mod known;
 mod learned;
 mod scans;
 mod scene;

@@ -1,8 +1,9 @@
 //! `dns_tunnel` and `icmp_tunnel`: data hidden in queries or echoes, told from sizes, counts and their ratio.
 //!
 //! In: contacts with a resolver (port 53) and echo conversations. Out: one signal per pair. Payload is not read, so a
-//! tunnel that sends few, short queries is not seen. A constant ping and a resolver under load stay quiet: the first does
-//! not vary and is mirrored, the second asks short questions.
+//! tunnel of short queries is not seen. A constant ping and a resolver under load stay quiet: the first does not vary and
+//! is mirrored, the second asks short questions. How long questions are does not depend on how many there are, so a slow
+//! tunnel of long ones has longer to show itself.
 
 use std::net::IpAddr;
 
@@ -24,7 +25,7 @@ const SECOND: u64 = 1_000_000_000;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Parameters {
-    /// Queries to one resolver within a minute below which nothing is said.
+    /// Queries to one resolver within a minute below which nothing is said; for long ones, within ten minutes.
     pub dns_queries: u64,
     /// Mean payload of queries that no list of names reaches.
     pub dns_query_bytes: f64,
@@ -34,6 +35,8 @@ pub struct Parameters {
     pub dns_query_spread: f64,
     /// Mean payload of answers that is suspicious together with queries of at least 75 bytes.
     pub dns_answer_bytes: f64,
+    /// Queries within one conversation, from one port, that are worth an `info`.
+    pub dns_queries_of_one_port: u64,
     /// Echo packets within five minutes below which nothing is said.
     pub echoes: u64,
     /// Standard deviation of echo payloads over their mean.
@@ -53,6 +56,7 @@ impl Default for Parameters {
             dns_query_bytes_varied: 60.0,
             dns_query_spread: 35.0,
             dns_answer_bytes: 300.0,
+            dns_queries_of_one_port: 100,
             echoes: 20,
             echo_spread: 0.25,
             echo_mirror_bytes: 8.0,
@@ -69,6 +73,8 @@ const BACKWARD: usize = 3;
 #[derive(Debug)]
 struct Dns {
     sums: Rolling<6, 6>,
+    /// Over ten minutes.
+    slow: Rolling<6, 10>,
     first_at: u64,
     touched: u64,
     quiet_until: u64,
@@ -115,35 +121,58 @@ impl Tunnel {
 
     fn dns(&mut self, contact: &Contact<'_>, signals: &mut Signals) {
         let now = contact.now;
-        let new =
-            || Dns { sums: Rolling::new(10 * SECOND), first_at: contact.at, touched: now, quiet_until: 0 };
-        let keep = |pair: &Dns| now - pair.touched < 60 * SECOND;
+        let new = || Dns {
+            sums: Rolling::new(10 * SECOND),
+            slow: Rolling::new(60 * SECOND),
+            first_at: contact.at,
+            touched: now,
+            quiet_until: 0,
+        };
+        let keep = |pair: &Dns| now - pair.touched < 600 * SECOND;
         let key = (contact.source, contact.destination);
         let Some(pair) = self.dns.entry(key, contact.source_inside, now, keep, new) else { return };
-        if now - pair.touched > 300 * SECOND {
+        if now - pair.touched > 600 * SECOND {
             pair.first_at = contact.at;
         }
         pair.touched = now;
         pair.sums.add(now, added(contact));
+        pair.slow.add(now, added(contact));
         if now < pair.quiet_until {
             return;
         }
-        let sums = pair.sums.sums(now);
-        let (queries, answers) = (Sizes::of(&sums, FORWARD), Sizes::of(&sums, BACKWARD));
         let p = &self.parameters;
+        let mut window_s = 60;
+        let mut sums = pair.sums.sums(now);
+        if sums[FORWARD] < p.dns_queries {
+            window_s = 600;
+            sums = pair.slow.sums(now);
+        }
+        let (queries, answers) = (Sizes::of(&sums, FORWARD), Sizes::of(&sums, BACKWARD));
         if queries.packets < real(p.dns_queries) {
             return;
         }
         let long = queries.mean >= p.dns_query_bytes;
-        let varied = queries.mean >= p.dns_query_bytes_varied && queries.deviation >= p.dns_query_spread;
-        let heavy = queries.mean >= 75.0 && answers.mean >= p.dns_answer_bytes;
-        if !(long || varied || heavy) {
+        if window_s > 60 && !long {
             return;
         }
+        let varied = queries.mean >= p.dns_query_bytes_varied && queries.deviation >= p.dns_query_spread;
+        let heavy = queries.mean >= 75.0 && answers.mean >= p.dns_answer_bytes;
+        // A program asks alike again and again and is answered differently, or asks all from one port, as no resolver
+        // does since RFC 5452.
+        let alike = queries.deviation <= 4.0 && answers.deviation >= 60.0;
+        let one_port = contact.record.forward.packets >= p.dns_queries_of_one_port;
+        let odd = queries.packets >= 2.0 * real(p.dns_queries) && (alike || one_port);
+        let severity = if long || varied || heavy {
+            Severity::Warning
+        } else if odd {
+            Severity::Info
+        } else {
+            return;
+        };
         pair.quiet_until = now + SECOND;
         signals.push(Signal {
             detector: Detector::DnsTunnel,
-            severity: Severity::Warning,
+            severity,
             subject: Party::Address(contact.source),
             target: Some(Party::Address(contact.destination)),
             service: Some(Service::new(contact.protocol, contact.port)),
@@ -151,12 +180,18 @@ impl Tunnel {
             measured: queries.packets,
             threshold: real(p.dns_queries),
             unit: "queries",
-            window_s: 60,
-            confidence: if long && varied { 0.95 } else { 0.8 },
+            window_s,
+            confidence: match severity {
+                Severity::Info => 0.4,
+                _ if long && varied => 0.95,
+                _ => 0.8,
+            },
             evidence: evidence(json!({
                 "mean_query_bytes": rounded(queries.mean),
                 "query_deviation": rounded(queries.deviation),
                 "mean_answer_bytes": rounded(answers.mean),
+                "answer_deviation": rounded(answers.deviation),
+                "queries_of_one_port": contact.record.forward.packets,
                 "answers": sums[BACKWARD],
             })),
             workload: contact.workload.map(str::to_owned),

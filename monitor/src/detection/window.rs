@@ -74,11 +74,21 @@ impl Crowd {
         self.weight
     }
 
-    pub fn add(&mut self, address: &IpAddr, weight: u64) {
-        // Not keyed: an attacker who makes addresses collide only looks like fewer sources.
+    /// Whether `address` was added, or another with the same bit.
+    pub fn may_contain(&self, address: &IpAddr) -> bool {
+        let bit = Self::bit(address);
+        self.bits[index::<8>(bit / 64)] & 1 << (bit % 64) != 0
+    }
+
+    // Not keyed: an attacker who makes addresses collide only looks like fewer sources.
+    fn bit(address: &IpAddr) -> u64 {
         let mut hasher = DefaultHasher::new();
         address.hash(&mut hasher);
-        let bit = hasher.finish() % 512;
+        hasher.finish() % 512
+    }
+
+    pub fn add(&mut self, address: &IpAddr, weight: u64) {
+        let bit = Self::bit(address);
         self.bits[index::<8>(bit / 64)] |= 1 << (bit % 64);
         self.weight += weight;
         if self.leader == Some(*address) {

@@ -24,6 +24,7 @@ mod refusals;
 mod replay;
 mod served;
 mod steering;
+mod stress;
 mod sweeps;
 mod tuning;
 mod verdicts;

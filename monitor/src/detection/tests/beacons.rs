@@ -64,6 +64,10 @@ fn regular_calls_for_bulk_or_to_a_common_service_are_only_worth_knowing() {
 
 /// One conversation with bursts at these gaps.
 fn bursts(port: u16, gaps: impl IntoIterator<Item = u64>) -> Scene {
+    sized_bursts(port, gaps, 400, 150)
+}
+
+fn sized_bursts(port: u16, gaps: impl IntoIterator<Item = u64>, sent: u64, received: u64) -> Scene {
     let mut scene = Scene::default();
     let mut record = scene.record(HOST, PEER, protocol::TCP, port);
     scene.send(&record);
@@ -75,8 +79,8 @@ fn bursts(port: u16, gaps: impl IntoIterator<Item = u64>) -> Scene {
     for gap in gaps {
         record.bursts.count += 1;
         record.bursts.last_gap_ms = u32::try_from(gap * 1000).unwrap();
-        record.forward = direction(record.forward.packets + 1, record.forward.payload + 100);
-        record.backward = direction(record.backward.packets + 1, record.backward.payload + 50);
+        record.forward = direction(record.forward.packets + 1, record.forward.payload + sent);
+        record.backward = direction(record.backward.packets + 1, record.backward.payload + received);
         scene.again(&mut record, gap * S);
     }
     scene
@@ -89,6 +93,45 @@ fn regular_bursts_within_one_conversation_are_a_beacon() {
     assert!(
         bursts(8888, (0..40).map(|step| 2 + die(step, 9) * die(step + 7, 30))).silent_about(Detector::Beacon)
     );
+}
+
+#[test]
+fn bursts_that_only_keep_a_conversation_open_or_fetch_content_are_only_worth_knowing() {
+    for (sent, received) in [(40, 40), (300, 30_000)] {
+        let mut scene = sized_bursts(8888, [30; 30], sent, received);
+        assert!(scene.found(Detector::Beacon, HOST, Severity::Info) && scene.quiet());
+    }
+}
+
+#[test]
+fn two_inside_hosts_asked_alike_are_health_checks_and_one_is_not() {
+    let ask = |hosts: &[&str]| {
+        let mut scene = Scene::default();
+        for _ in 0..30 {
+            for host in hosts {
+                scene.connect(HOST, host, 8080, Goes::Well(90, 130, S / 10));
+            }
+            scene.pass(10 * S);
+        }
+        scene
+    };
+    assert!(ask(&["10.0.2.1", "10.0.2.2"]).quiet());
+    assert!(ask(&["10.0.2.1"]).found(Detector::Beacon, HOST, Severity::Warning));
+}
+
+#[test]
+fn ten_fast_beats_are_worth_knowing_and_thirty_a_warning() {
+    let beat = |count: u32| {
+        let mut scene = Scene::default();
+        for _ in 0..count {
+            scene.connect(HOST, PEER, 8443, Goes::Well(300, 300, S / 2));
+            scene.pass(2 * S);
+        }
+        scene
+    };
+    let mut few = beat(12);
+    assert!(few.found(Detector::Beacon, HOST, Severity::Info) && few.quiet());
+    assert!(beat(32).found(Detector::Beacon, HOST, Severity::Warning));
 }
 
 #[test]

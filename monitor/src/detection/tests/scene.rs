@@ -129,6 +129,20 @@ impl Scene {
         self.now = begin;
     }
 
+    /// One packet of a protocol without ports, answered or not.
+    pub fn datagram_of(&mut self, upper: u8, source: &str, destination: &str, answered: bool) {
+        let mut record = self.record(source, destination, upper, 0);
+        record.initiator_port = 0;
+        self.send(&record);
+        if answered {
+            record.backward = direction(1, 56);
+            record.outcome = outcome::ESTABLISHED;
+            record.kind = record_kind::ACTIVE;
+            self.again(&mut record, MS);
+            self.now -= MS;
+        }
+    }
+
     /// A datagram, and its answer when there is one.
     pub fn datagram(&mut self, source: &str, destination: &str, port: u16, sent: u64, answered: Option<u64>) {
         let mut record = self.record(source, destination, protocol::UDP, port);

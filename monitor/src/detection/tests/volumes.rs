@@ -93,19 +93,44 @@ fn a_departure_from_the_own_baseline_is_exfiltration() {
     assert!(scene.found(Detector::Exfiltration, HOST, Severity::Warning));
 }
 
+fn meet(count: u32, port: u16, goes: Goes) -> Scene {
+    let mut scene = Scene::default();
+    for number in 0..count {
+        let peer = format!("10.0.{}.{}", 1 + number / 200, 1 + number % 200);
+        scene.connect(HOST, &peer, port, goes);
+        scene.pass(S);
+    }
+    scene
+}
+
 #[test]
 fn a_hundred_new_inside_peers_are_a_fan_out_and_ninety_nine_are_not() {
-    let meet = |count: u32| {
-        let mut scene = Scene::default();
-        for number in 0..count {
-            let peer = format!("10.0.{}.{}", 1 + number / 200, 1 + number % 200);
-            scene.connect(HOST, &peer, 445, Goes::Well(500, 800, S));
-            scene.pass(S);
-        }
-        scene
-    };
-    assert!(meet(100).found(Detector::FanOut, HOST, Severity::Warning));
-    assert!(meet(99).silent_about(Detector::FanOut));
+    let well = Goes::Well(500, 800, S);
+    assert!(meet(100, 8080, well).found(Detector::FanOut, HOST, Severity::Info));
+    assert!(meet(99, 8080, well).silent_about(Detector::FanOut));
+    assert!(meet(100, 8080, well).quiet(), "everything is new to a source that is not learned");
+}
+
+#[test]
+fn six_hosts_administered_by_one_are_a_fan_out_and_five_are_not() {
+    let well = Goes::Well(500, 800, S);
+    assert!(meet(6, 445, well).found(Detector::FanOut, HOST, Severity::Info));
+    assert!(meet(5, 445, well).silent_about(Detector::FanOut));
+    assert!(meet(6, 443, well).silent_about(Detector::FanOut));
+}
+
+#[test]
+fn a_learned_source_that_administers_for_the_first_time_is_a_warning() {
+    let mut scene = Scene::default();
+    for step in 0..200 {
+        scene.connect(HOST, &format!("10.0.9.{}", step * 7 % 9), 443, Goes::Well(500, 800, S));
+        scene.pass((500 + step % 7 * 13) * S);
+    }
+    for number in 0..6 {
+        scene.connect(HOST, &format!("10.0.8.{}", number + 1), 5985, Goes::Well(500, 800, S));
+        scene.pass(20 * S);
+    }
+    assert!(scene.found(Detector::FanOut, HOST, Severity::Warning));
 }
 
 #[test]

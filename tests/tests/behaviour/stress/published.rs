@@ -1,0 +1,141 @@
+//! The captures with known truth, read where they stand, as cases.
+
+use std::{collections::BTreeMap, net::IpAddr, path::Path};
+
+use monitor_tests::harness::{
+    capture::directory,
+    tracker::read,
+    timeline::Traffic,
+    variants::{Names, ends, wide},
+    verdicts::{Attack, Case},
+};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Truth {
+    file: String,
+    category: String,
+    attackers: BTreeMap<String, Vec<String>>,
+    verdict: String,
+}
+
+/// A capture with its truth. Attacks that the index calls gray are optional.
+#[derive(Clone, Debug)]
+pub struct Published {
+    pub file: String,
+    pub category: String,
+    pub case: Case,
+}
+
+/// Every capture that is a scan, flood, beacon, tunnel, brute force, lateral movement, a trap or benign.
+pub fn read_all() -> Option<Vec<Published>> {
+    let place = directory().ok()?;
+    let truths = std::fs::read_to_string(place.join("truth.jsonl")).ok()?;
+    let all = truths.lines().map(|line| serde_json::from_str::<Truth>(line).unwrap());
+    Some(all.filter(|truth| truth.category != "odd").map(|truth| published(&place, truth)).collect())
+}
+
+fn published(place: &Path, truth: Truth) -> Published {
+    let mut traffic = Traffic::default();
+    let _ = read(&place.join(&truth.file), |bytes, at| traffic.frames.push((at, bytes.to_vec())));
+    let traffic = traffic.sorted();
+    let gray = ["gray", "hard", "bonus", "optional"].iter().any(|word| truth.verdict.contains(word));
+    let mut attacks = Vec::new();
+    for (who, kinds) in &truth.attackers {
+        let mut as_one_of: Vec<&'static str> = kinds.iter().flat_map(|kind| acceptable(kind)).copied().collect();
+        as_one_of.dedup();
+        let begins = first_of(&traffic, who);
+        let mut attack = Attack::new(who, &as_one_of, begins, u64::MAX);
+        attack.optional = gray;
+        attacks.push(attack);
+    }
+    let mut case = Case::new(&truth.file, traffic, attacks);
+    case.tolerated = 0;
+    // The moment at which the threshold was reachable is taken from the capture as it is.
+    let clean = case.judge(&monitor::detection::contact::default_inside());
+    for attack in &mut case.attacks {
+        let raised = clean
+            .findings
+            .iter()
+            .filter(|finding| attack.is_about(finding) && attack.as_one_of.contains(&finding.detector.label()))
+            .map(|finding| u64::try_from(finding.raised_at.as_nanosecond()).unwrap())
+            .min();
+        attack.reachable = raised.unwrap_or(attack.begins);
+    }
+    Published { file: truth.file, category: truth.category, case }
+}
+
+fn acceptable(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "vscan" => &["port_scan", "slow_scan", "syn_flood", "out_of_state_scan"],
+        "hscan" | "slow" => &["host_scan", "slow_scan"],
+        "udp_scan" => &["udp_scan"],
+        "hsweep_icmp" => &["icmp_sweep"],
+        "arp_sweep" => &["arp_sweep"],
+        "syn_flood" => &["syn_flood", "outbound_flood", "port_scan"],
+        "syn_flood_spoofed" => &["syn_flood"],
+        "udp_amp" => &["reflection", "udp_flood"],
+        "icmp6_flood" => &["icmp_flood", "outbound_flood"],
+        "beacon" | "beacon_inconn" => &["beacon"],
+        "icmp_tunnel" => &["icmp_tunnel"],
+        "dns_tunnel" => &["dns_tunnel"],
+        "lateral" => &["fan_out", "new_edge"],
+        "bruteforce_ssh" => &["brute_force"],
+        _ => &[],
+    }
+}
+
+/// When the attacker (or its victim) was first seen.
+fn first_of(traffic: &Traffic, who: &str) -> u64 {
+    let parties = addresses(who);
+    let seen = |frame: &[u8]| {
+        parties.is_empty()
+            || ends(frame).is_some_and(|(one, other)| parties.contains(&one) || parties.contains(&other))
+    };
+    traffic.frames.iter().find(|(_, frame)| seen(frame)).map_or(0, |(at, _)| *at)
+}
+
+/// The addresses in the name of an attacker.
+pub fn addresses(who: &str) -> Vec<IpAddr> {
+    let bare = who.strip_prefix("VICTIM:").unwrap_or(who);
+    bare.split("->").filter_map(|part| address_of(part)).collect()
+}
+
+fn address_of(part: &str) -> Option<IpAddr> {
+    part.parse().ok().or_else(|| part.rsplit_once(':').and_then(|(address, _)| address.parse().ok()))
+}
+
+impl Published {
+    /// The same under other addresses.
+    pub fn renamed(&self, names: &mut Names) -> Case {
+        let mut case = self.case.clone();
+        case.traffic = case.traffic.renamed(names);
+        rename(&mut case, |address| names.of(address));
+        case
+    }
+}
+
+/// The same over IPv6.
+pub fn over_ipv6(case: &Case) -> Case {
+    let mut case = case.clone();
+    case.name = format!("{} over ipv6", case.name);
+    case.traffic = case.traffic.over_ipv6();
+    let wider = |address| match address {
+        IpAddr::V4(v4) => IpAddr::V6(wide(v4)),
+        IpAddr::V6(_) => address,
+    };
+    rename(&mut case, wider);
+    case.also = case.also.iter().map(|also| wider(also.parse().unwrap()).to_string()).collect();
+    case
+}
+
+/// Gives the attackers of a case their new names.
+fn rename(case: &mut Case, mut name: impl FnMut(IpAddr) -> IpAddr) {
+    for attack in &mut case.attacks {
+        let mut who = attack.who.clone();
+        for address in addresses(&attack.who) {
+            who = who.replace(&address.to_string(), &name(address).to_string());
+        }
+        attack.who = who;
+    }
+}
