@@ -93,6 +93,7 @@ struct Sweeper {
     total: u64,
     touched: u64,
     quiet_until: u64,
+    said: Option<Severity>,
 }
 
 #[derive(Debug)]
@@ -224,10 +225,11 @@ impl Sweep {
             Kind::Arp => (Detector::ArpSweep, asked, parameters.arp_requests, Severity::Info),
         };
         let severity = if is_router { Severity::Info } else { severity };
-        if measured < threshold || now < sweeper.quiet_until {
+        // What is graver than what was just said is said at once.
+        if measured < threshold || (now < sweeper.quiet_until && Some(severity) <= sweeper.said) {
             return;
         }
-        sweeper.quiet_until = now + SECOND / 10;
+        (sweeper.quiet_until, sweeper.said) = (now + SECOND / 10, Some(severity));
         let first = sweeper.recent.front().map_or(0, |(_, at, _)| *at);
         let mut facts = evidence(json!({
             "asked": asked,
