@@ -173,14 +173,7 @@ impl Traffic {
     }
 
     /// A datagram, and its answer's bytes when there is one.
-    pub fn datagram(
-        &mut self,
-        at: u64,
-        from: (&str, u16),
-        to: (&str, u16),
-        up: usize,
-        down: Option<usize>,
-    ) {
+    pub fn datagram(&mut self, at: u64, from: (&str, u16), to: (&str, u16), up: usize, down: Option<usize>) {
         self.put(at, &packet().between(from.0, to.0).udp(from.1, to.1).payload_bytes(up));
         if let Some(down) = down {
             self.put(at + TRIP, &packet().between(to.0, from.0).udp(to.1, from.1).payload_bytes(down));

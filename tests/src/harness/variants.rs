@@ -66,9 +66,7 @@ impl Names {
 
 fn keeps_its_name(address: IpAddr) -> bool {
     match address {
-        IpAddr::V4(v4) => {
-            v4.is_multicast() || v4.is_broadcast() || v4.is_unspecified() || v4.is_loopback()
-        }
+        IpAddr::V4(v4) => v4.is_multicast() || v4.is_broadcast() || v4.is_unspecified() || v4.is_loopback(),
         IpAddr::V6(v6) => {
             v6.is_multicast() || v6.is_unspecified() || v6.is_loopback() || v6.octets()[0] == 0xfe
         }

@@ -8,6 +8,7 @@ mod published;
 use ipnet::IpNet;
 use monitor::detection::contact::default_inside;
 use monitor_tests::harness::{
+    skip::skip,
     timeline::{Dice, EPOCH, S, Traffic},
     variants::Names,
     verdicts::{Attack, Case, Outcome},
@@ -59,6 +60,16 @@ impl Matrix {
         outcome
     }
 
+    const fn is_good(&self) -> bool {
+        self.missed == 0 && self.falsely == 0 && self.untimely == 0
+    }
+
+    /// Prints the matrix and fails when it is not good.
+    fn settle(&self, title: &str) {
+        self.print(title);
+        assert!(self.is_good(), "{title}: see the matrix");
+    }
+
     fn print(&self, title: &str) {
         println!("== {title}");
         for row in &self.rows {
@@ -71,15 +82,10 @@ impl Matrix {
     }
 }
 
-fn changed(case: &Case, name: &str, change: impl FnOnce(Traffic) -> Traffic) -> Case {
-    let mut case = case.clone();
-    case.name = format!("{} {name}", case.name);
-    case.traffic = change(case.traffic);
-    case
-}
-
-fn chosen(case: &Case) -> bool {
-    std::env::var("SLUICE_CASE").is_ok_and(|wanted| !case.name.contains(&wanted))
+/// `SLUICE_CASE` picks cases by a part of their name.
+fn is_chosen(case: &Case) -> bool {
+    std::env::var("SLUICE_CASE").is_ok_and(|wanted| case.name.contains(&wanted))
+        || std::env::var_os("SLUICE_CASE").is_none()
 }
 
 fn insides() -> Vec<(&'static str, Vec<IpNet>)> {
@@ -89,47 +95,70 @@ fn insides() -> Vec<(&'static str, Vec<IpNet>)> {
 
 #[test]
 fn innocent_hosts_are_not_blamed() {
-    for (who, inside) in insides() {
-        let mut matrix = Matrix::default();
-        for case in benign::all() {
-            if chosen(&case) {
-                continue;
-            }
-            matrix.judge(&case, &inside);
-            let mut twice = case.clone();
-            twice.name = format!("{} seen twice", case.name);
-            twice.traffic = twice.traffic.twice(15_000);
-            matrix.judge(&twice, &inside);
-            // Which family is the other's fallback is lost when there is one only.
-            if !case.name.contains("dead ipv6") {
-                let mut wide = case.clone();
-                wide.name = format!("{} over ipv6", case.name);
-                wide.traffic = wide.traffic.over_ipv6();
-                matrix.judge(&wide, &inside);
-            }
-        }
-        matrix.print(&format!("innocent, inside {who}"));
+    let mut matrix = Matrix::default();
+    for case in benign::all().into_iter().filter(is_chosen) {
+        matrix.judge(&case, &default_inside());
     }
+    matrix.settle("innocent");
 }
 
 #[test]
-fn attackers_are_named() {
+fn attackers_are_named_in_time() {
+    let mut matrix = Matrix::default();
+    for case in attacks::all().into_iter().filter(is_chosen) {
+        matrix.judge(&case, &default_inside());
+    }
+    matrix.settle("attacks");
+}
+
+#[test]
+#[ignore = "every class five times, for three ideas of who is inside: ask for it by name"]
+fn innocents_and_attackers_hold_when_they_are_changed() {
     for (who, inside) in insides() {
-        let mut matrix = Matrix::default();
-        for case in attacks::all() {
-            if chosen(&case) {
-                continue;
-            }
-            matrix.judge(&case, &inside);
-            matrix.judge(&changed(&case, "seen twice", |traffic| traffic.twice(15_000)), &inside);
-            matrix.judge(&changed(&case, "2 % lost", |traffic| traffic.lossy(20, 7)), &inside);
-            matrix.judge(&changed(&case, "jittered", |traffic| traffic.jittered(60_000, 8)), &inside);
-            if !case.name.contains("arp") {
-                matrix.judge(&published::over_ipv6(&case), &inside);
+        let mut innocent = Matrix::default();
+        for case in benign::all().into_iter().filter(is_chosen) {
+            // Which family is the other's fallback is lost when there is one only.
+            let has_families = case.name.contains("dead ipv6");
+            for case in
+                changes(&case).into_iter().filter(|case| !has_families || !case.name.ends_with("ipv6"))
+            {
+                innocent.judge(&case, &inside);
             }
         }
-        matrix.print(&format!("attacks, inside {who}"));
+        innocent.print(&format!("innocent, inside {who}"));
+        let mut attacks = Matrix::default();
+        for mut case in attacks::all().into_iter().filter(is_chosen) {
+            for attack in &mut case.attacks {
+                // Movement from inside to inside needs an inside.
+                attack.optional |= inside.is_empty() && attack.as_one_of.contains(&"fan_out");
+            }
+            for case in changes(&case) {
+                attacks.judge(&case, &inside);
+            }
+        }
+        attacks.print(&format!("attacks, inside {who}"));
+        assert!(innocent.is_good() && attacks.is_good(), "inside {who}");
     }
+}
+
+/// A made-up case as others might have recorded it.
+fn changes(case: &Case) -> Vec<Case> {
+    let changed = |name: &str, change: &dyn Fn(Traffic) -> Traffic| {
+        let mut case = case.clone();
+        case.name = format!("{} {name}", case.name);
+        case.traffic = change(case.traffic);
+        case
+    };
+    let mut all = vec![
+        case.clone(),
+        changed("seen twice", &|traffic| traffic.twice(15_000)),
+        changed("2 % lost", &|traffic| traffic.lossy(20, 7)),
+        changed("jittered", &|traffic| traffic.jittered(60_000, 8)),
+    ];
+    if !case.name.contains("arp") {
+        all.push(published::over_ipv6(case));
+    }
+    all
 }
 
 /// All benign captures and the made-up innocents as one network of ninety minutes, each several times with clients of
@@ -170,22 +199,30 @@ fn beside(case: &Case, network: &Traffic, begins: u64) -> Case {
 }
 
 #[test]
-fn published_captures_hold_when_they_are_changed() {
+fn published_captures_hold_under_other_names_and_over_ipv6() {
+    judge_published(&["renamed 3", "over ipv6", "seen twice"]);
+}
+
+#[test]
+#[ignore = "every capture fourteen times: ask for it by name"]
+fn published_captures_hold_however_they_are_changed() {
+    judge_published(&[""]);
+}
+
+fn judge_published(changes: &[&str]) {
     let Some(all) = published::read_all() else {
-        monitor_tests::harness::skip::skip("stress", "no captures beside the checkout");
+        skip("stress", "no captures beside the checkout");
         return;
     };
     let mut matrix = Matrix::default();
-    let inside = default_inside();
-    for one in &all {
-        if chosen(&one.case) {
-            continue;
-        }
+    for one in all.iter().filter(|one| is_chosen(&one.case)) {
         for case in variants(one) {
-            matrix.judge(&case, &inside);
+            if changes.iter().any(|change| case.name.contains(change)) {
+                matrix.judge(&case, &default_inside());
+            }
         }
     }
-    matrix.print("published, changed");
+    matrix.settle("published, changed");
 }
 
 fn variants(one: &Published) -> Vec<Case> {
@@ -206,7 +243,12 @@ fn variants(one: &Published) -> Vec<Case> {
     }
     all.push(named("over ipv6", published::over_ipv6(&one.case)));
     all.push(with("1 % lost", &|traffic| traffic.lossy(10, 1)));
-    all.push(with("5 % lost", &|traffic| traffic.lossy(50, 2)));
+    let mut lossy = with("5 % lost", &|traffic| traffic.lossy(50, 2));
+    for attack in &mut lossy.attacks {
+        // A lost beat is made up for by the next.
+        attack.reachable += if attack.as_one_of.contains(&"beacon") { 120 * S } else { 0 };
+    }
+    all.push(lossy);
     all.push(with("seen twice", &|traffic| traffic.twice(20_000)));
     all.push(with("seen twice at once", &|traffic| traffic.twice(0)));
     all.push(with("jittered", &|traffic| traffic.jittered(60_000, 3)));
@@ -215,6 +257,8 @@ fn variants(one: &Published) -> Vec<Case> {
     let begins = late.traffic.frames.first().map_or(0, |(at, _)| *at);
     for attack in &mut late.attacks {
         attack.reachable = attack.reachable.max(begins + attack.reachable.saturating_sub(attack.begins));
+        // A tunnel shows when it is used, not when it is open.
+        attack.reachable += if attack.as_one_of.contains(&"icmp_tunnel") { 300 * S } else { 0 };
     }
     all.push(late);
     for (speed, name) in [(40, "faster"), (180, "slower")] {
@@ -224,20 +268,24 @@ fn variants(one: &Published) -> Vec<Case> {
         });
         let first = one.case.traffic.frames.iter().map(|(at, _)| *at).min().unwrap_or(0);
         for attack in &mut case.attacks {
-            // What beats faster than once a second is not promised.
+            // What beats faster than once a second is not promised, nor a tunnel of fewer bytes to be seen sooner.
             attack.optional |= speed < 100 && one.file.contains("2s");
+            let counts_bytes = attack.as_one_of.contains(&"icmp_tunnel");
             attack.begins = first + (attack.begins - first) / 100 * speed;
+            let speed = if counts_bytes { speed.max(200) } else { speed };
             attack.reachable = first + (attack.reachable - first) / 100 * speed;
         }
         all.push(case);
     }
-    let attackers: Vec<_> = one.case.attacks.iter().flat_map(|attack| published::addresses(&attack.who)).collect();
+    let attackers: Vec<_> =
+        one.case.attacks.iter().flat_map(|attack| published::addresses(&attack.who)).collect();
     if let Some(attacker) = attackers.first() {
         let victim = one.case.attacks.iter().any(|attack| attack.who.starts_with("VICTIM"));
         if !victim {
             let mut case = with("only the attacker's side", &|traffic| traffic.only_from(&[*attacker]));
             for attack in &mut case.attacks {
-                attack.optional |= attack.as_one_of.iter().any(|name| name.contains("tunnel") || name.contains("beacon"));
+                attack.optional |=
+                    attack.as_one_of.iter().any(|name| name.contains("tunnel") || name.contains("beacon"));
             }
             all.push(case);
         }
@@ -249,26 +297,27 @@ fn variants(one: &Published) -> Vec<Case> {
 #[ignore = "minutes of traffic mixed many times: ask for it by name"]
 fn attacks_are_found_in_a_network_of_ninety_minutes() {
     let Some(all) = published::read_all() else {
-        monitor_tests::harness::skip::skip("stress", "no captures beside the checkout");
+        skip("stress", "no captures beside the checkout");
         return;
     };
     let inside = default_inside();
-    for seed in 1..3 {
+    for seed in 1..=2 {
         let network = network(&all, seed);
         let mut matrix = Matrix::default();
-        let alone = Case { tolerated: 1, ..Case::new("the network alone", network.clone(), Vec::<Attack>::new()) };
+        let alone =
+            Case { tolerated: 1, ..Case::new("the network alone", network.clone(), Vec::<Attack>::new()) };
         println!("{} frames", network.frames.len());
         matrix.known = matrix.judge(&alone, &inside).falsely;
         let mut dice = Dice::new(seed);
         let made_up = attacks::all();
         let real = all.iter().filter(|one| !one.case.attacks.is_empty() && one.category != "benign");
         for case in made_up.iter().chain(real.map(|one| &one.case)) {
-            if chosen(case) {
+            if !is_chosen(case) {
                 continue;
             }
             let mixed = beside(case, &network, EPOCH + 600 * S + dice.below(3000 * S));
             matrix.judge(&mixed, &inside);
         }
-        matrix.print(&format!("in a network, seed {seed}"));
+        matrix.settle(&format!("in a network, seed {seed}"));
     }
 }

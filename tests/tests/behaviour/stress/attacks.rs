@@ -97,7 +97,8 @@ fn scans() -> Vec<Case> {
 
 fn odd_scans() -> Vec<Case> {
     let mut all = Vec::new();
-    for (name, from) in [("udp scan from outside", "198.51.100.11"), ("udp scan from inside", "192.168.1.11")] {
+    for (name, from) in [("udp scan from outside", "198.51.100.11"), ("udp scan from inside", "192.168.1.11")]
+    {
         let (mut traffic, mut dice) = (Traffic::default(), Dice::new(104));
         let mut last = 0;
         for number in 0..400u64 {
@@ -190,7 +191,8 @@ fn floods() -> Vec<Case> {
         let attack = Attack::new(&who, &["syn_flood"], BEGIN, BEGIN + S);
         all.push(case(name, traffic, vec![attack]));
     }
-    for (name, port, bytes) in [("dns", 53, 1300), ("ntp", 123, 440), ("memcached", 11_211, 1400), ("ssdp", 1900, 300)]
+    for (name, port, bytes) in
+        [("dns", 53, 1300), ("ntp", 123, 440), ("memcached", 11_211, 1400), ("ssdp", 1900, 300)]
     {
         let mut traffic = Traffic::default();
         let from: Vec<String> = (0..150).map(|_| outside(&mut dice)).collect();
@@ -199,7 +201,8 @@ fn floods() -> Vec<Case> {
             let frame = packet().between(source, victim).udp(port, 44_444).payload_bytes(bytes);
             traffic.put(BEGIN + number * MS, &frame);
             if number % 3 == 0 && bytes > 1200 {
-                let piece = packet().between(source, victim).protocol(17).payload_bytes(900).fragment(1480, false);
+                let piece =
+                    packet().between(source, victim).protocol(17).payload_bytes(900).fragment(1480, false);
                 traffic.put(BEGIN + number * MS + 9000, &piece);
             }
         }
@@ -247,8 +250,10 @@ fn logins() -> Vec<Case> {
         let mut thirtieth = 0;
         for number in 0..100u64 {
             let size = usize::try_from(dice.between(1700, 1900)).unwrap();
-            let turns = [turn(0, 1200, size), turn(400 * MS, 300, 120), turn(dice.between(1, 3) * S, 100, 90)];
-            let end = traffic.tcp(at, ("198.51.100.14", dice.port()), ("192.168.1.40", port), &turns, End::Fin);
+            let turns =
+                [turn(0, 1200, size), turn(400 * MS, 300, 120), turn(dice.between(1, 3) * S, 100, 90)];
+            let end =
+                traffic.tcp(at, ("198.51.100.14", dice.port()), ("192.168.1.40", port), &turns, End::Fin);
             if number == 30 {
                 thirtieth = end;
             }

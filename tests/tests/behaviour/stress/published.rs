@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, net::IpAddr, path::Path};
 
 use monitor_tests::harness::{
     capture::directory,
-    tracker::read,
     timeline::Traffic,
+    tracker::read,
     variants::{Names, ends, wide},
     verdicts::{Attack, Case},
 };
@@ -42,7 +42,8 @@ fn published(place: &Path, truth: Truth) -> Published {
     let gray = ["gray", "hard", "bonus", "optional"].iter().any(|word| truth.verdict.contains(word));
     let mut attacks = Vec::new();
     for (who, kinds) in &truth.attackers {
-        let mut as_one_of: Vec<&'static str> = kinds.iter().flat_map(|kind| acceptable(kind)).copied().collect();
+        let mut as_one_of: Vec<&'static str> =
+            kinds.iter().flat_map(|kind| acceptable(kind)).copied().collect();
         as_one_of.dedup();
         let begins = first_of(&traffic, who);
         let mut attack = Attack::new(who, &as_one_of, begins, u64::MAX);
@@ -57,7 +58,9 @@ fn published(place: &Path, truth: Truth) -> Published {
         let raised = clean
             .findings
             .iter()
-            .filter(|finding| attack.is_about(finding) && attack.as_one_of.contains(&finding.detector.label()))
+            .filter(|finding| {
+                attack.is_about(finding) && attack.as_one_of.contains(&finding.detector.label())
+            })
             .map(|finding| u64::try_from(finding.raised_at.as_nanosecond()).unwrap())
             .min();
         attack.reachable = raised.unwrap_or(attack.begins);
