@@ -349,7 +349,7 @@ impl Conversation {
     #[inline(always)]
     const fn has_grown(&self) -> bool {
         let packets = self.forward.packets;
-        packets >= 1 << 10 && packets & (packets - 1) == 0 && packets & 0x5555_5555_5555_5555 != 0
+        packets >= 1 << 10 && packets & packets.wrapping_sub(1) == 0 && packets & 0x5555_5555_5555_5555 != 0
     }
 
     /// Moves the outcome on; whether the connection is over, and whether there is news to report.

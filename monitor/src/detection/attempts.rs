@@ -372,13 +372,13 @@ impl Attempts {
         };
         let Some(replaced) = replaced else { return };
         match self.states.get_mut(&replaced) {
-            Some(state) if state.verdict == Verdict::Pending => {
-                if state.sign == Sign::None {
-                    state.sign = Sign::Replaced;
-                }
+            Some(state) if state.verdict == Verdict::Pending && state.sign == Sign::None => {
+                state.sign = Sign::Replaced;
             }
-            Some(_) => self.decide(replaced, Verdict::Replaced, now, out),
-            None => {}
+            Some(state) if state.verdict != Verdict::Pending => {
+                self.decide(replaced, Verdict::Replaced, now, out)
+            }
+            _ => {}
         }
     }
 

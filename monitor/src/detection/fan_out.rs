@@ -36,7 +36,7 @@ pub struct Parameters {
     pub window_s: u64,
     /// New inside peers on services of administration within ten minutes.
     pub administered: usize,
-    /// TCP ports of administration: RPC, NetBIOS, SMB, RDP, remote management.
+    /// TCP ports of administration: RPC, SMB, RDP, remote management.
     pub administration_ports: Vec<u16>,
     /// Services of one peer that count.
     pub services_per_peer: u8,
@@ -168,11 +168,11 @@ impl FanOut {
         };
         let grave = is_learned || count(failed) >= parameters.failed_share * count(fresh);
         let severity = if grave { Severity::Warning } else { Severity::Info };
-        let least = count(parameters.administered).max(if is_learned { source.habit } else { 0.0 });
+        let enough = count(parameters.administered).max(if is_learned { source.habit } else { 0.0 });
         let over = if count(fresh) >= threshold {
             Some((fresh, threshold, "new contacts", parameters.window_s))
-        } else if administers && count(administered) >= least {
-            Some((administered, least, "administered hosts", ADMINISTRATION / SECOND))
+        } else if administers && count(administered) >= enough {
+            Some((administered, enough, "administered hosts", ADMINISTRATION / SECOND))
         } else {
             None
         };

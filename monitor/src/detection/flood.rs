@@ -114,7 +114,7 @@ struct Over {
     packets: u64,
     completed: u64,
     from_served: u64,
-    since_over: u64,
+    seen: u64,
 }
 
 #[derive(Debug)]
@@ -224,7 +224,7 @@ impl Flood {
             over.bytes += blow.values[BYTES];
             over.completed += blow.values[COMPLETED];
             over.from_served += from_served;
-            over.since_over += blow.values[PACKETS];
+            over.seen += blow.values[PACKETS];
         } else if sums[PACKETS] >= self.parameters.least(blow.kind) && now >= victim.quiet_until {
             victim.over = Some(Over {
                 peak: sums[PACKETS],
@@ -233,7 +233,7 @@ impl Flood {
                 packets: sums[PACKETS],
                 completed: sums[COMPLETED],
                 from_served: 0,
-                since_over: 0,
+                seen: 0,
             });
             let wait = if matches!(blow.kind, Kind::Syn | Kind::Datagram) { PATIENCE } else { 0 };
             self.waiting.push((now + wait, party.clone(), blow.kind));
@@ -383,8 +383,8 @@ impl Parameters {
         // A filter that is nearly full knows everybody and nobody.
         let is_outage = kind == Kind::Syn
             && victim.served.distinct() <= 200
-            && over.since_over > 0
-            && real(over.from_served) >= self.served_share * real(over.since_over);
+            && over.seen > 0
+            && real(over.from_served) >= self.served_share * real(over.seen);
         let severity = if is_outage {
             Severity::Info
         } else if over.peak >= threshold.saturating_mul(10) {

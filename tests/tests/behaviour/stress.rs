@@ -167,9 +167,11 @@ fn network(published: &[Published], seed: u64) -> Traffic {
     let mut dice = Dice::new(seed);
     let mut all = Traffic::default();
     let mut place = |traffic: Traffic, copies: u64, all: &mut Traffic| {
-        for _ in 0..copies {
+        for copy in 0..copies {
             let mut names = Names::new(dice.next());
-            let (begins, speed) = (EPOCH + dice.below(NINETY_MINUTES), dice.between(60, 250));
+            // Timers of hosts and programs are what they are: only copies run at another speed.
+            let speed = if copy == 0 { 100 } else { dice.between(60, 250) };
+            let begins = EPOCH + dice.below(NINETY_MINUTES);
             all.add(traffic.clone().renamed(&mut names).moved(begins, speed));
         }
     };
