@@ -376,7 +376,7 @@ impl Attempts {
                 state.sign = Sign::Replaced;
             }
             Some(state) if state.verdict != Verdict::Pending => {
-                self.decide(replaced, Verdict::Replaced, now, out)
+                self.decide(replaced, Verdict::Replaced, now, out);
             }
             _ => {}
         }

@@ -93,17 +93,19 @@ fn network(frame: &[u8]) -> Option<(usize, u16)> {
     }
 }
 
+fn address<const BYTES: usize>(frame: &[u8], at: usize) -> Option<IpAddr>
+where
+    [u8; BYTES]: Into<IpAddr>,
+{
+    Some(<[u8; BYTES]>::try_from(frame.get(at..at + BYTES)?).ok()?.into())
+}
+
 fn rename_at(frame: &mut [u8], at: usize, wide: bool, names: &mut Names) {
-    if wide {
-        if let Some(octets) = frame.get(at..at + 16).and_then(|octets| <[u8; 16]>::try_from(octets).ok()) {
-            if let IpAddr::V6(name) = names.of(IpAddr::from(octets)) {
-                frame[at..at + 16].copy_from_slice(&name.octets());
-            }
-        }
-    } else if let Some(octets) = frame.get(at..at + 4).and_then(|octets| <[u8; 4]>::try_from(octets).ok()) {
-        if let IpAddr::V4(name) = names.of(IpAddr::from(octets)) {
-            frame[at..at + 4].copy_from_slice(&name.octets());
-        }
+    let old = if wide { address::<16>(frame, at) } else { address::<4>(frame, at) };
+    match old.map(|old| names.of(old)) {
+        Some(IpAddr::V4(name)) => frame[at..at + 4].copy_from_slice(&name.octets()),
+        Some(IpAddr::V6(name)) => frame[at..at + 16].copy_from_slice(&name.octets()),
+        None => {}
     }
 }
 
@@ -215,12 +217,12 @@ impl Traffic {
     #[must_use]
     pub fn over_ipv6(mut self) -> Self {
         for (_, frame) in &mut self.frames {
-            if let Some((at, IPV4)) = network(frame) {
-                if let Some(packet) = packet_over_ipv6(&frame[at..]) {
-                    frame.truncate(at - 2);
-                    frame.extend(IPV6.to_be_bytes());
-                    frame.extend(packet);
-                }
+            if let Some((at, IPV4)) = network(frame)
+                && let Some(packet) = packet_over_ipv6(&frame[at..])
+            {
+                frame.truncate(at - 2);
+                frame.extend(IPV6.to_be_bytes());
+                frame.extend(packet);
             }
         }
         self
@@ -231,14 +233,8 @@ impl Traffic {
 pub fn ends(frame: &[u8]) -> Option<(IpAddr, IpAddr)> {
     let (at, kind) = network(frame)?;
     match kind {
-        IPV4 => {
-            let read = |at: usize| -> Option<[u8; 4]> { frame.get(at..at + 4)?.try_into().ok() };
-            Some((read(at + 12)?.into(), read(at + 16)?.into()))
-        }
-        IPV6 => {
-            let read = |at: usize| -> Option<[u8; 16]> { frame.get(at..at + 16)?.try_into().ok() };
-            Some((read(at + 8)?.into(), read(at + 24)?.into()))
-        }
+        IPV4 => Some((address::<4>(frame, at + 12)?, address::<4>(frame, at + 16)?)),
+        IPV6 => Some((address::<16>(frame, at + 8)?, address::<16>(frame, at + 24)?)),
         _ => None,
     }
 }
@@ -262,14 +258,15 @@ fn packet_over_ipv6(v4: &[u8]) -> Option<Vec<u8>> {
     if header < 20 || total < header {
         return None;
     }
-    let address = |at: usize| -> Option<Ipv6Addr> {
+    let renamed = |at: usize| -> Option<Ipv6Addr> {
         Some(wide(Ipv4Addr::from(<[u8; 4]>::try_from(v4.get(at..at + 4)?).ok()?)))
     };
     let mut upper = v4.get(header..total.min(v4.len()))?.to_vec();
     let mut next = *v4.get(9)?;
     if next == 1 {
         next = 58;
-        if fragment & 0x1fff == 0 && upper.len() >= 8 {
+        let offset = fragment << 3;
+        if offset == 0 && upper.len() >= 8 {
             let (kind, code) = match (upper[0], upper[1]) {
                 (8, _) => (128, 0),
                 (0, _) => (129, 0),
@@ -296,8 +293,8 @@ fn packet_over_ipv6(v4: &[u8]) -> Option<Vec<u8>> {
     let mut packet = vec![0x60, 0, 0, 0];
     packet.extend(u16::try_from(upper.len()).ok()?.to_be_bytes());
     packet.extend([next, v4[8]]);
-    packet.extend(address(12)?.octets());
-    packet.extend(address(16)?.octets());
+    packet.extend(renamed(12)?.octets());
+    packet.extend(renamed(16)?.octets());
     packet.extend(upper);
     Some(packet)
 }

@@ -87,7 +87,8 @@ impl Attack {
 
     /// How late the finding is in seconds after the threshold was reachable.
     fn delay_s(&self, finding: &Finding) -> f64 {
-        (nanoseconds(finding) as f64 - self.reachable as f64) / 1e9
+        let late = i128::from(nanoseconds(finding)) - i128::from(self.reachable);
+        f64::from(i32::try_from(late / 1_000_000).unwrap_or(if late < 0 { i32::MIN } else { i32::MAX })) / 1e3
     }
 }
 
@@ -114,11 +115,8 @@ impl Case {
             let mine = findings.iter().filter(|finding| {
                 attack.is_about(finding) && attack.as_one_of.contains(&finding.detector.label())
             });
-            let mut delays: BTreeMap<i64, &Finding> = BTreeMap::new();
-            for finding in mine {
-                #[expect(clippy::cast_possible_truncation, reason = "milliseconds of a test")]
-                delays.insert((attack.delay_s(finding) * 1000.0) as i64, finding);
-            }
+            let delays: BTreeMap<u64, &Finding> =
+                mine.map(|finding| (nanoseconds(finding), finding)).collect();
             let best = delays
                 .values()
                 .find(|finding| nanoseconds(finding) >= attack.begins)

@@ -170,9 +170,9 @@ fn network(published: &[Published], seed: u64) -> Traffic {
         for copy in 0..copies {
             let mut names = Names::new(dice.next());
             // Timers of hosts and programs are what they are: only copies run at another speed.
-            let speed = if copy == 0 { 100 } else { dice.between(60, 250) };
+            let percent = if copy == 0 { 100 } else { dice.between(60, 250) };
             let begins = EPOCH + dice.below(NINETY_MINUTES);
-            all.add(traffic.clone().renamed(&mut names).moved(begins, speed));
+            all.add(traffic.clone().renamed(&mut names).moved(begins, percent));
         }
     };
     for one in published.iter().filter(|one| one.category == "benign" && !one.file.contains("20h")) {
@@ -239,9 +239,9 @@ fn variants(one: &Published) -> Vec<Case> {
     };
     let mut all = vec![named("as it is", one.case.clone())];
     for seed in 1..4 {
-        let mut names = Names::new(seed);
-        names.turned = seed == 3;
-        all.push(named(&format!("renamed {seed}"), one.renamed(&mut names)));
+        let mut addresses = Names::new(seed);
+        addresses.turned = seed == 3;
+        all.push(named(&format!("renamed {seed}"), one.renamed(&mut addresses)));
     }
     all.push(named("over ipv6", published::over_ipv6(&one.case)));
     all.push(with("1 % lost", &|traffic| traffic.lossy(10, 1)));

@@ -101,7 +101,7 @@ fn first_of(traffic: &Traffic, who: &str) -> u64 {
 /// The addresses in the name of an attacker.
 pub fn addresses(who: &str) -> Vec<IpAddr> {
     let bare = who.strip_prefix("VICTIM:").unwrap_or(who);
-    bare.split("->").filter_map(|part| address_of(part)).collect()
+    bare.split("->").filter_map(address_of).collect()
 }
 
 fn address_of(part: &str) -> Option<IpAddr> {
