@@ -5,6 +5,7 @@
 mod accuracy;
 mod agreement;
 mod bans;
+mod benign;
 mod budgets;
 mod captures;
 mod containment;
@@ -18,6 +19,8 @@ mod inputs;
 mod insiders;
 mod life;
 mod limiter;
+mod losses;
+mod mirror;
 mod parser;
 mod random;
 mod refusals;
