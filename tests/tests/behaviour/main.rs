@@ -27,6 +27,7 @@ mod refusals;
 mod replay;
 mod served;
 mod steering;
+mod storm;
 mod stress;
 mod sweeps;
 mod tuning;
