@@ -38,10 +38,9 @@ impl Replay {
     /// The file, and who is inside. A file behind `--inside` is taken for one more network by the grammar.
     fn file_and_inside(mut self) -> Result<(PathBuf, Option<Vec<IpNet>>), Failure> {
         let usage = |what: String| Failure::new(Exit::Usage, what);
-        let file = match self.file.take() {
-            Some(file) => file,
-            None => self.inside.pop().map(PathBuf::from).ok_or_else(|| usage("name a capture file".to_owned()))?,
-        };
+        let behind = |inside: &mut Vec<String>| inside.pop().filter(|last| parse_prefix(last).is_err());
+        let file = self.file.take().or_else(|| behind(&mut self.inside).map(PathBuf::from));
+        let file = file.ok_or_else(|| usage("name a capture file".to_owned()))?;
         let inside: Result<Vec<_>, _> = self.inside.iter().map(|text| parse_prefix(text)).collect();
         let inside = inside.map_err(|why| usage(format!("--inside: {why}")))?;
         Ok((file, (!inside.is_empty()).then_some(inside)))
@@ -198,6 +197,8 @@ mod tests {
         }
         let parsed = Line::try_parse_from(["replay", "f.pcap", "--inside", "everywhere"]).unwrap();
         assert!(parsed.replay.file_and_inside().unwrap_err().message.contains("everywhere"));
+        let parsed = Line::try_parse_from(["replay", "--inside", "10.0.0.0/8"]).unwrap();
+        assert!(parsed.replay.file_and_inside().unwrap_err().message.contains("name a capture file"));
         let parsed = Line::try_parse_from(["replay", "f.pcap"]).unwrap();
         assert_eq!(parsed.replay.file_and_inside().unwrap(), ("f.pcap".into(), None));
     }
