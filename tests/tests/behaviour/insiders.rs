@@ -24,7 +24,7 @@ use serde_json::Value;
 /// From the crossing of a threshold to the finding.
 const PROMPT: Duration = Duration::from_secs(2);
 /// How long an attempt waits before nobody has answered it.
-const UNANSWERED: Duration = Duration::from_secs(3);
+const UNANSWERED: Duration = Duration::from_secs(8);
 
 /// Beats of a second are beacons here: a test has no time for those of a minute.
 const RULES: &str = "
@@ -38,6 +38,9 @@ least_period_s = 0.2
 /// Many addresses of the guarded host, of one network.
 const MANY: &str = "10.79.0.0/24";
 
+/// A network behind the guarded host in which nobody answers.
+const NOBODY: &str = "10.81.0.0/24";
+
 pub fn scene(tools: &[&str]) -> Result<Scene> {
     daemon::possible()?;
     for tool in tools {
@@ -48,7 +51,9 @@ pub fn scene(tools: &[&str]) -> Result<Scene> {
     let scene = Scene::new()?;
     scene.guarded.ip(&["route", "add", "local", MANY, "dev", "lo"])?;
     for space in [&scene.client, &scene.attacker] {
-        space.ip(&["route", "add", MANY, "via", "10.77.0.1"])?;
+        for network in [MANY, NOBODY] {
+            space.ip(&["route", "add", network, "via", "10.77.0.1"])?;
+        }
     }
     Ok(scene)
 }
@@ -141,12 +146,13 @@ fn scanners(scene: &Scene) -> Result<Vec<Insider>> {
     let of = |detector, subject, arguments: &str| {
         Ok::<_, anyhow::Error>(Insider::new(detector, subject, nmap(scene, subject, arguments)?))
     };
+    let nobody = "-sn -PE --host-timeout 2 10.81.0.1-40";
     let udp = "-sU -Pn --host-timeout 5 -p 5000-5060 10.77.0.1";
     Ok(vec![
         of("port_scan", "10.77.0.31", "-sS -Pn -p 1-200 10.77.0.1")?,
         Insider { patience: UNANSWERED, ..of("udp_scan", "10.77.0.32", udp)? },
         of("out_of_state_scan", "10.77.0.33", "-sA -Pn -p 1-200 10.77.0.1")?,
-        of("icmp_sweep", "10.77.0.34", "-sn -PE 10.79.0.1-40")?.at_many(),
+        Insider { patience: UNANSWERED, ..of("icmp_sweep", "10.77.0.34", nobody)?.at_many() },
         of("slow_scan", "10.77.0.35", "-sS -Pn --scan-delay 1s -p 7001-7012 10.77.0.1")?,
         of("host_scan", "10.77.0.40", "-sS -Pn -p 445 10.79.0.1-60")?.at_many(),
     ])

@@ -55,8 +55,8 @@ fn feed(detection: &mut Detection, load: Load, count: u64) -> (u64, f64) {
         record.forward_flags = u32::from(tcp::SYN);
         record.forward = Direction { packets: 1, bytes: 60, ..Direction::default() };
         record.opens = 1;
-        (record.at, record.first_seen, record.last_seen) =
-            (at * UNITS_PER_NS, at * UNITS_PER_NS, at * UNITS_PER_NS);
+        let clock = (at - BEGIN) * UNITS_PER_NS;
+        (record.at, record.first_seen, record.last_seen) = (clock, clock, clock);
         let kinds: &[u32] = match load {
             Load::Insiders => &[record_kind::STARTED, record_kind::ACTIVE, record_kind::ENDED],
             Load::Forged => &[record_kind::OBSERVED],

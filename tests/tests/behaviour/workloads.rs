@@ -16,7 +16,7 @@ use monitor_tests::{
 
 use crate::insiders::{finding, scene};
 
-/// Every edge is new at once, and half a hundred new services are many.
+/// Nothing is to be learned first: every edge is new at once.
 const RULES: &str = "
 [default]
 mode = \"off\"
@@ -24,6 +24,7 @@ mode = \"off\"
 learning_days = 0
 [detection.fan_out]
 contacts = 50
+learning_hours = 0
 ";
 
 /// Many addresses of the client, of one network.
