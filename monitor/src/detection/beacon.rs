@@ -185,7 +185,8 @@ impl Beacon {
             return;
         }
         let key = (contact.source, contact.destination, contact.protocol, contact.port);
-        if contact.started() {
+        // Only who was served tells how usual a service is; else a scan's ports would crowd the services out.
+        if contact.delta.completed || (contact.started() && !contact.is_tcp()) {
             self.meet(contact);
         }
         if contact.record.outcome != outcome::MIDSTREAM && contact.record.forward.packets > 0 {
