@@ -1,6 +1,6 @@
 //! A metric that a document, an alert or a dashboard names is one that the daemon exports.
 //!
-//! In: the names in the declaration of all metrics, and one file. Out: the lines that name another. It reads names, not
+//! In: the names in the declaration of all metrics, those of the kernel's programs, and one file. Out: the lines that name another. It reads names, not
 //! queries: whether an expression makes sense is for promtool.
 
 use std::collections::BTreeSet;
@@ -13,6 +13,8 @@ use super::{Finding, Source};
 
 /// Where every metric is declared.
 const DECLARATION: &str = "monitor/src/metrics/declaration.rs";
+/// Where the kernel's programs are named, which begin alike and are no metrics.
+const PROGRAMS: &str = "monitor-common/src/names.rs";
 
 const PREFIX: &str = "sluice_";
 
@@ -20,8 +22,12 @@ const PREFIX: &str = "sluice_";
 const SUFFIXES: [&str; 3] = ["_bucket", "_count", "_sum"];
 
 pub fn declared(root: &Path) -> Result<BTreeSet<String>> {
-    let text = fs::read_to_string(root.join(DECLARATION)).with_context(|| format!("read {DECLARATION}"))?;
-    Ok(names(&text).map(str::to_owned).collect())
+    let mut declared = BTreeSet::new();
+    for path in [DECLARATION, PROGRAMS] {
+        let text = fs::read_to_string(root.join(path)).with_context(|| format!("read {path}"))?;
+        declared.extend(names(&text).map(str::to_owned));
+    }
+    Ok(declared)
 }
 
 pub fn undeclared(declared: &BTreeSet<String>, source: &Source) -> Vec<Finding> {
