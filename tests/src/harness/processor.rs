@@ -40,7 +40,7 @@ pub fn eager(thread: i32, nice: i32, slice: Duration) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Lets a thread run before all ordinary ones, as an interrupt would. Only for what surely sleeps most of the time.
+/// Lets a thread run before all ordinary ones, as interrupts do; the kernel leaves those a twentieth of the time.
 pub fn first(thread: i32) -> io::Result<()> {
     let parameter = libc::sched_param { sched_priority: 1 };
     // SAFETY: the parameter is read during the call.

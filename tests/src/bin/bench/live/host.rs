@@ -27,8 +27,6 @@ pub const INSIDE: usize = 1;
 /// How eagerly all of it runs, beside whatever else the machine does: alike, as on a host of their own.
 pub const EAGER: i32 = -19;
 pub const SLICE: Duration = Duration::from_micros(500);
-/// Receiving interrupts whoever runs, as it does in an interrupt.
-const RECEIVING: Duration = Duration::from_micros(100);
 
 /// Ports: honest questions over UDP, over TCP; a service that is flooded; one whose limits no flood exceeds.
 pub const ASKED_UDP: u16 = 7000;
@@ -202,10 +200,7 @@ impl Host {
         outside.quick_retransmission(&subnet, &wire)?;
         space.set("net/ipv4/conf/all/rp_filter", "0")?;
         let receivers = receive_on(space, &near, INSIDE)?;
-        for thread in receive_on(outside, &wire, OUTSIDE)? {
-            // The generator beside it never sleeps, and answers must not wait for it.
-            processor::first(thread).context("prefer the outside's receiving thread")?;
-        }
+        receive_on(outside, &wire, OUTSIDE)?;
         let services = Services::start(space, Ipv4Addr::new(10, 81, number, 1), INSIDE)?;
         let guard = protect(space, &near, protection)?;
         let mac = bytes_of(&mac).with_context(|| format!("the address {mac}"))?;
@@ -262,7 +257,8 @@ fn receive_on(space: &Space, interface: &str, processor: usize) -> Result<Vec<i3
     ensure!(!threads.is_empty(), "{interface} has no receiving thread");
     for thread in &threads {
         processor::pin(*thread, processor).context("pin a receiving thread")?;
-        processor::eager(*thread, EAGER, RECEIVING).context("prefer a receiving thread")?;
+        // Before everything else, as interrupts are.
+        processor::first(*thread).context("prefer a receiving thread")?;
     }
     Ok(threads)
 }
