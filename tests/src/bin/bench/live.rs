@@ -17,7 +17,6 @@ use anyhow::{Context as _, Result};
 use monitor_tests::harness::{
     live::{LiveFlood, Plan},
     packet::{flag, packet},
-    processor,
 };
 
 use crate::goals::{self, Goal, Unit};
@@ -165,7 +164,6 @@ fn median(mut values: Vec<f64>) -> f64 {
 type Key = (usize, &'static str);
 
 pub fn run(machine: Machine, rounds: usize, only: Option<&str>) -> Result<Report> {
-    processor::prefer_this_session();
     let hosts = Hosts::new()?;
     eprintln!("four hosts are there; making acquaintance");
     for host in &hosts.hosts {

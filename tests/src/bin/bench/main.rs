@@ -20,6 +20,7 @@ use clap::Parser;
 use monitor::datapath::{Datapath, Options, Status};
 
 use machine::Machine;
+use monitor_tests::harness::processor;
 use report::{Cell, Format, Report, Section};
 
 #[derive(Debug, Parser)]
@@ -50,6 +51,7 @@ struct Arguments {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let machine = Machine::here(arguments.revision);
+    processor::prefer_this_session();
     let reports = if arguments.accuracy {
         vec![accuracy::run(machine)?]
     } else if arguments.live {
