@@ -294,6 +294,24 @@ pub struct Findings {
     pub raised: Vec<FindingCount>,
     /// Records that reached the detectors.
     pub records: u64,
+    /// Seconds until edges that were never seen before are judged; 0 when they are.
+    pub edges_in_s: u64,
+    /// Seconds until unusual hours are judged; 0 when they are.
+    pub hours_in_s: u64,
+    /// How full the detectors' memories are.
+    pub memories: Vec<Memory>,
+}
+
+/// One of the detectors' memories.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    pub name: String,
+    pub entries: u64,
+    pub capacity: u64,
+    /// Entries that were still of use and made room for others.
+    pub evicted: u64,
+    /// New keys that found no room.
+    pub refused: u64,
 }
 
 /// Findings of one detector and severity.

@@ -8,7 +8,7 @@ use monitor_common::verdict::Action;
 use super::table::Page;
 use super::{Context, Execute, Failure, figures};
 use crate::control::protocol;
-use crate::snapshot::{Snapshot, Total};
+use crate::snapshot::{Findings, Snapshot, Total};
 
 /// Shows what is guarded, what is dropped and what is wrong
 #[derive(Clone, Copy, Debug, Args)]
@@ -36,7 +36,7 @@ pub fn render(snapshot: &Snapshot, page: &mut Page) {
     page.field("sources", format!("{} tracked, {} over a limit", sources.tracked, sources.exceeding));
     page.field("bans", snapshot.bans.len().to_string());
     page.field("containments", snapshot.containments.to_string());
-    page.field("findings", format!("{} open", snapshot.findings.open));
+    page.field("findings", findings(&snapshot.findings));
     if let Some(pending) = &snapshot.pending {
         let left = figures::until(pending.until, *at);
         page.field("waiting", format!("change {} ({}) is taken back {left}", pending.change, pending.summary));
@@ -141,6 +141,18 @@ impl Flows {
             figures::count(self.dropped),
         ]
     }
+}
+
+/// How many are open, and what is not judged yet because it is still learned.
+fn findings(findings: &Findings) -> String {
+    let mut told = format!("{} open", findings.open);
+    for (what, seconds) in [("new edges", findings.edges_in_s), ("odd hours", findings.hours_in_s)] {
+        if seconds > 0 {
+            let left = figures::span(seconds.try_into().unwrap_or(i64::MAX));
+            told.push_str(&format!("; {what} are judged in {left}"));
+        }
+    }
+    told
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ use crate::detection::parameters::{Action, Parameters, Silence};
 use crate::detection::rate_shift::ServiceRate;
 use crate::detection::{Detection, Learned};
 use crate::policy::Rules;
-use crate::snapshot::{FindingCount, Findings, LimitMode};
+use crate::snapshot::{FindingCount, Findings, LimitMode, Memory};
 use crate::store::{Store, StoredFinding};
 
 /// Where detection's memory lies in the store.
@@ -338,10 +338,21 @@ impl Engine {
             open: count.open,
             raised: count.raised,
         });
+        let memories = detection.state_sizes().into_iter().map(|size| Memory {
+            name: size.name.to_owned(),
+            entries: size.entries as u64,
+            capacity: size.capacity as u64,
+            evicted: size.evicted,
+            refused: size.refused,
+        });
+        let learning = detection.learning();
         Findings {
             open: detection.open_findings().count() as u64,
             raised: raised.collect(),
             records: detection.records(),
+            edges_in_s: learning.edges_in_s,
+            hours_in_s: learning.hours_in_s,
+            memories: memories.collect(),
         }
     }
 

@@ -11,7 +11,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::declaration::{self as declared, Family, Kind};
-use crate::snapshot::{AttachMode, LimitInForce, LimitMode, Snapshot};
+use crate::snapshot::{AttachMode, LimitInForce, LimitMode, Memory, Snapshot};
 
 /// One snapshot as a collector.
 #[derive(Debug)]
@@ -171,6 +171,16 @@ impl Page {
         self.single(declared::SOURCES_EXCEEDING, float(snapshot.sources.exceeding));
     }
 
+    fn memories(&mut self, memories: &[Memory]) {
+        let of = |value: fn(&Memory) -> u64| {
+            memories.iter().map(move |memory| ([memory.name.clone()], float(value(memory))))
+        };
+        self.add(declared::MEMORY_ENTRIES, of(|memory| memory.entries));
+        self.add(declared::MEMORY_CAPACITY, of(|memory| memory.capacity));
+        self.add(declared::MEMORY_EVICTED, of(|memory| memory.evicted));
+        self.add(declared::MEMORY_REFUSED, of(|memory| memory.refused));
+    }
+
     fn rules(&mut self, snapshot: &Snapshot) {
         let by_kernel = snapshot.bans.iter().filter(|ban| ban.made_by == "kernel").count();
         let by_operator = snapshot.bans.len() - by_kernel;
@@ -232,6 +242,12 @@ impl Page {
         self.add(declared::FINDINGS_OPEN, findings.raised.iter().map(|row| (labels(row), float(row.open))));
         self.add(declared::FINDINGS, findings.raised.iter().map(|row| (labels(row), float(row.raised))));
         self.single(declared::RECORDS, float(findings.records));
+        self.add(
+            declared::LEARNING,
+            [("edges", findings.edges_in_s), ("hours", findings.hours_in_s)]
+                .map(|(of, seconds)| ([of.to_owned()], float(seconds))),
+        );
+        self.memories(&findings.memories);
         self.single(declared::PROBLEMS, float(snapshot.problems.len() as u64));
         let build = &snapshot.build;
         self.add(

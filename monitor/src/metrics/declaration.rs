@@ -107,6 +107,16 @@ families! {
         "Findings that were raised by this process.";
     RECORDS = Counter "sluice_conversation_records_total" []
         "Conversation records that reached the detectors of this process.";
+    LEARNING = Gauge "sluice_detection_learning_seconds" ["of"]
+        "Time until new edges, and odd hours, are judged; 0 when they are.";
+    MEMORY_ENTRIES = Gauge "sluice_detection_memory_entries" ["memory"]
+        "Entries of one of the detectors' memories.";
+    MEMORY_CAPACITY = Gauge "sluice_detection_memory_capacity" ["memory"]
+        "Entries for which one of the detectors' memories has room.";
+    MEMORY_EVICTED = Counter "sluice_detection_memory_evicted_total" ["memory"]
+        "Entries that were still of use and made room for others.";
+    MEMORY_REFUSED = Counter "sluice_detection_memory_refused_total" ["memory"]
+        "New keys that found no room in one of the detectors' memories.";
     PROBLEMS = Gauge "sluice_problems" []
         "How many things are wrong right now; sluice status names them.";
     BUILD = Gauge "sluice_build_info" ["version", "layout", "compiler"]

@@ -12,8 +12,8 @@ use super::declaration::ALL;
 use super::{page, reference::reference};
 use crate::snapshot::{
     AttachMode, Ban, Build, Count, FindingCount, Findings, Flood, Interface, LimitInForce, LimitMode,
-    LimitScope, MapUse, Process, ProposedLimit, RateAndBurst, Reload, Rules, Service, Snapshot, Sources,
-    Tally, Total, Tuning,
+    LimitScope, MapUse, Memory, Process, ProposedLimit, RateAndBurst, Reload, Rules, Service, Snapshot,
+    Sources, Tally, Total, Tuning,
 };
 
 fn total(interface: &str, service: &str, reason: Reason, packets: u64, would: u64) -> Total {
@@ -92,6 +92,15 @@ fn example() -> Snapshot {
         findings: Findings {
             open: 1,
             records: 99,
+            edges_in_s: 86_400,
+            hours_in_s: 0,
+            memories: vec![Memory {
+                name: "contacts".to_owned(),
+                entries: 12,
+                capacity: 65_536,
+                evicted: 3,
+                refused: 1,
+            }],
             raised: vec![FindingCount {
                 detector: "port_scan".to_owned(),
                 severity: "warning".to_owned(),
