@@ -286,13 +286,13 @@ impl Detection {
             self.workloads.size(),
             self.slow_scan.size(),
             self.out_of_state.size(),
-            self.brute_force.size(),
             self.fan_out.size(),
             self.rate_shift.size(),
             self.flood.size(),
         ];
         sizes.extend(self.attempts.sizes());
         sizes.extend(self.scan.sizes());
+        sizes.extend(self.brute_force.sizes());
         sizes.extend(self.sweep.sizes());
         sizes.extend(self.beacon.sizes());
         sizes.extend(self.tunnel.sizes());

@@ -86,16 +86,22 @@ struct Sessions {
 #[derive(Debug)]
 pub struct BruteForce {
     parameters: Parameters,
-    pairs: Bounded<Pair, Sessions>,
+    /// On ports where people or programs log in: other services must not crowd these out.
+    logins: Bounded<Pair, Sessions>,
+    others: Bounded<Pair, Sessions>,
 }
 
 impl BruteForce {
     pub fn new(parameters: &Parameters) -> Self {
-        Self { parameters: parameters.clone(), pairs: Bounded::new("brute_force", parameters.pairs) }
+        Self {
+            parameters: parameters.clone(),
+            logins: Bounded::new("brute_force", parameters.pairs),
+            others: Bounded::new("brute_force_others", parameters.pairs / 2),
+        }
     }
 
-    pub fn size(&self) -> StateSize {
-        self.pairs.size()
+    pub fn sizes(&self) -> [StateSize; 2] {
+        [self.logins.size(), self.others.size()]
     }
 
     pub fn contact(&mut self, contact: &Contact<'_>, signals: &mut Signals) {
@@ -112,8 +118,10 @@ impl BruteForce {
         }
         let keep = |sessions: &Sessions| sessions.recent.back().is_some_and(|last| now - last.now < window);
         let pair = (contact.source, contact.destination, contact.port);
-        let Some(sessions) = self.pairs.entry(pair, contact.source_inside, now, keep, Sessions::default)
-        else {
+        let logs_in = parameters.login_ports.contains(&contact.port)
+            || parameters.program_ports.contains(&contact.port);
+        let pairs = if logs_in { &mut self.logins } else { &mut self.others };
+        let Some(sessions) = pairs.entry(pair, contact.source_inside, now, keep, Sessions::default) else {
             return;
         };
         let short = record.forward.payload.saturating_add(record.backward.payload) <= parameters.short_bytes

@@ -342,9 +342,11 @@ impl Parameters {
             return None;
         }
         let sources = victim.sources.iter().map(Crowd::distinct).max().unwrap_or(0);
+        // What is forged and aimed at everybody has no leader: who leads on an interface is only the busiest.
         let leader = victim.sources[0]
             .leader(self.leader_share)
-            .or_else(|| victim.sources[1].leader(self.leader_share));
+            .or_else(|| victim.sources[1].leader(self.leader_share))
+            .filter(|_| !matches!(party, Party::Interface(_)));
         if matches!(party, Party::Interface(_)) {
             // Nearly every packet from another source, and no single victim: forged, and nobody else is told of it.
             let fuller =
