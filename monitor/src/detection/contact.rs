@@ -106,6 +106,11 @@ impl Contact<'_> {
         since(self.record.last_seen, self.record.first_seen) / UNITS_PER_NS
     }
 
+    /// How long nothing was heard of it when the record was made, in nanoseconds.
+    pub const fn silence(&self) -> u64 {
+        since(self.record.at, self.record.last_seen) / UNITS_PER_NS
+    }
+
     /// When the conversation began, nanoseconds since the epoch.
     pub const fn began_at(&self) -> u64 {
         self.at.saturating_sub(since(self.record.at, self.record.first_seen) / UNITS_PER_NS)

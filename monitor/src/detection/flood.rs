@@ -150,7 +150,8 @@ impl Flood {
 
     pub fn contact(&mut self, contact: &Contact<'_>, signals: &mut Signals) {
         let Some(blow) = self.blow(contact) else { return };
-        if self.is_echoed(contact) {
+        // What a conversation that was swept for silence still adds is not of now.
+        if self.is_echoed(contact) || contact.silence() > SECOND {
             return;
         }
         if blow.kind == Kind::Syn {
