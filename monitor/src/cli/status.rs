@@ -145,14 +145,12 @@ impl Flows {
 
 /// How many are open, and what is not judged yet because it is still learned.
 fn findings(findings: &Findings) -> String {
-    let mut told = format!("{} open", findings.open);
-    for (what, seconds) in [("new edges", findings.edges_in_s), ("odd hours", findings.hours_in_s)] {
-        if seconds > 0 {
-            let left = figures::span(seconds.try_into().unwrap_or(i64::MAX));
-            told.push_str(&format!("; {what} are judged in {left}"));
-        }
-    }
-    told
+    let learning = [("new edges", findings.edges_in_s), ("odd hours", findings.hours_in_s)];
+    let learning = learning.into_iter().filter(|(_, seconds)| *seconds > 0).map(|(what, seconds)| {
+        format!("{what} are judged in {}", figures::span(seconds.try_into().unwrap_or(i64::MAX)))
+    });
+    let open = format!("{} open", findings.open);
+    std::iter::once(open).chain(learning).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
