@@ -17,12 +17,12 @@ use monitor_common::{
 
 use crate::{
     case::{Case, fresh},
+    filter::Filter,
     maps,
     policy::{self, Rules},
     records,
     telemetry::incident,
     window::Wire,
-    word,
 };
 
 /// What [`track`] leaves to do: a [`monitor_common::conversation::note`], or one of these.
@@ -65,14 +65,12 @@ pub fn arp<W: Wire>(wire: &W, rules: &Rules, case: &mut Case) {
     }
 }
 
+/// What stands before the table of conversations.
+const PRESENCE: Filter = Filter { words: &maps::PRESENCE, choice: presence::CHOICE };
+
 #[inline(always)]
 fn is_present(settings: &Settings, case: &Case) -> bool {
-    let bank = maps::PRESENCE.get(presence::CHOICE).map_or(0, |choice| *choice as u32 & 1);
-    let (word, bit) = presence::place(settings.hash_key, &case.frame);
-    match maps::PRESENCE.get(bank * (presence::CHOICE / 2) + word) {
-        Some(word) => *word & bit != 0,
-        None => false,
-    }
+    PRESENCE.may_hold(presence::place(settings.hash_key, &case.frame))
 }
 
 /// An ICMP error may be about a conversation that its own ends do not name.
@@ -173,25 +171,10 @@ fn enter(settings: &Settings, case: &Case, left: u32, mac: u64) -> bool {
         incident(Incident::ConversationTableFull);
         return false;
     }
-    note_presence(settings, case);
+    PRESENCE.note(presence::place(settings.hash_key, &case.frame));
     incident(Incident::ConversationEntered);
     records::conversation(&case.key, begun, record_kind::STARTED, case.now);
     true
-}
-
-/// Sets the conversation's bit in both banks, after it stands in the table: the daemon, which makes one bank anew from the
-/// table, then misses neither.
-#[inline(always)]
-fn note_presence(settings: &Settings, case: &Case) {
-    let (word, bit) = presence::place(settings.hash_key, &case.frame);
-    let mut bank = 0;
-    while bank < 2 {
-        if let Some(word) = maps::PRESENCE.get_ptr_mut(bank * (presence::CHOICE / 2) + word) {
-            // SAFETY: the pointer is to a map value.
-            unsafe { word::set_bits(word, bit) };
-        }
-        bank += 1;
-    }
 }
 
 /// An ICMP error about a conversation in the table; whether there was news in it.

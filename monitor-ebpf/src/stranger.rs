@@ -10,6 +10,7 @@ use monitor_common::{
 
 use crate::{
     case::{Case, Units},
+    filter::Filter,
     flood, ledger, maps,
     telemetry::incident,
     word,
@@ -39,25 +40,11 @@ pub fn is_surely(settings: &Settings, case: &mut Case) -> bool {
         return false;
     }
     case.hash = sketch::hash(settings.hash_key, case.high, case.low, case.service);
-    let bank = maps::ENTERED.get(sketch::ENTERED_CHOICE).map_or(0, |choice| *choice as u32 & 1);
-    let (word, bit) = sketch::entered(case.hash);
-    maps::ENTERED.get(bank * (sketch::ENTERED_CHOICE / 2) + word).is_some_and(|word| *word & bit == 0)
+    !ENTERED.may_hold(sketch::entered(case.hash))
 }
 
-/// Sets the source's bit in both banks of the filter, after it stands in the table: the daemon, which makes one bank anew
-/// from the table, then misses neither.
-#[inline(always)]
-fn note_entered(hash: u64) {
-    let (word, bit) = sketch::entered(hash);
-    let mut bank = 0;
-    while bank < 2 {
-        if let Some(word) = maps::ENTERED.get_ptr_mut(bank * (sketch::ENTERED_CHOICE / 2) + word) {
-            // SAFETY: the pointer is to a map value.
-            unsafe { word::set_bits(word, bit) };
-        }
-        bank += 1;
-    }
-}
+/// What stands before the exact table.
+const ENTERED: Filter = Filter { words: &maps::ENTERED, choice: sketch::ENTERED_CHOICE };
 
 /// Lets the source in or judges it by the sketch.
 ///
@@ -163,7 +150,7 @@ fn enter(case: &Case, key: &SourceKey, hash: u64, debt: u64, calm: bool) -> bool
     };
     // BPF_NOEXIST: another CPU may have entered the same source meanwhile, and its entry must stand.
     let entered = maps::SOURCES.insert(key, fresh, 1).is_ok();
-    note_entered(hash);
+    ENTERED.note(sketch::entered(hash));
     if entered {
         incident(if calm { Incident::SourceEntered } else { Incident::HeavySourceEntered });
         return true;
