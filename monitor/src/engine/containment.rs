@@ -19,7 +19,7 @@ use super::Engine;
 use super::answer::Asking;
 use super::command::Applied;
 use super::command::containment::{Contained, Containment, ContainmentList, ContainmentSet, Subject};
-use super::delta::{ContainmentSetting, Delta, Standing};
+use super::delta::{ContainmentSetting, Containments, Delta};
 use super::kernel::BanError;
 use super::refusal::{Code, Refusal};
 use crate::snapshot::{Count, LimitMode};
@@ -117,7 +117,7 @@ impl Engine {
     }
 
     /// Makes the kernel's table hold what `next` says; when it cannot, it holds what it held.
-    pub(super) fn write_containments(&mut self, next: &Standing) -> Result<(), Refusal> {
+    pub(super) fn write_containments(&mut self, next: &Containments) -> Result<(), Refusal> {
         let wanted = self.wanted_containments(next);
         if wanted == self.written {
             return Ok(());
@@ -132,10 +132,10 @@ impl Engine {
         Ok(())
     }
 
-    fn wanted_containments(&mut self, next: &Standing) -> Written {
+    fn wanted_containments(&mut self, next: &Containments) -> Written {
         let now = Instant::now();
         let mut wanted = Written::new();
-        for (subject, containment) in &next.containments {
+        for (subject, containment) in next {
             let keys: Vec<BanKey> = match subject {
                 Subject::Source(source) => vec![super::install::key(source.network())],
                 Subject::Workload(name) => {
@@ -195,9 +195,14 @@ impl Engine {
         let workloads =
             self.standing.containments.keys().any(|subject| matches!(subject, Subject::Workload(_)));
         if workloads {
-            let standing = self.standing.clone();
-            self.fallible("containments", |engine| Ok(engine.write_containments(&standing)?));
+            self.rewrite_containments();
         }
+    }
+
+    /// Makes the kernel's table hold what stands.
+    pub(super) fn rewrite_containments(&mut self) {
+        let standing = self.standing.containments.clone();
+        self.fallible("containments", |engine| Ok(engine.write_containments(&standing)?));
     }
 
     /// Keeps what stands, for the next start.

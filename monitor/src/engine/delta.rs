@@ -22,8 +22,11 @@ use crate::snapshot::LimitMode;
 pub struct Standing {
     pub rules: Rules,
     pub bans: BTreeMap<IpNet, Ban>,
-    pub containments: BTreeMap<Subject, Containment>,
+    pub containments: Containments,
 }
+
+/// Who is contained, and how.
+pub type Containments = BTreeMap<Subject, Containment>;
 
 /// A ban that an operator made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -44,7 +44,7 @@ impl Engine {
                 return Err(error);
             }
         }
-        if let Err(refusal) = self.write_containments(&next) {
+        if let Err(refusal) = self.write_containments(&next.containments) {
             for (source, _) in &added {
                 self.restore_ban(**source);
             }
@@ -55,8 +55,7 @@ impl Engine {
                 for (source, _) in &added {
                     self.restore_ban(**source);
                 }
-                let standing = self.standing.clone();
-                self.fallible("containments", |engine| Ok(engine.write_containments(&standing)?));
+                self.rewrite_containments();
                 return Err(Refusal::failed(&error.context("write the rules")));
             }
             self.image = image;

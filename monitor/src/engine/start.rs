@@ -16,9 +16,9 @@ use jiff::Timestamp;
 use monitor_common::record::origin;
 use tokio::sync::{mpsc, watch};
 
-use super::command::containment::{Containment, Subject};
+use super::command::containment::Containment;
 use super::defend::Loads;
-use super::delta::{Ban, ConfigSetting, Delta, Standing};
+use super::delta::{Ban, ConfigSetting, Containments, Delta, Standing};
 use super::detect::Watch;
 use super::handle::{Handle, QUEUE};
 use super::kernel::{Guarded, Kernel};
@@ -241,9 +241,9 @@ fn standing(store: &Store, kernel: &dyn Kernel, config: Config, now: Timestamp) 
 }
 
 /// Containments outlive the daemon until they end or are lifted.
-fn containments(store: &Store, now: Timestamp) -> Result<BTreeMap<Subject, Containment>> {
+fn containments(store: &Store, now: Timestamp) -> Result<Containments> {
     let Some(bytes) = store.learned_one(containment::AREA, containment::CONTAINMENTS)? else {
-        return Ok(BTreeMap::new());
+        return Ok(Containments::new());
     };
     let all: Vec<Containment> = serde_json::from_slice(&bytes).unwrap_or_else(|error| {
         tracing::warn!("the stored containments cannot be read ({error}), so nobody is contained");
