@@ -20,5 +20,6 @@ pub mod skip;
 pub mod timeline;
 pub mod tracker;
 pub mod traffic;
+pub mod truth;
 pub mod variants;
 pub mod verdicts;

@@ -2,11 +2,19 @@
 //!
 //! The wire is a bridge in a fourth namespace. Everybody has an IPv4 and an IPv6 address, and can have the same on a VLAN.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::Result;
 
-use super::network::{Network, Space};
+use super::{
+    daemon,
+    flood::{Flood, Plan, Sources},
+    network::{Network, Space},
+    packet::packet,
+};
 
 /// The guarded interface.
 pub const INTERFACE: &str = "eth0";
@@ -48,7 +56,27 @@ fn join_vlan(space: &Space, last: u8) -> Result<()> {
     space.quick_retransmission("10.78.0.0/24", VLAN_INTERFACE)
 }
 
+/// The port that [`Scene::flood`] sends to.
+pub const FLOODED: u16 = 9999;
+
 impl Scene {
+    /// Everybody, where a daemon can guard; otherwise why it cannot.
+    pub fn to_guard() -> Result<Self> {
+        daemon::possible()?;
+        Self::new()
+    }
+
+    /// The attacker sends UDP over IPv4 to [`FLOODED`] of the guarded host.
+    pub fn flood(&self, per_second: u64, time: Duration) -> Result<Flood> {
+        let frame = packet()
+            .macs([2, 0, 0, 0, 0, 9], self.guarded_mac()?)
+            .between("10.77.0.3", "10.77.0.1")
+            .udp(4000, FLOODED)
+            .build();
+        let plan = Plan { interface: INTERFACE.to_owned(), frame, sources: Sources::One, per_second, time };
+        Flood::start(&self.attacker, plan)
+    }
+
     /// Everybody with links of 1500 bytes.
     pub fn new() -> Result<Self> {
         Self::with_mtu(1500)

@@ -69,20 +69,9 @@ impl Attack {
         self
     }
 
-    /// Whether the finding is about this attacker (or its victim), whatever it says.
+    /// Whether the finding is about this attacker, whatever it says.
     pub fn is_about(&self, finding: &Finding) -> bool {
-        if self.who == "MAC" {
-            return finding.subject.contains(':') && finding.subject.parse::<IpAddr>().is_err();
-        }
-        if let Some(victim) = self.who.strip_prefix("VICTIM") {
-            let victim = victim.trim_start_matches(':');
-            return finding.target.is_none() && (victim.is_empty() || finding.subject == victim);
-        }
-        if let Some((source, rest)) = self.who.split_once("->") {
-            return finding.subject == source
-                && finding.target.as_deref().is_some_and(|target| rest.starts_with(target));
-        }
-        finding.subject == self.who
+        is_about(finding, &self.who)
     }
 
     /// How late the finding is in seconds after the threshold was reachable.
@@ -90,6 +79,22 @@ impl Attack {
         let late = i128::from(nanoseconds(finding)) - i128::from(self.reachable);
         f64::from(i32::try_from(late / 1_000_000).unwrap_or(if late < 0 { i32::MIN } else { i32::MAX })) / 1e3
     }
+}
+
+/// Whether the finding is about `who` (or its victim), who is named as in [`Attack::who`].
+pub fn is_about(finding: &Finding, who: &str) -> bool {
+    if who == "MAC" {
+        return finding.subject.contains(':') && finding.subject.parse::<IpAddr>().is_err();
+    }
+    if let Some(victim) = who.strip_prefix("VICTIM") {
+        let victim = victim.trim_start_matches(':');
+        return finding.target.is_none() && (victim.is_empty() || finding.subject == victim);
+    }
+    if let Some((source, rest)) = who.split_once("->") {
+        return finding.subject == source
+            && finding.target.as_deref().is_some_and(|target| rest.starts_with(target));
+    }
+    finding.subject == who
 }
 
 fn nanoseconds(finding: &Finding) -> u64 {

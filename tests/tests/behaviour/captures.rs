@@ -3,9 +3,8 @@
 //! through the stand-in of the kernel's table, which needs no root.
 
 use std::{
-    collections::BTreeMap,
     fs::File,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -21,80 +20,22 @@ use monitor::{
 };
 use monitor_tests::{
     harness::{
+        capture::directory,
         program::Program,
         tracker::{Tracker, read},
+        truth::{Truth, acceptable},
+        verdicts::is_about,
     },
     or_skip,
 };
-use serde::Deserialize;
 
 /// A finding comes this long after the last packet at the latest.
 const LATEST: Duration = Duration::from_secs(30);
 
-/// Beside the checkout's parent, or beside its grandparent (a worktree).
-fn directory() -> PathBuf {
-    let near = |steps: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join(steps).join("shared/captures");
-    std::env::var_os("SLUICE_CAPTURES")
-        .map_or_else(|| [near("../.."), near("../../..")], |path| [path.clone().into(), path.into()])
-        .into_iter()
-        .find(|path| path.join("truth.jsonl").exists())
-        .unwrap_or_else(|| near("../.."))
-}
-
-#[derive(Deserialize)]
-struct Truth {
-    file: String,
-    category: String,
-    packets: String,
-    attackers: BTreeMap<String, Vec<String>>,
-    verdict: String,
-}
-
-impl Truth {
-    fn does_not_count(&self) -> bool {
-        ["gray", "hard", "bonus", "optional"].iter().any(|word| self.verdict.contains(word))
-    }
-}
-
 /// Whether a finding is one of what the truth names: the subject (or the victim), and a detector that fits.
 fn fits(finding: &Finding, attacker: &str, kinds: &[String]) -> bool {
-    let detector = finding.detector.label();
-    let by_kind = kinds.iter().any(|kind| {
-        let acceptable: &[&str] = match kind.as_str() {
-            "vscan" => &["port_scan", "slow_scan", "syn_flood", "out_of_state_scan"],
-            "hscan" | "slow" => &["host_scan", "slow_scan"],
-            "udp_scan" => &["udp_scan"],
-            "hsweep_icmp" => &["icmp_sweep"],
-            "arp_sweep" => &["arp_sweep"],
-            "syn_flood" => &["syn_flood", "outbound_flood", "port_scan"],
-            "syn_flood_spoofed" => &["syn_flood"],
-            "udp_amp" => &["reflection", "udp_flood"],
-            "icmp6_flood" => &["icmp_flood", "outbound_flood"],
-            "beacon" | "beacon_inconn" => &["beacon"],
-            "icmp_tunnel" => &["icmp_tunnel"],
-            "dns_tunnel" => &["dns_tunnel"],
-            "lateral" => &["fan_out", "new_edge"],
-            "bruteforce_ssh" => &["brute_force"],
-            _ => &[],
-        };
-        acceptable.contains(&detector)
-    });
-    by_kind && names(finding, attacker)
-}
-
-fn names(finding: &Finding, attacker: &str) -> bool {
-    if attacker == "MAC" {
-        return finding.subject.contains(':') && !finding.subject.contains('.');
-    }
-    if let Some(victim) = attacker.strip_prefix("VICTIM") {
-        let victim = victim.trim_start_matches(':');
-        return finding.target.is_none() && (victim.is_empty() || finding.subject == victim);
-    }
-    if let Some((source, rest)) = attacker.split_once("->") {
-        return finding.subject == source
-            && finding.target.as_deref().is_some_and(|target| rest.starts_with(target));
-    }
-    finding.subject == attacker
+    let by_kind = kinds.iter().any(|kind| acceptable(kind).contains(&finding.detector.label()));
+    by_kind && is_about(finding, attacker)
 }
 
 /// What was made of one capture.
@@ -169,19 +110,17 @@ fn through_the_kernel(path: &Path, truth: &Truth) -> Judged {
 
 fn judge(who: &str, through: impl Fn(&Path, &Truth) -> Judged) {
     println!("inside: {who}");
-    let directory = directory();
-    let Ok(truths) = std::fs::read_to_string(directory.join("truth.jsonl")) else {
-        println!(
-            "SKIPPED: no captures at {}: set SLUICE_CAPTURES to judge real traffic",
-            directory.display()
-        );
-        return;
+    let directory = match directory() {
+        Ok(directory) => directory,
+        Err(why) => {
+            println!("SKIPPED: {why}: set SLUICE_CAPTURES to judge real traffic");
+            return;
+        }
     };
     let only = std::env::var("SLUICE_CAPTURE").unwrap_or_default();
     let (mut missed, mut false_ones) = (Vec::new(), Vec::new());
     let (mut packets, mut records, began) = (0, 0, Instant::now());
-    for line in truths.lines() {
-        let truth: Truth = serde_json::from_str(line).expect("a line of truth.jsonl");
+    for truth in Truth::read_all(&directory).unwrap() {
         if !truth.file.contains(&only) {
             continue;
         }
@@ -208,7 +147,7 @@ fn judge(who: &str, through: impl Fn(&Path, &Truth) -> Judged) {
         let others: Vec<&Finding> = findings
             .iter()
             .filter(|finding| finding.severity >= Severity::Warning)
-            .filter(|finding| !truth.attackers.keys().any(|attacker| names(finding, attacker)))
+            .filter(|finding| !truth.attackers.keys().any(|attacker| is_about(finding, attacker)))
             .collect();
         let tolerated = usize::from(truth.category == "benign");
         if others.len() > tolerated && truth.category != "odd" {

@@ -10,10 +10,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use monitor_tests::{
     harness::{
-        daemon::{self, Daemon},
-        flood::{Flood, Plan, Sources},
+        daemon::Daemon,
         network::Space,
-        packet::packet,
         scene::{INTERFACE, Over, Scene},
     },
     or_skip,
@@ -21,24 +19,12 @@ use monitor_tests::{
 
 const RULES: &str = "[default]\nmode = \"off\"\n";
 
-fn scene() -> Result<Scene> {
-    daemon::possible()?;
-    Scene::new()
-}
-
 #[test]
 fn a_source_is_held_to_a_rate_of_its_own_and_let_go() {
-    let scene = or_skip!("containment of a source", scene());
+    let scene = or_skip!("containment of a source", Scene::to_guard());
     let guarded = Daemon::start(&scene.guarded, &[INTERFACE], RULES).unwrap();
     scene.warm_up(Over::Ipv4).unwrap();
-    let frame = packet()
-        .macs([2, 0, 0, 0, 0, 9], scene.guarded_mac().unwrap())
-        .between("10.77.0.3", "10.77.0.1")
-        .udp(4000, 9999)
-        .build();
-    let time = Duration::from_mins(1);
-    let plan = Plan { interface: INTERFACE.to_owned(), frame, sources: Sources::One, per_second: 2000, time };
-    let _flood = Flood::start(&scene.attacker, plan).unwrap();
+    let _flood = scene.flood(2000, Duration::from_mins(1)).unwrap();
     let dropped_in_two_seconds = || {
         let read = || guarded.metric("sluice_packets_total", &["reason=\"contained\""]).unwrap_or(0.0);
         let before = read();
@@ -104,7 +90,7 @@ impl Drop for Cgroup {
 }
 
 fn scene_with_cgroup() -> Result<(Scene, Cgroup)> {
-    Ok((scene()?, Cgroup::new("sluice-contained")?))
+    Ok((Scene::to_guard()?, Cgroup::new("sluice-contained")?))
 }
 
 #[test]

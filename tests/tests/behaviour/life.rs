@@ -2,13 +2,10 @@
 
 use std::{fs, time::Duration};
 
-use anyhow::Result;
 use monitor_tests::{
     harness::{
-        daemon::{self, Daemon},
-        flood::{Flood, Plan, Sources},
+        daemon::Daemon,
         network::{eventually, run},
-        packet::packet,
         scene::{INTERFACE, Over, Scene},
     },
     or_skip,
@@ -28,20 +25,9 @@ mode = "enforce"
 limit = { packets = "100/s", packets_burst = 50 }
 "#;
 
-fn scene() -> Result<Scene> {
-    daemon::possible()?;
-    Scene::new()
-}
-
 /// Sends a flood for this long; the number of frames sent.
 fn flood(scene: &Scene, time: Duration) -> u64 {
-    let frame = packet()
-        .macs([2, 0, 0, 0, 0, 9], scene.guarded_mac().unwrap())
-        .between("10.77.0.3", "10.77.0.1")
-        .udp(4000, 9999)
-        .build();
-    let plan = Plan { interface: INTERFACE.to_owned(), frame, sources: Sources::One, per_second: 5000, time };
-    Flood::start(&scene.attacker, plan).unwrap().wait().unwrap()
+    scene.flood(5000, time).unwrap().wait().unwrap()
 }
 
 /// Datagrams of the flood that came through to the guarded host's stack: nobody listens, so each is counted there.
@@ -76,7 +62,7 @@ fn settle() {
 
 #[test]
 fn a_killed_daemon_leaves_its_limits_and_the_next_one_takes_over_with_counters_unbroken() {
-    let scene = or_skip!("kill -9", scene());
+    let scene = or_skip!("kill -9", Scene::to_guard());
     let mut guarded = Daemon::start(&scene.guarded, &[INTERFACE], RULES).unwrap();
     scene.warm_up(Over::Ipv4).unwrap();
     assert_limited(&scene, "guarded");
@@ -94,19 +80,12 @@ fn a_killed_daemon_leaves_its_limits_and_the_next_one_takes_over_with_counters_u
 
 #[test]
 fn a_restart_under_fire_lets_nothing_through() {
-    let scene = or_skip!("restart under fire", scene());
+    let scene = or_skip!("restart under fire", Scene::to_guard());
     let mut guarded = Daemon::start(&scene.guarded, &[INTERFACE], RULES).unwrap();
     scene.warm_up(Over::Ipv4).unwrap();
     let before = came_through(&scene);
-    let frame = packet()
-        .macs([2, 0, 0, 0, 0, 9], scene.guarded_mac().unwrap())
-        .between("10.77.0.3", "10.77.0.1")
-        .udp(4000, 9999)
-        .build();
-    let time = Duration::from_secs(40);
-    let plan = Plan { interface: INTERFACE.to_owned(), frame, sources: Sources::One, per_second: 5000, time };
     let start = std::time::Instant::now();
-    let flood = Flood::start(&scene.attacker, plan).unwrap();
+    let flood = scene.flood(5000, Duration::from_secs(40)).unwrap();
     for _ in 0..2 {
         assert_eq!(guarded.terminate().unwrap(), 0, "{}", guarded.logged());
         guarded.run().unwrap();
@@ -119,7 +98,7 @@ fn a_restart_under_fire_lets_nothing_through() {
 
 #[test]
 fn stop_keeps_protecting_and_detach_removes_everything() {
-    let scene = or_skip!("stop and detach", scene());
+    let scene = or_skip!("stop and detach", Scene::to_guard());
     let mut guarded = Daemon::start(&scene.guarded, &[INTERFACE], RULES).unwrap();
     scene.warm_up(Over::Ipv4).unwrap();
     guarded.tell(&["stop"]).unwrap();
@@ -138,7 +117,7 @@ fn stop_keeps_protecting_and_detach_removes_everything() {
 
 #[test]
 fn sigterm_ends_cleanly_and_sighup_reloads() {
-    let scene = or_skip!("signals", scene());
+    let scene = or_skip!("signals", Scene::to_guard());
     let mut guarded = Daemon::start(&scene.guarded, &[INTERFACE], RULES).unwrap();
     let limit = |guarded: &Daemon| {
         let limits = guarded.json(&["limit", "list"]).unwrap().to_string();
@@ -159,7 +138,7 @@ fn sigterm_ends_cleanly_and_sighup_reloads() {
 
 #[test]
 fn an_interface_that_is_deleted_and_made_again_is_guarded_again() {
-    let scene = or_skip!("an interface that comes back", scene());
+    let scene = or_skip!("an interface that comes back", Scene::to_guard());
     let guarded = Daemon::start(&scene.guarded, &[INTERFACE], RULES).unwrap();
     scene.warm_up(Over::Ipv4).unwrap();
     assert_limited(&scene, "before");
@@ -202,7 +181,7 @@ fn an_interface_that_is_deleted_and_made_again_is_guarded_again() {
 
 #[test]
 fn the_metrics_page_satisfies_promtool() {
-    let scene = or_skip!("promtool", scene());
+    let scene = or_skip!("promtool", Scene::to_guard());
     or_skip!("promtool", run("promtool", &["--version"]));
     let guarded = Daemon::start(&scene.guarded, &[INTERFACE], RULES).unwrap();
     scene.warm_up(Over::Ipv4).unwrap();

@@ -182,17 +182,7 @@ fn observing_drops_nothing_of_a_live_flood() {
     let rules = RULES.replace("\"enforce\"", "\"observe\"");
     let guarded = Daemon::start(&scene.guarded, &[INTERFACE], &rules).unwrap();
     scene.warm_up(Over::Ipv4).unwrap();
-    let mac = scene.guarded_mac().unwrap();
-    let frame =
-        packet().macs([2, 0, 0, 0, 0, 9], mac).between("10.77.0.3", "10.77.0.1").udp(4000, 9999).build();
-    let plan = Plan {
-        interface: INTERFACE.to_owned(),
-        frame,
-        sources: Sources::One,
-        per_second: 20_000,
-        time: Duration::from_secs(2),
-    };
-    let sent = Flood::start(&scene.attacker, plan).unwrap().wait().unwrap();
+    let sent = scene.flood(20_000, Duration::from_secs(2)).unwrap().wait().unwrap();
     std::thread::sleep(FIGURES);
     let dropped = guarded.metric("sluice_packets_total", &["verdict=\"drop\""]).unwrap();
     let would = guarded.metric("sluice_would_drop_packets_total", &[]).unwrap();

@@ -7,12 +7,10 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Result;
 use monitor_tests::{
     harness::{
-        daemon::{self, Daemon},
-        flood::{Flood, Plan, Sources},
-        packet::packet,
+        daemon::Daemon,
+        flood::Flood,
         scene::{INTERFACE, Over, Scene},
     },
     or_skip,
@@ -31,21 +29,9 @@ mode = "enforce"
 limit = { packets = "100/s", packets_burst = 50 }
 "#;
 
-fn scene() -> Result<Scene> {
-    daemon::possible()?;
-    Scene::new()
-}
-
 /// A flood of 5000 a second that goes on for a minute at most.
 fn flood(scene: &Scene) -> Flood {
-    let frame = packet()
-        .macs([2, 0, 0, 0, 0, 9], scene.guarded_mac().unwrap())
-        .between("10.77.0.3", "10.77.0.1")
-        .udp(4000, 9999)
-        .build();
-    let time = Duration::from_mins(1);
-    let plan = Plan { interface: INTERFACE.to_owned(), frame, sources: Sources::One, per_second: 5000, time };
-    Flood::start(&scene.attacker, plan).unwrap()
+    scene.flood(5000, Duration::from_mins(1)).unwrap()
 }
 
 /// Packets of the flood that end in this way within two seconds.
@@ -65,7 +51,7 @@ fn pings(scene: &Scene) -> bool {
 
 #[test]
 fn a_limit_changes_under_fire_and_goes_back_when_it_is_unset() {
-    let scene = or_skip!("limits under fire", scene());
+    let scene = or_skip!("limits under fire", Scene::to_guard());
     let guarded = Daemon::start(&scene.guarded, &[INTERFACE], RULES).unwrap();
     scene.warm_up(Over::Ipv4).unwrap();
     let _flood = flood(&scene);
@@ -84,7 +70,7 @@ fn a_limit_changes_under_fire_and_goes_back_when_it_is_unset() {
 
 #[test]
 fn a_ban_made_by_hand_shuts_a_source_out_until_its_end_or_until_it_is_taken_back() {
-    let scene = or_skip!("bans by hand", scene());
+    let scene = or_skip!("bans by hand", Scene::to_guard());
     let guarded = Daemon::start(&scene.guarded, &[INTERFACE], RULES).unwrap();
     scene.warm_up(Over::Ipv4).unwrap();
     guarded.tell(&["access", "ban", "10.77.0.3", "--for", "4s", "--reason", "a test"]).unwrap();
@@ -102,7 +88,7 @@ fn a_ban_made_by_hand_shuts_a_source_out_until_its_end_or_until_it_is_taken_back
 
 #[test]
 fn violations_of_a_live_flood_earn_a_ban() {
-    let scene = or_skip!("bans by violations", scene());
+    let scene = or_skip!("bans by violations", Scene::to_guard());
     let rules = RULES.to_owned() + "ban = { after = 1000, within = \"5s\", for = \"3s\", growth = 1 }\n";
     let guarded = Daemon::start(&scene.guarded, &[INTERFACE], &rules).unwrap();
     scene.warm_up(Over::Ipv4).unwrap();
@@ -117,7 +103,7 @@ fn violations_of_a_live_flood_earn_a_ban() {
 
 #[test]
 fn a_prefix_is_denied_exempted_and_forgotten() {
-    let scene = or_skip!("access by prefix", scene());
+    let scene = or_skip!("access by prefix", Scene::to_guard());
     let guarded = Daemon::start(&scene.guarded, &[INTERFACE], RULES).unwrap();
     scene.warm_up(Over::Ipv4).unwrap();
     guarded.tell(&["access", "deny", "10.77.0.3/32"]).unwrap();
@@ -135,7 +121,7 @@ fn a_prefix_is_denied_exempted_and_forgotten() {
 
 #[test]
 fn a_change_that_nobody_confirms_is_taken_back() {
-    let scene = or_skip!("confirmation", scene());
+    let scene = or_skip!("confirmation", Scene::to_guard());
     let guarded = Daemon::start(&scene.guarded, &[INTERFACE], RULES).unwrap();
     scene.warm_up(Over::Ipv4).unwrap();
     guarded.tell(&["access", "deny", "10.77.0.3", "--confirm-within", "2s"]).unwrap();
@@ -151,7 +137,7 @@ fn a_change_that_nobody_confirms_is_taken_back() {
 /// The connection of whoever made the change stalls while it holds, and goes on once the daemon has taken it back.
 #[test]
 fn a_change_that_cuts_its_callers_connection_is_taken_back_and_the_connection_goes_on() {
-    let scene = or_skip!("a caller that cuts itself off", scene());
+    let scene = or_skip!("a caller that cuts itself off", Scene::to_guard());
     let guarded = Daemon::start(&scene.guarded, &[INTERFACE], RULES).unwrap();
     scene.warm_up(Over::Ipv4).unwrap();
     let service = scene.service(Over::Ipv4, 2222);
@@ -181,7 +167,7 @@ fn a_change_that_cuts_its_callers_connection_is_taken_back_and_the_connection_go
 
 #[test]
 fn saved_changes_outlive_the_daemon_and_others_do_not() {
-    let scene = or_skip!("saved changes", scene());
+    let scene = or_skip!("saved changes", Scene::to_guard());
     let mut guarded = Daemon::start(&scene.guarded, &[INTERFACE], RULES).unwrap();
     guarded.tell(&["access", "deny", "192.0.2.0/24", "--save"]).unwrap();
     guarded.tell(&["access", "deny", "198.51.100.0/24"]).unwrap();

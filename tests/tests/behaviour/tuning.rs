@@ -10,10 +10,9 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Result;
 use monitor_tests::{
     harness::{
-        daemon::{self, Daemon},
+        daemon::Daemon,
         network::eventually,
         scene::{INTERFACE, Over, Scene},
     },
@@ -37,11 +36,6 @@ ports = [9999]
 mode = "enforce"
 limit = { packets = "1k/s" }
 "#;
-
-fn scene() -> Result<Scene> {
-    daemon::possible()?;
-    Scene::new()
-}
 
 /// Plays from `address` at so many packets a second until `over`, for two minutes at most.
 fn play(scene: &Scene, address: &str, per_second: u32, over: &Arc<AtomicBool>) {
@@ -86,7 +80,7 @@ fn last_state(guarded: &Daemon) -> String {
 
 #[test]
 fn what_players_usually_send_becomes_a_limit_that_can_be_tried_applied_and_taken_back() {
-    let scene = or_skip!("tuning", scene());
+    let scene = or_skip!("tuning", Scene::to_guard());
     let mut guarded = Daemon::start(&scene.guarded, &[INTERFACE], RULES).unwrap();
     scene.warm_up(Over::Ipv4).unwrap();
     assert_eq!(shown(&guarded)["advice"]["answer"], "too_little_data");

@@ -1,23 +1,15 @@
 //! The captures with known truth, read where they stand, as cases.
 
-use std::{collections::BTreeMap, net::IpAddr, path::Path};
+use std::{net::IpAddr, path::Path};
 
 use monitor_tests::harness::{
     capture::directory,
     timeline::Traffic,
     tracker::read,
+    truth::{Truth, acceptable},
     variants::{Names, ends, wide},
     verdicts::{Attack, Case},
 };
-use serde::Deserialize;
-
-#[derive(Deserialize)]
-struct Truth {
-    file: String,
-    category: String,
-    attackers: BTreeMap<String, Vec<String>>,
-    verdict: String,
-}
 
 /// A capture with its truth. Attacks that the index calls gray are optional.
 #[derive(Clone, Debug)]
@@ -30,8 +22,7 @@ pub struct Published {
 /// Every capture that is a scan, flood, beacon, tunnel, brute force, lateral movement, a trap or benign.
 pub fn read_all() -> Option<Vec<Published>> {
     let place = directory().ok()?;
-    let truths = std::fs::read_to_string(place.join("truth.jsonl")).ok()?;
-    let all = truths.lines().map(|line| serde_json::from_str::<Truth>(line).unwrap());
+    let all = Truth::read_all(&place).unwrap().into_iter();
     Some(all.filter(|truth| truth.category != "odd").map(|truth| published(&place, truth)).collect())
 }
 
@@ -39,7 +30,6 @@ fn published(place: &Path, truth: Truth) -> Published {
     let mut traffic = Traffic::default();
     let _ = read(&place.join(&truth.file), |bytes, at| traffic.frames.push((at, bytes.to_vec())));
     let traffic = traffic.sorted();
-    let gray = ["gray", "hard", "bonus", "optional"].iter().any(|word| truth.verdict.contains(word));
     let mut attacks = Vec::new();
     for (who, kinds) in &truth.attackers {
         let mut as_one_of: Vec<&'static str> =
@@ -47,7 +37,7 @@ fn published(place: &Path, truth: Truth) -> Published {
         as_one_of.dedup();
         let begins = first_of(&traffic, who);
         let mut attack = Attack::new(who, &as_one_of, begins, u64::MAX);
-        attack.optional = gray;
+        attack.optional = truth.does_not_count();
         attacks.push(attack);
     }
     let mut case = Case::new(&truth.file, traffic, attacks);
@@ -66,26 +56,6 @@ fn published(place: &Path, truth: Truth) -> Published {
         attack.reachable = raised.unwrap_or(attack.begins);
     }
     Published { file: truth.file, category: truth.category, case }
-}
-
-fn acceptable(kind: &str) -> &'static [&'static str] {
-    match kind {
-        "vscan" => &["port_scan", "slow_scan", "syn_flood", "out_of_state_scan"],
-        "hscan" | "slow" => &["host_scan", "slow_scan"],
-        "udp_scan" => &["udp_scan"],
-        "hsweep_icmp" => &["icmp_sweep"],
-        "arp_sweep" => &["arp_sweep"],
-        "syn_flood" => &["syn_flood", "outbound_flood", "port_scan"],
-        "syn_flood_spoofed" => &["syn_flood"],
-        "udp_amp" => &["reflection", "udp_flood"],
-        "icmp6_flood" => &["icmp_flood", "outbound_flood"],
-        "beacon" | "beacon_inconn" => &["beacon"],
-        "icmp_tunnel" => &["icmp_tunnel"],
-        "dns_tunnel" => &["dns_tunnel"],
-        "lateral" => &["fan_out", "new_edge"],
-        "bruteforce_ssh" => &["brute_force"],
-        _ => &[],
-    }
 }
 
 /// When the attacker (or its victim) was first seen.
