@@ -8,6 +8,7 @@ pub mod http;
 pub mod inputs;
 pub mod insider;
 pub mod kernel;
+pub mod listening;
 pub mod live;
 pub mod network;
 pub mod packet;

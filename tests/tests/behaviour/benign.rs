@@ -12,6 +12,7 @@ use monitor_tests::{
         daemon::Daemon,
         http::{Client, Server},
         insider::{Serving, ask},
+        listening::Port,
         scene::{INTERFACE, Over},
     },
     or_skip,
@@ -29,7 +30,7 @@ fn twenty_seconds_of_usual_load_raise_no_warning() {
     let any = |port| SocketAddr::from(([0, 0, 0, 0], port));
     let _web = Server::start(&scene.guarded, any(8080)).unwrap();
     let _resolver = Serving::datagrams(&scene.guarded, any(53), 90).unwrap();
-    let _copied = scene.guarded.start("iperf3", &["-s"]).unwrap();
+    let _copied = scene.guarded.serve("iperf3", &["-s"], Port::Tcp(5201)).unwrap();
     // Every peer has a port of its own; three of ten are away.
     let peer = |number: u16| (20_000 + number * 331, 1 + number % 250);
     let listen = (0..60).filter(|number| number % 10 >= 3).map(|number| any(peer(number).0));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use monitor_tests::{
     harness::{
         daemon::Daemon,
+        listening::Port,
         network::eventually,
         scene::{INTERFACE, Over},
     },
@@ -34,7 +35,7 @@ fn a_mirror_port_sees_both_directions_and_drops_nothing() {
     }
     let daemon = Daemon::start(&scene.guarded, &[INTERFACE], RULES).unwrap();
     scene.warm_up(Over::Ipv4).unwrap();
-    let _copied = scene.client.start("iperf3", &["-s"]).unwrap();
+    let _copied = scene.client.serve("iperf3", &["-s"], Port::Tcp(5201)).unwrap();
     let copy = || {
         let mut copy = scene.attacker.start("iperf3", &["-c", "10.77.0.2", "-t", "8", "-b", "1M"]).ok()?;
         std::thread::sleep(Duration::from_millis(300));

@@ -8,6 +8,7 @@ use monitor_tests::{
         daemon::{self, Daemon},
         flood::{Flood, Plan, Sources},
         http::{PAGE, Server},
+        listening::Port,
         network::Process,
         packet::{flag, packet, packet6},
         scene::{INTERFACE, Over, Scene, VLAN, VLAN_INTERFACE},
@@ -117,7 +118,7 @@ fn served_while_flooded(over: Over) {
     let any = if over == Over::Ipv6 { "[::]:80" } else { "0.0.0.0:80" };
     let _server = Server::start(&scene.guarded, any.parse().unwrap()).unwrap();
     let target = scene.guarded_address(over).to_string();
-    let _iperf = scene.guarded.start("iperf3", &["-s"]).unwrap();
+    let _iperf = scene.guarded.serve("iperf3", &["-s"], Port::Tcp(5201)).unwrap();
     let flood = attack(&scene, attacked).unwrap();
     std::thread::sleep(Duration::from_secs(1));
 

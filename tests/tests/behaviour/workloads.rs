@@ -8,6 +8,7 @@ use monitor_tests::{
         daemon::Daemon,
         http::Server,
         insider::Cgroup,
+        listening::Port,
         network::{Process, Space, eventually},
         scene::{INTERFACE, Over},
     },
@@ -48,7 +49,8 @@ fn an_insider_on_the_host_itself_is_named_by_its_workload() {
     let _web = Server::start(&scene.client, "0.0.0.0:80".parse().unwrap()).unwrap();
 
     // Who answers is a workload too.
-    let _copier = start(&scene.guarded, &serving, "iperf3", &["-s"]).unwrap();
+    let server = start(&scene.guarded, &serving, "iperf3", &["-s"]).unwrap();
+    let _server = server.listening(&scene.guarded, Port::Tcp(5201)).unwrap();
     let copy = ["-c", "10.77.0.1", "-t", "10", "-b", "1M"];
     let started = || {
         let mut copy = scene.client.start("iperf3", &copy).ok()?;
