@@ -223,9 +223,14 @@ impl Detection {
         }
     }
 
-    /// What changed since the last call, in order.
+    /// What changed since the last call, in order, without what was opened and retracted in between.
     pub fn drain_findings(&mut self) -> Vec<FindingChange> {
         self.ledger.drain()
+    }
+
+    /// The highest number of a finding so far; 0 before the first.
+    pub const fn last_number(&self) -> u64 {
+        self.ledger.last_number()
     }
 
     /// Notifications that were held back, one summary per minute.

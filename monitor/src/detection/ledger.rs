@@ -4,7 +4,7 @@
 //! the number of notifications per minute bounded. It never forgets to count what it drops.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     net::IpAddr,
 };
 
@@ -140,8 +140,32 @@ impl Ledger {
         self.silences.push(silence);
     }
 
+    /// What changed since the last call. What was opened and retracted in between was told to nobody, and is not now:
+    /// neither as a change nor in the counts of what was raised.
     pub fn drain(&mut self) -> Vec<FindingChange> {
-        std::mem::take(&mut self.changes)
+        let mut changes = std::mem::take(&mut self.changes);
+        let of = |kind| changes.iter().filter(move |change| change.kind == kind).map(|change| change.id);
+        let retracted: HashSet<u64> = of(ChangeKind::Retracted).collect();
+        let unheard: HashSet<u64> = of(ChangeKind::Opened).filter(|id| retracted.contains(id)).collect();
+        if !unheard.is_empty() {
+            // Grown to a warning, it was counted once more.
+            let mut counted: HashMap<u64, Severity> = HashMap::new();
+            for FindingChange { id, finding, .. } in changes.iter().filter(|one| unheard.contains(&one.id)) {
+                let before = counted.insert(*id, finding.severity);
+                let grew = |before| before < Severity::Warning && finding.severity >= Severity::Warning;
+                if before.is_none_or(grew) {
+                    let raised = self.raised.entry((finding.detector, finding.severity)).or_default();
+                    *raised = raised.saturating_sub(1);
+                }
+            }
+            changes.retain(|change| !unheard.contains(&change.id));
+        }
+        changes
+    }
+
+    /// The highest number given to a finding so far.
+    pub const fn last_number(&self) -> u64 {
+        self.next - 1
     }
 
     pub fn drain_summaries(&mut self) -> Vec<Summary> {

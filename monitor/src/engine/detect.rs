@@ -117,10 +117,9 @@ impl Engine {
                 watch.detection.close(id);
             }
             let changes = watch.detection.drain_findings();
-            let last = changes.iter().map(|change| change.id).max().unwrap_or(0);
             self.keep_alerts(&changes);
             let watch = &mut self.watch;
-            watch.base += last + 1;
+            watch.base += watch.detection.last_number() + 1;
             watch.detection = Detection::new(&parameters, inside.clone(), &learned);
             (watch.parameters, watch.inside) = (parameters, inside);
         }

@@ -90,6 +90,32 @@ fn every_finding_is_a_line_of_the_alert_log() {
 }
 
 #[test]
+fn what_is_retracted_in_the_same_reading_of_the_ring_is_told_to_nobody() {
+    let mut bench = Bench::new();
+    // The sequential test speaks first, then the rule that says more: both within one reading.
+    scan(&mut bench, 1, 80);
+    let log = std::fs::read_to_string(bench.files.path().join("state/alerts.jsonl")).unwrap();
+    assert!(log.contains("port_scan") && !log.contains("slow_scan"), "{log}");
+    let kept = alerts(&mut bench, AlertQuery::default());
+    assert!(kept.iter().all(|alert| alert.finding.detector == Detector::PortScan), "{kept:?}");
+    let raised = &bench.handle.snapshot().findings.raised;
+    let of = |name: &str| raised.iter().filter(|one| one.detector == name).map(|one| one.raised).sum::<u64>();
+    assert_eq!((of("slow_scan"), of("port_scan")), (0, 1), "{raised:?}");
+}
+
+#[test]
+fn numbers_go_on_over_a_change_of_parameters() {
+    let mut bench = Bench::new();
+    scan(&mut bench, 1, 80);
+    let first = alerts(&mut bench, open())[0].id;
+    bench.ask(NOW, |reply| Command::AlertClose(first, reply)).unwrap();
+    std::fs::write(bench.config(), format!("{CONFIG}[detection.scan]\nports = 20\n")).unwrap();
+    bench.ask(NOW, Command::Reload).unwrap();
+    scan(&mut bench, 1, 80);
+    assert!(alerts(&mut bench, open())[0].id > first);
+}
+
+#[test]
 fn a_saved_silence_keeps_findings_quiet_over_a_restart() {
     let mut bench = Bench::new();
     let silence = |subject: Option<&str>| Silence {
