@@ -5,7 +5,7 @@ use core::ops::ControlFlow;
 use monitor_common::{
     bucket::level,
     flow::BanKey,
-    rule::mode,
+    rule::{BYTES, PACKETS, mode},
     verdict::{Reason, Verdict},
 };
 
@@ -31,14 +31,15 @@ fn exceeds(key: &BanKey, case: &mut Case) -> bool {
     let Some(found) = maps::CONTAINED.get_ptr_mut(key) else {
         return false;
     };
-    let (now, bytes) = (case.now, u64::from(case.frame.length));
+    let now = case.now;
+    let (packets, bytes) = (u64::from(fresh(&case.units[PACKETS])), u64::from(fresh(&case.units[BYTES])));
     // SAFETY: the pointer is to a map value, which stays valid for the whole run of the program; its counters and buckets
     // are changed by atomic instructions only.
     unsafe {
         if level((*found).until, now) == 0 && (*found).until != u64::MAX {
             return false;
         }
-        word::add(&raw mut (*found).judged.packets, 1);
+        word::add(&raw mut (*found).judged.packets, packets);
         word::add(&raw mut (*found).judged.bytes, bytes);
         let over = (*found).cut_off != 0
             || word::charge(&raw mut (*found).buckets, &(*found).rates, &case.units, now)
@@ -46,7 +47,7 @@ fn exceeds(key: &BanKey, case: &mut Case) -> bool {
         if !over {
             return false;
         }
-        word::add(&raw mut (*found).over.packets, 1);
+        word::add(&raw mut (*found).over.packets, packets);
         word::add(&raw mut (*found).over.bytes, bytes);
         if (*found).mode == mode::ENFORCE && fresh(&case.enforce) != 0 {
             return true;

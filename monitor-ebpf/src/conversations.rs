@@ -7,11 +7,11 @@ use monitor_common::{
     bucket::admit,
     conversation::{
         outcome, presence, record_kind, state,
-        tracking::{Entering, Sight, entering, key_of},
+        tracking::{Entering, OnWire, Sight, entering, key_of},
     },
     flow::protocol,
     record::Incident,
-    rule::{Settings, setting},
+    rule::{BYTES, PACKETS, Settings, setting},
     verdict::Verdict,
 };
 
@@ -106,7 +106,8 @@ fn track(rules: &Rules, case: &mut Case) -> u32 {
             // SAFETY: the pointer is to a map value, valid for the whole run; two CPUs that count in one conversation at
             // the same moment may lose a count, which is the price of not locking.
             let found = unsafe { &mut *found };
-            let due = found.update(&case.frame, sender_is_higher, case.now, settings.active_timeout);
+            let due =
+                found.update(&case.frame, on_wire(case), sender_is_higher, case.now, settings.active_timeout);
             if case.cgroup != 0 {
                 found.sent_by(case.cgroup, sender_is_higher);
             }
@@ -130,6 +131,12 @@ fn track(rules: &Rules, case: &mut Case) -> u32 {
         Entering::ByDestination => left::ENTER_BY_DESTINATION,
         Entering::Observe(note) => note,
     }
+}
+
+/// What the packet costs is what it is on the wire.
+#[inline(always)]
+fn on_wire(case: &Case) -> OnWire {
+    OnWire { packets: fresh(&case.units[PACKETS]), bytes: fresh(&case.units[BYTES]) }
 }
 
 /// Does what [`track`] left.
@@ -157,7 +164,7 @@ fn enter(settings: &Settings, case: &Case, left: u32, mac: u64) -> bool {
     let sender_is_higher = fresh(&case.sender_is_higher) != 0;
     // SAFETY: the pointer is to this CPU's own scratch value.
     let begun = unsafe { &mut *begun };
-    begun.begin(&case.frame, sender_is_higher, left == left::ENTER_BY_SOURCE, case.now);
+    begun.begin(&case.frame, on_wire(case), sender_is_higher, left == left::ENTER_BY_SOURCE, case.now);
     begun.interface = case.interface;
     begun.mac = mac;
     if case.cgroup != 0 {

@@ -4,7 +4,7 @@ use super::{
     Conversation, Record,
     embedded::failure,
     note, outcome, record_kind, report, state,
-    tracking::{Entering, MILLISECOND, SECOND, Sight, entering, key_of},
+    tracking::{Entering, MILLISECOND, OnWire, SECOND, Sight, entering, key_of},
 };
 use crate::{
     flow::{mapped, mapped_halves, protocol, tcp},
@@ -53,9 +53,13 @@ struct Follower(Option<Conversation>);
 
 impl Follower {
     fn see(&mut self, frame: &Frame, now: u64) -> u32 {
+        self.see_cut(frame, OnWire::whole(frame), now)
+    }
+
+    fn see_cut(&mut self, frame: &Frame, wire: OnWire, now: u64) -> u32 {
         let (_, higher) = key_of(frame).expect("a conversation");
         if let Some(conversation) = &mut self.0 {
-            return conversation.update(frame, higher, now, 5 * SECOND);
+            return conversation.update(frame, wire, higher, now, 5 * SECOND);
         }
         let sight = Sight { source_inside: true, destination_inside: true, track_all: false };
         let by_source = match entering(frame, sight) {
@@ -64,7 +68,7 @@ impl Follower {
             Entering::Observe(_) => return record_kind::OBSERVED,
         };
         let mut conversation = Conversation::zeroed();
-        conversation.begin(frame, higher, by_source, now);
+        conversation.begin(frame, wire, higher, by_source, now);
         self.0 = Some(conversation);
         record_kind::STARTED
     }
@@ -157,7 +161,7 @@ fn the_answer_of_an_inside_service_names_the_outside_end_as_initiator() {
     let mut conversation = Conversation::zeroed();
     let packet = back(tcp::ACK | tcp::PSH, 500);
     let (key, higher) = key_of(&packet).expect("key");
-    conversation.begin(&packet, higher, false, 9);
+    conversation.begin(&packet, OnWire::whole(&packet), higher, false, 9);
     let mut record = Record::zeroed();
     report::conversation(&mut record, &key, &conversation, record_kind::STARTED, 9);
     assert_eq!((record.initiator, record.initiator_port), (mapped(CLIENT), 40_000));
@@ -206,6 +210,39 @@ fn unreachable(receiver: [u8; 4]) -> Vec<u8> {
 }
 
 #[test]
+fn a_large_segment_counts_as_the_packets_that_it_is_cut_into() {
+    let large = out(tcp::ACK, 14_480);
+    for (segments, size, packets, bytes) in
+        [(10, 1448, 10, 14_480 + 540), (0, 1448, 10, 14_480 + 540), (0, 0, 1, 14_534), (1, 1448, 1, 14_534)]
+    {
+        assert_eq!(OnWire::cut(&large, segments, size), OnWire { packets, bytes }, "{segments} of {size}");
+    }
+    let mut table = Follower(None);
+    table.see(&out(tcp::SYN, 0), 1);
+    table.see(&back(tcp::SYN | tcp::ACK, 0), 2);
+    table.see(&out(tcp::ACK, 0), 3);
+    assert_eq!(table.see_cut(&large, OnWire::cut(&large, 10, 1448), 4), 0);
+    let sent = table.value().forward;
+    assert_eq!((sent.packets, sent.bytes, sent.payload), (12, 2 * 54 + 14_480 + 540, 14_480));
+    assert_eq!(sent.payload_squares, 10 * 1448 * 1448, "as ten packets would have it");
+}
+
+#[test]
+fn a_conversation_that_grows_reports_itself_once_per_power_of_four_however_large_its_segments() {
+    for cut in [1, 7, 45] {
+        let mut table = Follower(None);
+        table.see(&out(tcp::SYN, 0), 1);
+        table.see(&back(tcp::SYN | tcp::ACK, 0), 1);
+        table.see(&out(tcp::ACK, 0), 1);
+        let segment = out(tcp::ACK, cut * 1000);
+        let wire = OnWire::cut(&segment, cut, 1000);
+        let frames = 20_000 / cut;
+        let due = (0..frames).filter(|_| table.see_cut(&segment, wire, 2) == record_kind::ACTIVE).count();
+        assert_eq!(due, 3, "at 1024, 4096 and 16384 packets, in segments of {cut}");
+    }
+}
+
+#[test]
 fn an_icmp_error_belongs_to_the_conversation_that_it_quotes() {
     let datagram = frame(CLIENT, SERVER, protocol::UDP, (40_000, 161), 0, 0);
     let (key, higher) = key_of(&datagram).expect("key");
@@ -215,7 +252,7 @@ fn an_icmp_error_belongs_to_the_conversation_that_it_quotes() {
     assert_eq!((failure.key, failure.sender_is_higher), (key, higher));
     assert_eq!(key_of(&error), None, "the error itself is no conversation");
     let mut conversation = Conversation::zeroed();
-    conversation.begin(&datagram, higher, true, 1);
+    conversation.begin(&datagram, OnWire::whole(&datagram), higher, true, 1);
     assert_eq!(conversation.fail(failure.outcome, 2), record_kind::ACTIVE);
     assert_eq!((conversation.outcome, conversation.fail(failure.outcome, 3)), (outcome::REFUSED, 0));
 }

@@ -35,6 +35,41 @@ pub struct Sight {
     pub track_all: bool,
 }
 
+/// What a frame is on the wire. A host hands a large segment to its network card as one frame, and the card cuts it (GSO).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnWire {
+    /// At least 1.
+    pub packets: u32,
+    /// Of whole frames, each with its headers.
+    pub bytes: u32,
+}
+
+impl OnWire {
+    /// A frame that goes over the wire as it is.
+    #[inline(always)]
+    pub const fn whole(frame: &Frame) -> Self {
+        Self { packets: 1, bytes: frame.length }
+    }
+
+    /// A frame that is cut into `segments` (0: its maker left that open) of at most `size` bytes of payload (0: it is
+    /// not cut). Every segment repeats the headers.
+    #[inline(always)]
+    pub const fn cut(frame: &Frame, segments: u32, size: u32) -> Self {
+        let packets = if segments != 0 {
+            segments
+        } else if size != 0 {
+            frame.payload.div_ceil(size)
+        } else {
+            1
+        };
+        if packets <= 1 {
+            return Self::whole(frame);
+        }
+        let headers = frame.length.saturating_sub(frame.payload);
+        Self { packets, bytes: frame.length.wrapping_add(headers.wrapping_mul(packets - 1)) }
+    }
+}
+
 /// What to do with a frame whose conversation is not in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entering {
@@ -183,7 +218,7 @@ impl Conversation {
     ///
     /// `sender_is_higher` is [`key_of`]'s answer, `by_source` whether [`entering`] said [`Entering::BySource`].
     #[inline(always)]
-    pub fn begin(&mut self, frame: &Frame, sender_is_higher: bool, by_source: bool, now: u64) {
+    pub fn begin(&mut self, frame: &Frame, wire: OnWire, sender_is_higher: bool, by_source: bool, now: u64) {
         *self = Self::zeroed();
         self.first_seen = now;
         self.last_seen = now;
@@ -199,29 +234,40 @@ impl Conversation {
         } else {
             outcome::ESTABLISHED
         };
-        self.count(frame, by_source, now);
+        self.count(frame, wire, by_source, now);
     }
 
     /// Adds a packet; the answer is the [`record_kind`] that is due now, or 0.
     #[inline(always)]
-    pub fn update(&mut self, frame: &Frame, sender_is_higher: bool, now: u64, active_timeout: u64) -> u32 {
+    pub fn update(
+        &mut self,
+        frame: &Frame,
+        wire: OnWire,
+        sender_is_higher: bool,
+        now: u64,
+        active_timeout: u64,
+    ) -> u32 {
         if self.state & state::CLOSED != 0 {
-            return self.after_the_end(frame, sender_is_higher, now);
+            return self.after_the_end(frame, wire, sender_is_higher, now);
         }
         let forward = sender_is_higher == (self.state & state::INITIATOR_IS_HIGHER != 0);
-        self.count(frame, forward, now);
+        let before = if forward { self.forward.packets } else { self.backward.packets };
+        self.count(frame, wire, forward, now);
         let (ended, turned) = if frame.protocol == protocol::TCP {
-            self.follow_tcp(frame, forward)
+            self.follow_tcp(frame, forward, before == 0)
         } else {
             if !forward {
                 self.outcome = outcome::ESTABLISHED;
             }
-            (false, self.is_first_of(forward))
+            (false, before == 0)
         };
         let due = if ended {
             self.state |= state::CLOSED;
             record_kind::ENDED
-        } else if turned || (forward && self.has_grown()) || since(now, self.reported) >= active_timeout {
+        } else if turned
+            || (forward && has_grown(before, self.forward.packets))
+            || since(now, self.reported) >= active_timeout
+        {
             record_kind::ACTIVE
         } else {
             return 0;
@@ -248,12 +294,12 @@ impl Conversation {
 
     /// A new SYN begins anew; everything else are the last segments of what was already reported.
     #[inline(always)]
-    fn after_the_end(&mut self, frame: &Frame, sender_is_higher: bool, now: u64) -> u32 {
+    fn after_the_end(&mut self, frame: &Frame, wire: OnWire, sender_is_higher: bool, now: u64) -> u32 {
         if frame.protocol == protocol::TCP && !frame.opens_connection() {
             return 0;
         }
         let (interface, cgroup, mac) = (self.interface, self.cgroup, self.mac);
-        self.begin(frame, sender_is_higher, true, now);
+        self.begin(frame, wire, sender_is_higher, true, now);
         (self.interface, self.cgroup, self.mac) = (interface, cgroup, mac);
         record_kind::STARTED
     }
@@ -286,19 +332,19 @@ impl Conversation {
     }
 
     #[inline(always)]
-    fn count(&mut self, frame: &Frame, forward: bool, now: u64) {
+    fn count(&mut self, frame: &Frame, wire: OnWire, forward: bool, now: u64) {
         if since(now, self.last_seen) > 0 {
             self.last_seen = now;
         }
         self.vlan = u32::from(frame.vlans[0]);
         if forward {
-            add(&mut self.forward, frame);
+            add(&mut self.forward, frame, wire);
             self.forward_flags |= u32::from(frame.tcp_flags);
             if frame.opens_connection() {
                 self.opens = self.opens.wrapping_add(1);
             }
         } else {
-            add(&mut self.backward, frame);
+            add(&mut self.backward, frame, wire);
             self.backward_flags |= u32::from(frame.tcp_flags);
         }
         if frame.payload >= DATA_BYTES {
@@ -337,38 +383,24 @@ impl Conversation {
         bursts.last_data = now;
     }
 
-    /// Whether the packet just counted was its direction's first.
-    #[inline(always)]
-    const fn is_first_of(&self, forward: bool) -> bool {
-        let direction = if forward { &self.forward } else { &self.backward };
-        direction.packets == 1
-    }
-
-    /// Whether the packet just counted is the initiator's 1024th, 4096th, 16384th...: a flood within one conversation
-    /// must not wait for the active timeout.
-    #[inline(always)]
-    const fn has_grown(&self) -> bool {
-        let packets = self.forward.packets;
-        packets >= 1 << 10 && packets & packets.wrapping_sub(1) == 0 && packets & 0x5555_5555_5555_5555 != 0
-    }
-
     /// Moves the outcome on; whether the connection is over, and whether there is news to report.
     ///
     /// The news of a handshake is its completion by the initiator, not the SYN-ACK: forged SYNs are answered too. The
-    /// initiator's acknowledgement alone tells of an answer that went another way.
+    /// initiator's acknowledgement alone tells of an answer that went another way. `first` is whether this is the first
+    /// frame in its direction.
     #[inline(always)]
-    fn follow_tcp(&mut self, frame: &Frame, forward: bool) -> (bool, bool) {
+    fn follow_tcp(&mut self, frame: &Frame, forward: bool, first: bool) -> (bool, bool) {
         let flags = frame.tcp_flags;
         let midstream = self.outcome == outcome::MIDSTREAM;
         if flags & tcp::RST != 0 {
-            if !forward && self.outcome != outcome::ESTABLISHED && self.is_first_of(false) {
+            if !forward && self.outcome != outcome::ESTABLISHED && first {
                 self.outcome = outcome::REFUSED;
             }
             return (true, true);
         }
         let acknowledges = flags & (tcp::SYN | tcp::ACK) == tcp::ACK;
         let news = if midstream {
-            self.is_first_of(forward)
+            first
         } else if forward {
             acknowledges && self.forward_flags & HANDSHAKE_REPORTED == 0
         } else {
@@ -386,11 +418,24 @@ impl Conversation {
     }
 }
 
+/// Whether the frame just counted brought the initiator's 1024th, 4096th, 16384th... packet: a flood within one
+/// conversation must not wait for the active timeout. A large segment may bring several at once, so it is asked whether
+/// the highest bit moved on, to an even place.
 #[inline(always)]
-fn add(direction: &mut Direction, frame: &Frame) {
+const fn has_grown(before: u64, packets: u64) -> bool {
+    packets >= 1 << 10
+        && before ^ packets > before
+        && packets & 0x5555_5555_5555_5555 > packets & 0xaaaa_aaaa_aaaa_aaaa
+}
+
+#[inline(always)]
+fn add(direction: &mut Direction, frame: &Frame, wire: OnWire) {
     let payload = u64::from(frame.payload);
-    direction.packets = direction.packets.wrapping_add(1);
-    direction.bytes = direction.bytes.wrapping_add(u64::from(frame.length));
+    let squares = payload.wrapping_mul(payload);
+    // Segments are of one size, but for the last.
+    let squares = if wire.packets > 1 { squares / u64::from(wire.packets) } else { squares };
+    direction.packets = direction.packets.wrapping_add(u64::from(wire.packets));
+    direction.bytes = direction.bytes.wrapping_add(u64::from(wire.bytes));
     direction.payload = direction.payload.wrapping_add(payload);
-    direction.payload_squares = direction.payload_squares.wrapping_add(payload.wrapping_mul(payload));
+    direction.payload_squares = direction.payload_squares.wrapping_add(squares);
 }

@@ -22,7 +22,7 @@ use monitor_common::{
     bucket::UNITS_PER_NS,
     conversation::{
         Conversation, ConversationKey, Record, embedded, record_kind, report,
-        tracking::{Entering, SECOND as SECOND_UNITS, Sight, entering, key_of, since},
+        tracking::{Entering, OnWire, SECOND as SECOND_UNITS, Sight, entering, key_of, since},
     },
     flow::from_halves,
     parse::{Frame, Parsed, parse},
@@ -98,7 +98,8 @@ impl Tracker {
         };
         if let Some((key, sender_is_higher)) = key_of(frame) {
             if let Some(conversation) = self.table.get_mut(&key) {
-                let due = conversation.update(frame, sender_is_higher, now, ACTIVE_TIMEOUT);
+                let due =
+                    conversation.update(frame, OnWire::whole(frame), sender_is_higher, now, ACTIVE_TIMEOUT);
                 if due != 0 {
                     report::conversation(record, &key, conversation, due, now);
                     self.send(record);
@@ -112,7 +113,7 @@ impl Tracker {
             };
             if let Some(by_source) = by_source {
                 let mut conversation = Conversation::zeroed();
-                conversation.begin(frame, sender_is_higher, by_source, now);
+                conversation.begin(frame, OnWire::whole(frame), sender_is_higher, by_source, now);
                 conversation.interface = 1;
                 if by_source {
                     conversation.mac = report::source_mac(bytes);

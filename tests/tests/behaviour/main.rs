@@ -25,6 +25,7 @@ mod parser;
 mod random;
 mod refusals;
 mod replay;
+mod segments;
 mod served;
 mod steering;
 mod storm;
