@@ -62,7 +62,7 @@ impl Sources {
 
 impl Execute for Sources {
     fn execute(self, context: &Context) -> Result<(), Failure> {
-        let list: Versioned<SourceList> = context.get(&self.path())?;
+        let list: Versioned<SourceList> = context.get(&format!("{}&senders=true", self.path()))?;
         context.show(&list, |list, page| render(&list.answer, page))
     }
 }
@@ -73,6 +73,26 @@ pub fn render(list: &SourceList, page: &mut Page) {
     if list.matched > shown {
         page.line(format!("{shown} of {} shown; -n shows more", list.matched));
     }
+    if !list.senders.is_empty() {
+        page.blank();
+        senders(list, page);
+    }
+}
+
+/// Who sends from this host.
+fn senders(list: &SourceList, page: &mut Page) {
+    let rows = list.senders.iter().map(|sender| {
+        vec![
+            sender.source.to_string(),
+            sender.workload.clone(),
+            figures::count(sender.conversations),
+            figures::count(sender.sent.packets),
+            figures::bytes(sender.sent.bytes),
+            figures::ago(sender.last_seen, list.at),
+        ]
+    });
+    let headings = ["SENDS FROM HERE", "WORKLOAD", ">CONVERSATIONS", ">PACKETS", ">BYTES", "SEEN"];
+    page.table(&headings, rows.collect(), "");
 }
 
 /// The rows of a list of sources.
@@ -141,7 +161,7 @@ mod tests {
     #[test]
     fn a_list_says_how_much_it_leaves_out() {
         let mut page = Page::plain();
-        render(&SourceList { at: noon(), matched: 3, sources: vec![source()] }, &mut page);
+        render(&SourceList { at: noon(), matched: 3, sources: vec![source()], senders: Vec::new() }, &mut page);
         let wanted = "\
 SOURCE        SERVICE  CLASS    PACKETS/S     BITS/S  DROPPED/S  WOULD DROP/S  PACKETS  DROPPED  SEEN
 198.51.100.9  web      outside     50.0 k  25.6 Mbit     48.0 k             0   1.25 M   1.20 M  just now  over its limit

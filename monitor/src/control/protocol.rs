@@ -38,6 +38,8 @@ pub struct SourcesQuery {
     pub service: Option<String>,
     #[serde(default)]
     pub limit: usize,
+    #[serde(default)]
+    pub senders: bool,
 }
 
 /// The answer of `GET /v1/limits`.

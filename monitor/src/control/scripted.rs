@@ -95,7 +95,12 @@ fn answer(command: Command) {
     };
     match command {
         Command::Sources(_, reply) => {
-            let _ = reply.send(Ok(SourceList { at: noon(), matched: 1, sources: vec![source()] }));
+            let _ = reply.send(Ok(SourceList {
+                at: noon(),
+                matched: 1,
+                sources: vec![source()],
+                senders: Vec::new(),
+            }));
         }
         Command::Explain(address, reply) => {
             let _ = reply.send(Ok(Explanation {

@@ -23,6 +23,7 @@ pub use crate::tuning::Aim;
 pub use containment::{ContainmentList, ContainmentSet};
 pub use insight::{
     Alert, AlertQuery, AlertState, Flow, FlowEnd, FlowList, FlowOutcome, FlowQuery, Graph, GraphEdge,
+    LocalSender,
 };
 pub use tuning::{TuneList, TuneQuery, TuneTarget, Tuned};
 
@@ -241,6 +242,8 @@ pub struct SourceQuery {
     pub service: Option<String>,
     /// At most this many; 0 stands for 20.
     pub limit: usize,
+    /// Also who sends from this host; that takes a walk through all conversations.
+    pub senders: bool,
 }
 
 /// Largest first, by what.
@@ -263,6 +266,9 @@ pub struct SourceList {
     /// How many entries matched, shown or not.
     pub matched: u64,
     pub sources: Vec<Source>,
+    /// Who sends from this host, most bytes first; empty unless it was asked for.
+    #[serde(default)]
+    pub senders: Vec<LocalSender>,
 }
 
 /// Names one limit.

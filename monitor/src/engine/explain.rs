@@ -20,7 +20,7 @@ use crate::snapshot::{Ban, Count, LimitInForce, LimitMode, LimitScope, RateAndBu
 const DIMENSIONS: [&str; 4] = ["packets", "bytes", "connections", "fragments"];
 
 impl Engine {
-    pub(super) fn list_sources(&self, query: &SourceQuery) -> Result<SourceList, Refusal> {
+    pub(super) fn list_sources(&mut self, query: &SourceQuery) -> Result<SourceList, Refusal> {
         if let Some(service) = &query.service {
             let names: Vec<_> = self.image.services.iter().flatten().map(String::as_str).collect();
             known("service", service, &names)?;
@@ -31,11 +31,14 @@ impl Engine {
             service.is_none_or(|service| row.key.service == service)
                 && query.prefix.is_none_or(|prefix| prefix.contains(&row.address()))
         };
+        // What leaves is judged at no service.
+        let asked = query.senders && service.is_none();
+        let senders = if asked { self.local_senders(query.prefix, limit)? } else { Vec::new() };
         let wall = |clock| self.kernel.wall(clock);
         let names = self.names(&wall);
         let (rows, matched) = self.sources.top(query.order, limit, wanted);
         let sources = rows.into_iter().map(|row| names.source(row)).collect();
-        Ok(SourceList { at: Timestamp::now(), matched, sources })
+        Ok(SourceList { at: Timestamp::now(), matched, sources, senders })
     }
 
     pub(super) fn explain(&self, address: IpAddr) -> Result<Explanation, Refusal> {

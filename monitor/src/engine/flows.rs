@@ -1,24 +1,32 @@
-//! `flows` and `graph`: the conversations as they stand, and who talks to whom.
+//! `flows`, `graph` and the senders of this host in `sources`: the conversations as they stand, and who talks to whom.
 //!
 //! In: the kernel's table of conversations, read when somebody asks. Out: rows with names. It keeps nothing.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use monitor_common::conversation::{Conversation, ConversationKey, outcome, state};
 use monitor_common::flow::from_halves;
 
 use super::Engine;
-use super::command::{Flow, FlowEnd, FlowList, FlowOutcome, FlowQuery, Graph, GraphEdge};
+use super::command::{Flow, FlowEnd, FlowList, FlowOutcome, FlowQuery, Graph, GraphEdge, LocalSender};
 use super::refusal::Refusal;
 use crate::detection::finding::{Detector, Service};
 use crate::snapshot::{Count, address_of};
 
+/// Conversations that ended: they stay in the table for their last stray segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closed {
+    Told,
+    LeftOut,
+}
+
 impl Engine {
     pub(super) fn list_flows(&mut self, query: &FlowQuery) -> Result<FlowList, Refusal> {
         let limit = if query.limit == 0 { 50 } else { query.limit };
-        let mut flows = self.flows()?;
+        let mut flows = self.flows(Closed::LeftOut)?;
         flows.retain(|flow| wanted(flow, query));
         let matched = flows.len() as u64;
         flows.sort_by_key(|flow| std::cmp::Reverse(flow.forward.bytes + flow.backward.bytes));
@@ -33,7 +41,7 @@ impl Engine {
             .filter(|(_, finding)| finding.detector == Detector::NewEdge)
             .map(|(_, finding)| (finding.subject.clone(), finding.service.clone()))
             .collect();
-        for flow in self.flows()? {
+        for flow in self.flows(Closed::LeftOut)? {
             let sender = flow.initiator.to_string();
             let is_new = news.iter().any(|(subject, service)| {
                 let port = service.as_ref().is_none_or(|service| service.port == flow.responder_port);
@@ -63,15 +71,50 @@ impl Engine {
         Ok(Graph { at: Timestamp::now(), edges: edges.into_values().collect() })
     }
 
-    fn flows(&mut self) -> Result<Vec<Flow>, Refusal> {
+    /// Who of this host sends from where, most bytes first.
+    pub(super) fn local_senders(
+        &mut self,
+        within: Option<IpNet>,
+        limit: usize,
+    ) -> Result<Vec<LocalSender>, Refusal> {
+        let mut senders: BTreeMap<(IpAddr, String), LocalSender> = BTreeMap::new();
+        for flow in self.flows(Closed::Told)? {
+            let (source, sent) = match flow.workload_end {
+                Some(FlowEnd::Initiator) => (flow.initiator, flow.forward),
+                Some(FlowEnd::Responder) => (flow.responder, flow.backward),
+                None => continue,
+            };
+            let Some(workload) = flow.workload.filter(|_| within.is_none_or(|net| net.contains(&source)))
+            else {
+                continue;
+            };
+            let sender = senders.entry((source, workload.clone())).or_insert(LocalSender {
+                source,
+                workload,
+                conversations: 0,
+                sent: Count::default(),
+                last_seen: flow.last_seen,
+            });
+            sender.conversations += 1;
+            sender.sent.packets += sent.packets;
+            sender.sent.bytes += sent.bytes;
+            sender.last_seen = sender.last_seen.max(flow.last_seen);
+        }
+        let mut senders: Vec<_> = senders.into_values().collect();
+        senders.sort_by_key(|sender| std::cmp::Reverse(sender.sent.bytes));
+        senders.truncate(limit);
+        Ok(senders)
+    }
+
+    fn flows(&mut self, closed: Closed) -> Result<Vec<Flow>, Refusal> {
         let rows = self.kernel.conversations().map_err(|error| Refusal::failed(&error))?;
         let now = std::time::Instant::now();
         for (_, conversation) in &rows {
             self.watch.workloads.name(conversation.cgroup, now);
         }
-        // One that ended stays in the table for its last stray segments only.
-        let open = rows.iter().filter(|(_, conversation)| conversation.state & state::CLOSED == 0);
-        Ok(open.map(|(key, conversation)| self.flow(key, conversation)).collect())
+        let open = |conversation: &Conversation| conversation.state & state::CLOSED == 0;
+        let told = rows.iter().filter(|(_, conversation)| closed == Closed::Told || open(conversation));
+        Ok(told.map(|(key, conversation)| self.flow(key, conversation)).collect())
     }
 
     fn flow(&self, key: &ConversationKey, conversation: &Conversation) -> Flow {

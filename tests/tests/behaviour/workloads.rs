@@ -80,7 +80,43 @@ fn an_insider_on_the_host_itself_is_named_by_its_workload() {
     }
     let refused = daemon.json(&["flows", "--workload", "copier", "--outcome", "refused"]).unwrap();
     assert_eq!(refused["matched"], 0, "{refused}");
+    let sources = daemon.json(&["sources"]).unwrap();
+    for name in ["insider.service", "copier.service"] {
+        let senders = sources["senders"].as_array().unwrap();
+        let sender = senders.iter().find(|sender| sender["workload"] == name);
+        let sender = sender.unwrap_or_else(|| panic!("{name} is not among {senders:?}"));
+        assert_eq!(sender["source"], "10.77.0.1", "{sender}");
+        assert!(sender["sent"]["packets"].as_u64() >= sender["conversations"].as_u64(), "{sender}");
+        assert!(daemon.tell(&["sources", "--prefix", "10.77.0.1/32"]).unwrap().contains(name));
+    }
+    let elsewhere = daemon.json(&["sources", "--prefix", "10.80.0.0/24"]).unwrap();
+    assert!(elsewhere["senders"].as_array().unwrap().is_empty(), "{elsewhere}");
     let graph = daemon.json(&["graph"]).unwrap();
     let edge = |edge: &serde_json::Value| edge["from"] == "10.77.0.2" && edge["to"] == "copier.service";
     assert!(graph["edges"].as_array().unwrap().iter().any(edge), "{graph}");
+}
+
+#[test]
+fn a_source_that_is_a_workload_of_this_host_is_named_in_the_list_of_sources() {
+    let scene = or_skip!("a local source", scene(&["iperf3"]));
+    let mover = or_skip!("a local source", Cgroup::new("mover.service"));
+    // Its packets leave and come in through the same interface, so it is a source of the limiter too.
+    let rules = format!("interfaces.mode = \"native-or-generic\"\n{RULES}");
+    let daemon = Daemon::start(&scene.guarded, &["lo"], &rules).unwrap();
+    let _serving = scene.guarded.start("iperf3", &["-s"]).unwrap();
+    let copy = ["-c", "10.77.0.1", "-t", "20", "-b", "1M"];
+    let started = || {
+        let mut copy = start(&scene.guarded, &mover, "iperf3", &copy).ok()?;
+        std::thread::sleep(Duration::from_millis(300));
+        copy.runs().then_some(copy)
+    };
+    let _copy = eventually("the copy runs", Duration::from_secs(5), started).unwrap();
+    let named = || {
+        let list = daemon.json(&["sources", "--prefix", "10.77.0.1/32"]).ok()?;
+        let mut sources = list["sources"].as_array()?.iter();
+        sources.any(|source| source["workload"] == "mover.service").then_some(())
+    };
+    let told = eventually("the source is named", Duration::from_secs(12), named);
+    told.unwrap_or_else(|error| panic!("{error}: {}", daemon.tell(&["sources"]).unwrap()));
+    assert!(daemon.tell(&["sources"]).unwrap().contains("mover.service"));
 }

@@ -28,7 +28,7 @@ fn each_command_asks_the_engine_for_what_was_typed() {
         ("status -o json", ""),
         (
             "top --pages 2 --every 100ms",
-            "Sources(SourceQuery { order: Rate, prefix: None, service: None, limit: 10 }",
+            "Sources(SourceQuery { order: Rate, prefix: None, service: None, limit: 10, senders: false }",
         ),
         (
             "sources --by drops --prefix 10.0.0.0/8 -n 3",

@@ -137,3 +137,15 @@ pub struct GraphEdge {
     /// A finding says that this edge was never seen before.
     pub new: bool,
 }
+
+/// A workload of this host with an address that it sends from. What leaves is no source of the limiter, so this is summed
+/// over the conversations as they stand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalSender {
+    pub source: std::net::IpAddr,
+    pub workload: String,
+    pub conversations: u64,
+    /// What it sent in them.
+    pub sent: Count,
+    pub last_seen: Timestamp,
+}
