@@ -2,6 +2,8 @@
 //!
 //! In: a namespace, an interface and the text of a configuration. Out: what the command line and the metrics page say.
 
+mod figures;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -17,6 +19,9 @@ use super::network::{Process, Space, eventually, sweep, unique};
 
 /// How long a start may take: the verifier works through the programs meanwhile, on a machine that may be busy.
 const START: Duration = Duration::from_mins(1);
+
+/// How long anything else may take that is done in a moment: bounded, so that a test ends, and never what it measures.
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How pin directories are called.
 const PINS: &str = "sluice-test-";
@@ -174,7 +179,7 @@ impl Daemon {
     /// SIGTERM, and its exit code.
     pub fn terminate(&mut self) -> Result<i32> {
         self.signal(libc::SIGTERM)?;
-        self.ended(Duration::from_secs(20))
+        self.ended(PATIENCE)
     }
 
     /// The number of its process, while it runs.
@@ -197,7 +202,7 @@ impl Daemon {
 
     /// Runs a command of the command line.
     pub fn say(&self, arguments: &[&str]) -> Result<Said> {
-        let output = Process::start(&mut self.command(arguments)?)?.wait(Duration::from_secs(30))?;
+        let output = Process::start(&mut self.command(arguments)?)?.wait(PATIENCE)?;
         Ok(Said::of(&output))
     }
 
@@ -210,25 +215,6 @@ impl Daemon {
     pub fn json(&self, arguments: &[&str]) -> Result<Value> {
         let out = self.tell(&[&["-o", "json"], arguments].concat())?;
         serde_json::from_str(&out).with_context(|| format!("sluice {} says {out}", arguments.join(" ")))
-    }
-
-    /// The metrics page.
-    pub fn metrics(&self) -> Result<String> {
-        self.space.run("curl", &["--silent", "--fail", "--max-time", "10", "http://127.0.0.1:9477/metrics"])
-    }
-
-    /// The sum of a metric over all of its series whose labels contain each of `labels` (as in `reason="banned"`).
-    pub fn metric(&self, name: &str, labels: &[&str]) -> Result<f64> {
-        let page = self.metrics()?;
-        let mut sum = 0.0;
-        for line in page.lines().filter(|line| !line.starts_with('#')) {
-            let Some((series, value)) = line.rsplit_once(' ') else { continue };
-            let found = series.split('{').next() == Some(name);
-            if found && labels.iter().all(|label| series.contains(label)) {
-                sum += value.parse::<f64>().with_context(|| format!("the value of {series}"))?;
-            }
-        }
-        Ok(sum)
     }
 }
 

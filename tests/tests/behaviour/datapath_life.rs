@@ -11,7 +11,8 @@ use monitor::{
 use monitor_common::{flow::BanKey, flow::mapped_halves, verdict::Reason};
 use monitor_tests::{
     harness::{
-        network::{Network, Space},
+        daemon::PATIENCE,
+        network::{Network, Space, eventually},
         pins::{PinDirectory, enter},
     },
     or_skip,
@@ -57,12 +58,15 @@ impl Place {
 
     /// How many of `count` pings the host answers.
     fn pings(&self, count: u32) -> Result<usize> {
+        // It ends with the last answer, so patience costs nothing.
+        self.pings_for(count, "20")
+    }
+
+    /// The same where an answer after so many seconds is none.
+    fn pings_for(&self, count: u32, seconds: &str) -> Result<usize> {
         let count = count.to_string();
-        let output = self.peer.run_for(
-            Duration::from_secs(10),
-            "ping",
-            &["-c", &count, "-i", "0.05", "-W", "0.3", "10.99.0.1"],
-        )?;
+        let ping = ["-c", &count, "-i", "0.05", "-W", seconds, "10.99.0.1"];
+        let output = self.peer.run_for(PATIENCE, "ping", &ping)?;
         Ok(String::from_utf8_lossy(&output.stdout).matches("bytes from").count())
     }
 }
@@ -133,11 +137,12 @@ fn bans_hold_without_a_daemon_and_end_by_the_kernels_clock() {
         let slot = datapath.attach("guard0.1", Allowed::Native)?.slot;
         let [high, low] = mapped_halves([10, 99, 0, 2]);
         let now = datapath.clock().now();
-        let until = now + datapath.clock().span(Duration::from_secs(2));
+        let until = now + datapath.clock().span(Duration::from_secs(6));
         datapath.bans()?.add(BanKey { high, low }, until, now, datapath.hash_key())?;
         drop(datapath);
-        assert_eq!(place.pings(3)?, 0);
-        thread::sleep(Duration::from_secs(2));
+        assert_eq!(place.pings_for(3, "0.3")?, 0);
+        let over = || (place.pings_for(1, "0.3").ok()? == 1).then_some(());
+        eventually("the ban ends", PATIENCE, over)?;
         assert_eq!(place.pings(3)?, 3);
         let mut again = place.start()?;
         again.attach("guard0.1", Allowed::Native)?;

@@ -1,7 +1,7 @@
 //! A flood of strangers: memory stays fixed, the known keep their state, the heavy are limited, the light pass.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::Duration,
 };
@@ -213,19 +213,24 @@ fn several_threads_of_one_stranger_get_no_more_from_the_sketch_than_one() {
     program.judge(&packet().source("192.0.2.1").udp(1000, 53).build(), 1);
     let cpus = thread::available_parallelism().unwrap().get() as u64;
     let frame = packet().source("198.51.100.1").udp(1000, 53).build();
-    let over = AtomicBool::new(false);
+    let (over, offered) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut taken = vec![program.ended(dns, Accepted)];
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
-                    program.judge(&frame, 50_000);
+                    program.judge(&frame, 5_000);
+                    offered.fetch_add(5_000, Ordering::Relaxed);
                 }
             });
         }
         for step in 0..250u64 {
             program.set_clock(START + step * TICK_NS * 16);
-            thread::sleep(Duration::from_millis(2));
+            // Far more than a tick's worth of packets, however busy the machine is.
+            let enough = offered.load(Ordering::Relaxed) + 10_000;
+            while offered.load(Ordering::Relaxed) < enough {
+                thread::sleep(Duration::from_micros(200));
+            }
             taken.push(program.ended(dns, Accepted));
         }
         over.store(true, Ordering::Relaxed);

@@ -1,10 +1,13 @@
 //! The daemon's life from outside: killed, restarted, stopped, detached, reloaded, its interface gone and back.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use monitor_tests::{
     harness::{
-        daemon::Daemon,
+        daemon::{Daemon, PATIENCE},
         network::{eventually, run},
         scene::{INTERFACE, Over, Scene},
     },
@@ -25,11 +28,6 @@ mode = "enforce"
 limit = { packets = "100/s", packets_burst = 50 }
 "#;
 
-/// Sends a flood for this long; the number of frames sent.
-fn flood(scene: &Scene, time: Duration) -> u64 {
-    scene.flood(5000, time).unwrap().wait().unwrap()
-}
-
 /// Datagrams of the flood that came through to the guarded host's stack: nobody listens, so each is counted there.
 fn came_through(scene: &Scene) -> u64 {
     let text = scene.guarded.run("cat", &["/proc/net/snmp"]).unwrap();
@@ -37,27 +35,31 @@ fn came_through(scene: &Scene) -> u64 {
     line.split_whitespace().nth(2).unwrap().parse().unwrap()
 }
 
-/// The share of a flood of two seconds that comes through.
-fn leak(scene: &Scene) -> (u64, u64) {
-    let before = came_through(scene);
-    let sent = flood(scene, Duration::from_secs(2));
-    (came_through(scene) - before, sent)
+/// What comes through of a flood of two seconds, how much was sent, and what a limit of 100/s, burst 50, lets pass: on a
+/// busy machine the two seconds may be more.
+fn leak(scene: &Scene) -> (u64, u64, f64) {
+    let (before, start) = (came_through(scene), Instant::now());
+    let sent = scene.flood(5000, Duration::from_secs(2)).unwrap().wait().unwrap();
+    (came_through(scene) - before, sent, allowed(start))
 }
 
-/// Whether the limit of 100/s, burst 50, holds over two seconds (and a bit).
+/// What may pass from `start` on, with one more for each of up to 64 processors.
+fn allowed(start: Instant) -> f64 {
+    100.0 * start.elapsed().as_secs_f64() + 50.0 + 64.0
+}
+
+/// Whether the limit holds, and lets something pass.
 fn assert_limited(scene: &Scene, when: &str) {
-    let (leaked, sent) = leak(scene);
-    assert!(sent > 3000, "{when}: only {sent} sent");
-    assert!(leaked > 50 && leaked < 450, "{when}: {leaked} of {sent} came through");
+    let (leaked, sent, allowed) = leak(scene);
+    assert!(sent > 2000, "{when}: only {sent} sent");
+    assert!(leaked > 50 && leaked as f64 <= allowed, "{when}: {leaked} of {sent} came through");
 }
 
-fn dropped(guarded: &Daemon) -> f64 {
-    guarded.metric("sluice_packets_total", &["service=\"trap\"", "reason=\"packet_rate\""]).unwrap()
-}
-
-/// The figures that the daemon knows are up to a second old.
-fn settle() {
-    std::thread::sleep(Duration::from_millis(2500));
+/// How many were dropped once more than so many were.
+fn dropped(guarded: &Daemon, more_than: f64) -> f64 {
+    let labels = ["service=\"trap\"", "reason=\"packet_rate\""];
+    guarded.reaches("sluice_packets_total", &labels, |dropped| dropped > more_than).unwrap();
+    guarded.settles("sluice_packets_total", &labels).unwrap()
 }
 
 #[test]
@@ -66,15 +68,12 @@ fn a_killed_daemon_leaves_its_limits_and_the_next_one_takes_over_with_counters_u
     let mut guarded = Daemon::start(&scene.guarded, &[INTERFACE], RULES).unwrap();
     scene.warm_up(Over::Ipv4).unwrap();
     assert_limited(&scene, "guarded");
-    settle();
-    let before = dropped(&guarded);
-    assert!(before > 2000.0, "{before}");
+    let before = dropped(&guarded, 1000.0);
     guarded.kill();
     assert_limited(&scene, "without a daemon");
     guarded.run().unwrap();
-    settle();
-    let after = dropped(&guarded);
-    assert!(after > before + 2000.0, "{before} dropped before, {after} after");
+    // As many as before, and those that nobody was there to see.
+    dropped(&guarded, before + 1000.0);
     assert_limited(&scene, "taken over");
 }
 
@@ -84,16 +83,15 @@ fn a_restart_under_fire_lets_nothing_through() {
     let mut guarded = Daemon::start(&scene.guarded, &[INTERFACE], RULES).unwrap();
     scene.warm_up(Over::Ipv4).unwrap();
     let before = came_through(&scene);
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     let flood = scene.flood(5000, Duration::from_secs(40)).unwrap();
     for _ in 0..2 {
         assert_eq!(guarded.terminate().unwrap(), 0, "{}", guarded.logged());
         guarded.run().unwrap();
     }
     let sent = flood.stop().unwrap();
-    let (leaked, seconds) = (came_through(&scene) - before, start.elapsed().as_secs_f64());
-    let allowed = 100.0 * seconds + 50.0 + 2.0;
-    assert!(leaked as f64 <= allowed, "{leaked} of {sent} in {seconds} s, {allowed} allowed");
+    let (leaked, allowed) = (came_through(&scene) - before, allowed(start));
+    assert!(leaked as f64 <= allowed, "{leaked} of {sent} in {:?}, {allowed} allowed", start.elapsed());
 }
 
 #[test]
@@ -102,13 +100,13 @@ fn stop_keeps_protecting_and_detach_removes_everything() {
     let mut guarded = Daemon::start(&scene.guarded, &[INTERFACE], RULES).unwrap();
     scene.warm_up(Over::Ipv4).unwrap();
     guarded.tell(&["stop"]).unwrap();
-    assert_eq!(guarded.ended(Duration::from_secs(20)).unwrap(), 0);
+    assert_eq!(guarded.ended(PATIENCE).unwrap(), 0);
     assert_limited(&scene, "stopped");
     guarded.run().unwrap();
     guarded.tell(&["detach"]).unwrap();
-    assert_eq!(guarded.ended(Duration::from_secs(20)).unwrap(), 0);
-    let (leaked, sent) = leak(&scene);
-    assert!(leaked > sent / 2, "detached: only {leaked} of {sent} came through");
+    assert_eq!(guarded.ended(PATIENCE).unwrap(), 0);
+    let (leaked, sent, allowed) = leak(&scene);
+    assert!(leaked as f64 > 2.0 * allowed, "detached: only {leaked} of {sent} came through");
     let left = fs::read_dir(guarded.pins()).map(Iterator::count).unwrap_or_default();
     assert_eq!(left, 0, "pins are left in {}", guarded.pins().display());
     let link = scene.guarded.ip(&["link", "show", "dev", INTERFACE]).unwrap();
@@ -126,12 +124,12 @@ fn sigterm_ends_cleanly_and_sighup_reloads() {
     assert!(limit(&guarded));
     guarded.configure(&[INTERFACE], &RULES.replace("100/s", "200/s")).unwrap();
     guarded.signal(libc::SIGHUP).unwrap();
-    eventually("the reload", Duration::from_secs(10), || (!limit(&guarded)).then_some(())).unwrap();
+    eventually("the reload", PATIENCE, || (!limit(&guarded)).then_some(())).unwrap();
     // A bad file changes nothing and says so.
     guarded.configure(&[INTERFACE], &RULES.replace("packets =", "packtes =")).unwrap();
     guarded.signal(libc::SIGHUP).unwrap();
     let failed = || guarded.metric("sluice_config_last_reload_successful", &[]).is_ok_and(|ok| ok < 0.5);
-    eventually("the failed reload", Duration::from_secs(10), || failed().then_some(())).unwrap();
+    eventually("the failed reload", PATIENCE, || failed().then_some(())).unwrap();
     assert!(guarded.json(&["limit", "list"]).unwrap().to_string().contains("\"per_second\":200}"));
     assert_eq!(guarded.terminate().unwrap(), 0, "{}", guarded.logged());
 }
@@ -147,7 +145,7 @@ fn an_interface_that_is_deleted_and_made_again_is_guarded_again() {
         let absent = guarded.metric("sluice_interface_mode", &["mode=\"absent\""]);
         absent.is_ok_and(|absent| absent > 0.5).then_some(())
     };
-    eventually("the interface is missed", Duration::from_secs(15), absent).unwrap();
+    eventually("the interface is missed", PATIENCE, absent).unwrap();
     scene
         .guarded
         .ip(&[
@@ -170,7 +168,7 @@ fn an_interface_that_is_deleted_and_made_again_is_guarded_again() {
         let native = guarded.metric("sluice_interface_mode", &["mode=\"native\""]);
         native.is_ok_and(|native| native > 0.5).then_some(())
     };
-    eventually("the interface is guarded again", Duration::from_secs(20), native).unwrap();
+    eventually("the interface is guarded again", PATIENCE, native).unwrap();
     // Its address on the wire is another one now.
     for space in [&scene.client, &scene.attacker] {
         space.ip(&["neighbour", "flush", "dev", INTERFACE]).unwrap();

@@ -1,11 +1,11 @@
 //! Bad input, wrong callers, missing things: each a clear error with its exit code, and what runs is unharmed.
 
-use std::{os::unix::process::CommandExt as _, process::Command, time::Duration};
+use std::{os::unix::process::CommandExt as _, process::Command};
 
 use anyhow::Result;
 use monitor_tests::{
     harness::{
-        daemon::{self, Daemon, binary},
+        daemon::{self, Daemon, PATIENCE, binary},
         network::{Network, Process, Space, eventually},
         scene::INTERFACE,
     },
@@ -151,7 +151,7 @@ fn a_missing_interface_is_named_and_guarded_as_soon_as_it_is_there() {
         .ip(&["link", "add", "eth7", "type", "veth", "peer", "name", "eth7", "netns", other.name()])
         .unwrap();
     guarded.ip(&["link", "set", "eth7", "up"]).unwrap();
-    eventually("eth7 is guarded", Duration::from_secs(20), || mode("native").then_some(())).unwrap();
+    eventually("eth7 is guarded", PATIENCE, || mode("native").then_some(())).unwrap();
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn an_interface_with_the_program_of_another_is_named_and_left_alone() {
     let rules = format!("metrics.enabled = false\n{RULES}");
     let mut second = Daemon::new(&guarded, &[INTERFACE], &rules).unwrap();
     second.spawn().unwrap();
-    assert_eq!(second.ended(Duration::from_mins(1)).unwrap(), 8, "{}", second.logged());
+    assert_eq!(second.ended(PATIENCE).unwrap(), 8, "{}", second.logged());
     assert!(second.logged().contains(INTERFACE), "{}", second.logged());
     assert_eq!(program(), before, "the program of another was touched");
     let problems = first.json(&["status"]).unwrap()["problems"].to_string();
@@ -193,7 +193,7 @@ fn say_as(daemon: &Daemon, user: u32, arguments: &[&str]) -> (i32, String) {
     plain.args(arguments).env("SLUICE_SOCKET", daemon.socket()).uid(user).gid(user);
     plain.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
     std::mem::swap(&mut command, &mut plain);
-    let output = Process::start(&mut command).unwrap().wait(Duration::from_secs(10)).unwrap();
+    let output = Process::start(&mut command).unwrap().wait(PATIENCE).unwrap();
     (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 

@@ -3,18 +3,21 @@
 use std::{
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
+    ops::Range,
     thread,
     time::Duration,
 };
 
 use monitor_tests::{
     harness::{
-        daemon::Daemon,
+        daemon::{Daemon, PATIENCE},
         flood::Flood,
+        network::eventually,
         scene::{INTERFACE, Over, Scene},
     },
     or_skip,
 };
+use serde_json::Value;
 
 const RULES: &str = r#"
 [access]
@@ -34,19 +37,24 @@ fn flood(scene: &Scene) -> Flood {
     scene.flood(5000, Duration::from_mins(1)).unwrap()
 }
 
-/// Packets of the flood that end in this way within two seconds.
-fn within_two_seconds(guarded: &Daemon, reason: &str) -> f64 {
-    let label = format!("reason=\"{reason}\"");
-    let read = || guarded.metric("sluice_packets_total", &[&label]).unwrap();
-    // The figures are up to a second old.
-    thread::sleep(Duration::from_millis(1500));
-    let before = read();
-    thread::sleep(Duration::from_secs(2));
-    read() - before
+/// So many packets of the flood a second end in this way, sooner or later.
+fn ends(guarded: &Daemon, reason: &str, per_second: Range<f64>) {
+    guarded.grows("sluice_packets_total", &[&format!("reason=\"{reason}\"")], per_second).unwrap();
 }
 
 fn pings(scene: &Scene) -> bool {
     scene.attacker.run("ping", &["-c", "1", "-W", "1", "10.77.0.1"]).is_ok()
+}
+
+/// The attacker is answered, now or in a while.
+fn is_let_in(scene: &Scene, otherwise: &str) {
+    eventually(otherwise, PATIENCE, || pings(scene).then_some(())).unwrap();
+}
+
+/// What the ban of the attacker says, if there is one.
+fn ban(guarded: &Daemon) -> Option<Value> {
+    let access = guarded.json(&["access", "list"]).unwrap();
+    access["banned"].as_array().unwrap().iter().find(|ban| ban.to_string().contains("10.77.0.3")).cloned()
 }
 
 #[test]
@@ -55,17 +63,13 @@ fn a_limit_changes_under_fire_and_goes_back_when_it_is_unset() {
     let guarded = Daemon::start(&scene.guarded, &[INTERFACE], RULES).unwrap();
     scene.warm_up(Over::Ipv4).unwrap();
     let _flood = flood(&scene);
-    let at_first = within_two_seconds(&guarded, "accepted");
-    assert!((100.0..400.0).contains(&at_first), "{at_first} accepted at 100/s");
+    ends(&guarded, "accepted", 50.0..200.0);
     guarded.tell(&["limit", "set", "trap", "--packets", "1k/s", "--packets-burst", "100"]).unwrap();
-    let raised = within_two_seconds(&guarded, "accepted");
-    assert!((1000.0..3500.0).contains(&raised), "{raised} accepted at 1000/s");
+    ends(&guarded, "accepted", 500.0..1750.0);
     guarded.tell(&["limit", "set", "trap", "--mode", "observe"]).unwrap();
-    let dropped = within_two_seconds(&guarded, "packet_rate");
-    assert!(dropped.abs() < 1.0, "{dropped} dropped while observing");
+    ends(&guarded, "packet_rate", 0.0..0.1);
     guarded.tell(&["limit", "unset", "trap"]).unwrap();
-    let back = within_two_seconds(&guarded, "accepted");
-    assert!((100.0..400.0).contains(&back), "{back} accepted after unset");
+    ends(&guarded, "accepted", 50.0..200.0);
 }
 
 #[test]
@@ -73,32 +77,35 @@ fn a_ban_made_by_hand_shuts_a_source_out_until_its_end_or_until_it_is_taken_back
     let scene = or_skip!("bans by hand", Scene::to_guard());
     let guarded = Daemon::start(&scene.guarded, &[INTERFACE], RULES).unwrap();
     scene.warm_up(Over::Ipv4).unwrap();
-    guarded.tell(&["access", "ban", "10.77.0.3", "--for", "4s", "--reason", "a test"]).unwrap();
+    guarded.tell(&["access", "ban", "10.77.0.3", "--for", "10m", "--reason", "a test"]).unwrap();
     assert!(!pings(&scene), "the banned source is answered");
     let why = guarded.tell(&["explain", "10.77.0.3"]).unwrap();
     assert!(why.contains("ban"), "{why}");
-    assert!(guarded.json(&["access", "list"]).unwrap().to_string().contains("10.77.0.3"));
-    thread::sleep(Duration::from_secs(5));
-    assert!(pings(&scene), "the ban does not end");
-    guarded.tell(&["access", "ban", "10.77.0.3", "--for", "10m"]).unwrap();
-    assert!(!pings(&scene), "the source is not banned again");
+    assert!(ban(&guarded).is_some());
     guarded.tell(&["access", "unban", "10.77.0.3"]).unwrap();
-    assert!(pings(&scene), "the ban is not taken back");
+    is_let_in(&scene, "the ban is not taken back");
+    guarded.tell(&["access", "ban", "10.77.0.3", "--for", "4s"]).unwrap();
+    is_let_in(&scene, "the ban does not end");
 }
 
 #[test]
 fn violations_of_a_live_flood_earn_a_ban() {
     let scene = or_skip!("bans by violations", Scene::to_guard());
-    let rules = RULES.to_owned() + "ban = { after = 1000, within = \"5s\", for = \"3s\", growth = 1 }\n";
+    let rules = RULES.to_owned() + "ban = { after = 1000, within = \"5s\", for = \"10s\", growth = 1 }\n";
     let guarded = Daemon::start(&scene.guarded, &[INTERFACE], &rules).unwrap();
     scene.warm_up(Over::Ipv4).unwrap();
     let flood = flood(&scene);
-    let banned = within_two_seconds(&guarded, "banned");
-    assert!(banned > 3000.0, "{banned} dropped for a ban");
-    assert!(!pings(&scene), "the banned source is answered");
+    ends(&guarded, "banned", 1500.0..20_000.0);
+    // Between two bans it is answered for a moment, so the same one has to stand before and after.
+    let shut_out = || {
+        let before = ban(&guarded)?;
+        let answered = pings(&scene);
+        (ban(&guarded)?["until"] == before["until"]).then_some(!answered)
+    };
+    let shut_out = eventually("a ban that stands", PATIENCE, shut_out).unwrap();
+    assert!(shut_out, "the banned source is answered");
     flood.stop().unwrap();
-    thread::sleep(Duration::from_secs(4));
-    assert!(pings(&scene), "the ban does not end");
+    is_let_in(&scene, "the ban does not end");
 }
 
 #[test]
@@ -109,14 +116,13 @@ fn a_prefix_is_denied_exempted_and_forgotten() {
     guarded.tell(&["access", "deny", "10.77.0.3/32"]).unwrap();
     assert!(!pings(&scene), "the denied prefix is answered");
     guarded.tell(&["access", "exempt", "10.77.0.3/32"]).unwrap();
-    assert!(pings(&scene), "exempt does not win over denied");
+    is_let_in(&scene, "exempt does not win over denied");
     let _flood = flood(&scene);
-    let exempt = within_two_seconds(&guarded, "exempt");
-    assert!(exempt > 5000.0, "{exempt} passed as exempt");
+    ends(&guarded, "exempt", 2500.0..20_000.0);
     guarded.tell(&["access", "unexempt", "10.77.0.3/32"]).unwrap();
     assert!(!pings(&scene), "the denial is lost");
     guarded.tell(&["access", "undeny", "10.77.0.3/32"]).unwrap();
-    assert!(pings(&scene), "the denial stays");
+    is_let_in(&scene, "the denial stays");
 }
 
 #[test]
@@ -124,13 +130,21 @@ fn a_change_that_nobody_confirms_is_taken_back() {
     let scene = or_skip!("confirmation", Scene::to_guard());
     let guarded = Daemon::start(&scene.guarded, &[INTERFACE], RULES).unwrap();
     scene.warm_up(Over::Ipv4).unwrap();
-    guarded.tell(&["access", "deny", "10.77.0.3", "--confirm-within", "2s"]).unwrap();
-    assert!(!pings(&scene), "the change does not act at once");
-    thread::sleep(Duration::from_secs(3));
-    assert!(pings(&scene), "the change stays without confirmation");
-    guarded.tell(&["access", "deny", "10.77.0.3", "--confirm-within", "2s"]).unwrap();
-    guarded.tell(&["confirm"]).unwrap();
-    thread::sleep(Duration::from_secs(3));
+    let state = || guarded.json(&["history", "-n", "1"]).unwrap()["changes"][0]["state"].clone();
+    // On a machine that is busy the change may be taken back before anybody could look.
+    let acts = || {
+        guarded.tell(&["access", "deny", "10.77.0.3", "--confirm-within", "3s"]).unwrap();
+        let answered = pings(&scene);
+        (state() == "pending").then_some(!answered)
+    };
+    assert!(eventually("a look in time", PATIENCE, acts).unwrap(), "the change does not act at once");
+    is_let_in(&scene, "the change stays without confirmation");
+    let confirmed = || {
+        guarded.tell(&["access", "deny", "10.77.0.3", "--confirm-within", "3s"]).unwrap();
+        guarded.tell(&["confirm"]).ok()
+    };
+    eventually("a word in time", PATIENCE, confirmed).unwrap();
+    thread::sleep(Duration::from_secs(5));
     assert!(!pings(&scene), "the confirmed change is taken back");
 }
 
@@ -155,10 +169,10 @@ fn a_change_that_cuts_its_callers_connection_is_taken_back_and_the_connection_go
         caller.write_all(b"ping").unwrap();
         caller.read_exact(&mut word).is_ok()
     };
-    assert!(answered(Duration::from_secs(2)), "the connection works before the change");
-    guarded.tell(&["access", "deny", "10.77.0.2", "--confirm-within", "3s"]).unwrap();
+    assert!(answered(PATIENCE), "the connection works before the change");
+    guarded.tell(&["access", "deny", "10.77.0.2", "--confirm-within", "5s"]).unwrap();
     assert!(!answered(Duration::from_secs(1)), "the change does not cut the connection");
-    assert!(answered(Duration::from_secs(10)), "the connection does not come back by itself");
+    assert!(answered(PATIENCE), "the connection does not come back by itself");
     let history = guarded.tell(&["history", "1"]).unwrap();
     assert!(history.contains("rolled back") && history.contains("10.77.0.2"), "{history}");
     drop(caller);

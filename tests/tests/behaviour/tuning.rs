@@ -7,12 +7,12 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use monitor_tests::{
     harness::{
-        daemon::Daemon,
+        daemon::{Daemon, PATIENCE},
         network::eventually,
         scene::{INTERFACE, Over, Scene},
     },
@@ -37,19 +37,25 @@ mode = "enforce"
 limit = { packets = "1k/s" }
 "#;
 
-/// Plays from `address` at so many packets a second until `over`, for two minutes at most.
+/// What may be proposed for players of 40 a second: room for them, and far less than the configured limit.
+const USUAL: std::ops::Range<u64> = 41..160;
+
+/// Plays from `address` at so many packets a second until `over`, for five minutes at most.
 fn play(scene: &Scene, address: &str, per_second: u32, over: &Arc<AtomicBool>) {
     scene.client.address(INTERFACE, &format!("{address}/24")).unwrap();
     let (address, over) = (format!("{address}:0"), Arc::clone(over));
     let playing = move || {
         let socket = UdpSocket::bind(&address).unwrap();
-        for _ in 0..120 * per_second {
+        let (pace, mut due) = (Duration::from_secs(1) / per_second, Instant::now());
+        for _ in 0..300 * per_second {
             if over.load(Ordering::Relaxed) {
                 return;
             }
             // Nobody listens, and an answer that says so is no news.
             let _ = socket.send_to(b"move", "10.77.0.1:9999");
-            thread::sleep(Duration::from_secs(1) / per_second);
+            // Who wakes up late on a busy machine makes good for a fifth of a second and forgets the rest.
+            due = (due + pace).max(Instant::now().checked_sub(Duration::from_millis(200)).unwrap_or(due));
+            thread::sleep(due.saturating_duration_since(Instant::now()));
         }
     };
     drop(scene.client.enter(playing).unwrap());
@@ -91,18 +97,17 @@ fn what_players_usually_send_becomes_a_limit_that_can_be_tried_applied_and_taken
     for player in 100..110 {
         play(&scene, &format!("10.77.0.{player}"), 40, &over);
     }
-    let rate = eventually("a proposal", Duration::from_secs(40), || proposed(&guarded));
+    let rate = eventually("a proposal", 2 * PATIENCE, || proposed(&guarded));
     let rate = rate.unwrap_or_else(|_| panic!("{}\n{}", shown(&guarded), guarded.logged()));
-    assert!((50..100).contains(&rate), "players of at most 40/s each, headroom 2: {rate}/s proposed");
+    assert!(USUAL.contains(&rate), "players of about 40/s each, headroom 2: {rate}/s proposed");
 
     guarded.tell(&["tune", "try", "game"]).unwrap();
     let enough = Arc::new(AtomicBool::new(false));
     play(&scene, "10.77.0.99", 600, &enough);
-    thread::sleep(Duration::from_secs(5));
-    enough.store(true, Ordering::Relaxed);
-    let hit = eventually("the trial names whom it would hit", Duration::from_secs(5), || {
+    let hit = eventually("the trial names whom it would hit", PATIENCE, || {
         Some(shown(&guarded)["trial"]["sources"].to_string()).filter(|sources| sources.contains("10.77.0.99"))
     });
+    enough.store(true, Ordering::Relaxed);
     let hit = hit.unwrap_or_else(|_| panic!("{}", shown(&guarded)));
     assert!(!hit.contains("10.77.0.100"), "a usual player would be hit: {hit}");
     assert_eq!(in_force(&guarded), (1000, "config".to_owned()));
@@ -112,12 +117,13 @@ fn what_players_usually_send_becomes_a_limit_that_can_be_tried_applied_and_taken
     guarded.run().unwrap();
     assert!(proposed(&guarded).is_some(), "{}", shown(&guarded));
 
-    guarded.tell(&["tune", "apply", "game", "--confirm-within", "3s"]).unwrap();
+    guarded.tell(&["tune", "apply", "game", "--confirm-within", "6s"]).unwrap();
     let (applied, _) = in_force(&guarded);
-    assert!((50..100).contains(&applied), "{applied}/s in force");
+    assert!(USUAL.contains(&applied), "{applied}/s in force");
     assert_eq!(last_state(&guarded), "pending");
-    thread::sleep(Duration::from_secs(5));
-    assert_eq!((in_force(&guarded).0, last_state(&guarded)), (1000, "rolled back".to_owned()));
+    let over_again = || (last_state(&guarded) == "rolled back").then_some(());
+    eventually("it is taken back", PATIENCE, over_again).unwrap();
+    assert_eq!(in_force(&guarded).0, 1000);
 
     guarded.tell(&["tune", "apply", "game", "--confirm-within", "60s"]).unwrap();
     guarded.kill();
