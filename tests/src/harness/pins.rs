@@ -11,7 +11,10 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::network::{Space, unique};
+use super::{
+    daemon::PATIENCE,
+    network::{Space, eventually, unique},
+};
 
 /// Where a test pins.
 #[derive(Debug)]
@@ -33,8 +36,18 @@ impl PinDirectory {
 
 impl Drop for PinDirectory {
     fn drop(&mut self) {
-        let _ = monitor::datapath::unload_pinned(&self.0);
+        let _ = once_let_go(|| monitor::datapath::unload_pinned(&self.0));
     }
+}
+
+/// Tries again while the directory is held. This process let it go, but another test may be starting a program: between
+/// fork and exec that has a copy of the lock.
+pub fn once_let_go<T>(mut open: impl FnMut() -> Result<T>) -> Result<T> {
+    let attempt = || match open() {
+        Err(error) if format!("{error:#}").contains("another sluice daemon holds") => None,
+        opened => Some(opened),
+    };
+    eventually("the pins are let go", PATIENCE, attempt)?
 }
 
 /// Moves this thread, and no other, into a namespace.

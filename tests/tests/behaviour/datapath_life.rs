@@ -13,7 +13,7 @@ use monitor_tests::{
     harness::{
         daemon::PATIENCE,
         network::{Network, Space, eventually},
-        pins::{PinDirectory, enter},
+        pins::{PinDirectory, enter, once_let_go},
     },
     or_skip,
 };
@@ -51,7 +51,8 @@ impl Place {
     }
 
     fn start_with(&self, capacities: Capacities) -> Result<Datapath> {
-        let mut datapath = Datapath::open(&Options { capacities, ..self.options() })?;
+        let options = Options { capacities, ..self.options() };
+        let mut datapath = once_let_go(|| Datapath::open(&options))?;
         write_rules(&mut datapath)?;
         Ok(datapath)
     }
