@@ -10,6 +10,7 @@ mod budgets;
 mod captures;
 mod containment;
 mod datapath_life;
+mod defence;
 mod faults;
 mod filter;
 mod fixtures;
