@@ -17,13 +17,13 @@ const CARGO_DENY_VERSION: &str = "0.20.2";
 const TOOLS: [(&str, &str, Scope); 11] = [
     ("ip", "iproute2", Scope::Demo),
     ("bpftool", "bpftool", Scope::Test),
-    ("curl", "curl", Scope::Test),
+    ("curl", "curl", Scope::Demo),
     ("ethtool", "ethtool", Scope::Test),
     ("hping3", "hping3", Scope::Test),
     ("iperf3", "iperf3", Scope::Test),
     ("nft", "nftables", Scope::Test),
     ("nmap", "nmap", Scope::Test),
-    ("ping", "iputils-ping", Scope::Test),
+    ("ping", "iputils-ping", Scope::Demo),
     ("promtool", "prometheus", Scope::Test),
     ("tcpdump", "tcpdump", Scope::Test),
 ];

@@ -61,14 +61,14 @@ impl<'a> Scoreboard<'a> {
         guard: Option<&Daemon>,
     ) -> Result<()> {
         println!("\n{}, per second\n{HEAD}", phase.name());
-        let (start, first) = (Instant::now(), self.read(flood, guard)?);
+        let (start, first) = self.read(flood, guard)?;
         let (mut at, mut before) = (start, first);
-        for second in 1..=seconds {
-            while start.elapsed() < Duration::from_secs(second.into()) {
+        for _ in 0..seconds {
+            while at.elapsed() < Duration::from_secs(1) {
                 going_on()?;
                 thread::sleep(Duration::from_millis(20));
             }
-            let (now, counts) = (Instant::now(), self.read(flood, guard)?);
+            let (now, counts) = self.read(flood, guard)?;
             println!("{}", text(&rate(&before, &counts, now - at)));
             (at, before) = (now, counts);
         }
@@ -76,12 +76,14 @@ impl<'a> Scoreboard<'a> {
         Ok(())
     }
 
-    /// The daemon's figures are up to a second old, so what is dropped lags a little behind what is sent.
-    fn read(&self, flood: Option<&Flood>, guard: Option<&Daemon>) -> Result<Line> {
+    /// The counts and their moment, which on a busy machine may be late. The daemon's figures are up to a second old, so
+    /// what is dropped lags a little behind what is sent.
+    fn read(&self, flood: Option<&Flood>, guard: Option<&Daemon>) -> Result<(Instant, Line)> {
         let dropped = guard.map(|guard| guard.metric("sluice_packets_total", &["verdict=\"drop\""]));
+        let dropped = dropped.transpose()?.unwrap_or_default();
         let sent = flood.map_or(0, Flood::sent);
         let counts = [sent, self.server.count(), self.client.count()].map(|count| count as f64);
-        Ok([counts[0], dropped.transpose()?.unwrap_or_default(), counts[1], counts[2]])
+        Ok((Instant::now(), [counts[0], dropped, counts[1], counts[2]]))
     }
 
     /// The table at the end.
