@@ -155,10 +155,27 @@ impl Tracker {
         }
     }
 
+    /// Nothing more is seen until then, and nothing ends: what is found by then, and not taken back.
+    pub fn wait(&mut self, until_ns: u64) -> Vec<Finding> {
+        while self.at < until_ns {
+            self.at = until_ns.min(self.at + 1_000_000_000);
+            if self.at > self.swept + SWEEP {
+                self.swept = self.at;
+                self.sweep(self.at.wrapping_mul(UNITS_PER_NS), false);
+            }
+            self.detection.tick(self.at);
+        }
+        self.findings()
+    }
+
     pub fn finish(&mut self) -> Vec<Finding> {
         self.detection.tick(self.at);
         self.sweep(self.at.wrapping_mul(UNITS_PER_NS), true);
         self.detection.finish();
+        self.findings()
+    }
+
+    fn findings(&mut self) -> Vec<Finding> {
         let mut findings = BTreeMap::new();
         for change in self.detection.drain_findings() {
             if change.kind == ChangeKind::Retracted {

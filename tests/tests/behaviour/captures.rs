@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use monitor::{
     config::Config,
     detection::{
+        contact::default_inside,
         finding::{Finding, Report, Severity},
         parameters::Parameters,
     },
@@ -22,6 +23,7 @@ use monitor_tests::{
     harness::{
         capture::directory,
         program::Program,
+        timeline::Traffic,
         tracker::{Tracker, read},
         truth::{Truth, acceptable},
         verdicts::is_about,
@@ -29,8 +31,13 @@ use monitor_tests::{
     or_skip,
 };
 
+use crate::stress::published::first_of;
+
 /// A finding comes this long after the last packet at the latest.
 const LATEST: Duration = Duration::from_secs(30);
+
+/// A finding comes this many seconds after the last packet that it needs: what the table tells apart, and what must hold.
+const DELAYS_S: [u64; 3] = [2, 10, 30];
 
 /// Whether a finding is one of what the truth names: the subject (or the victim), and a detector that fits.
 fn fits(finding: &Finding, attacker: &str, kinds: &[String]) -> bool {
@@ -51,7 +58,7 @@ struct Judged {
 #[test]
 fn captures_are_judged_as_their_index_says() {
     or_skip!("captures through the kernel programs", Program::load_parser().map(drop));
-    judge("the default, through the kernel", through_the_kernel);
+    judge("the default, through the kernel", &default_inside(), through_the_kernel);
 }
 
 /// Nobody, everybody, and either half of the addresses: what is found must not hang on who is inside.
@@ -59,7 +66,7 @@ fn captures_are_judged_as_their_index_says() {
 fn captures_are_judged_alike_wherever_inside_is() {
     let check = |who: &str, list: &[&str]| {
         let inside: Vec<IpNet> = list.iter().map(|prefix| prefix.parse().expect("a prefix")).collect();
-        judge(who, |path, _| through_the_stand_in(path, &inside));
+        judge(who, &inside, |path, _| through_the_stand_in(path, &inside));
     };
     check("nobody", &[]);
     check("everybody", &["0.0.0.0/0", "::/0"]);
@@ -108,7 +115,39 @@ fn through_the_kernel(path: &Path, truth: &Truth) -> Judged {
     }
 }
 
-fn judge(who: &str, through: impl Fn(&Path, &Truth) -> Judged) {
+/// How soon the finding came: after so many seconds of silence behind an earlier part of the capture it is not there yet,
+/// so a packet within them was needed. `None`: all that it needs was there half a minute before it was raised.
+fn delay_s(
+    path: &Path,
+    inside: &[IpNet],
+    finding: &Finding,
+    is_one: impl Fn(&Finding) -> bool,
+) -> Option<u64> {
+    let raised = nanoseconds(finding.raised_at);
+    DELAYS_S.into_iter().find(|delay| {
+        let cut = raised.saturating_sub(delay * 1_000_000_000);
+        let mut tracker = Tracker::new(&Parameters::default(), inside.to_vec());
+        let _ = read(path, |bytes, at| {
+            if at < cut {
+                tracker.frame(bytes, at);
+            }
+        });
+        tracker.packets == 0 || !tracker.wait(raised).iter().any(&is_one)
+    })
+}
+
+fn nanoseconds(at: Timestamp) -> u64 {
+    u64::try_from(at.as_nanosecond()).unwrap_or(0)
+}
+
+/// When the attacker (or the victim) was first seen; the beginning for one who has no address.
+fn first_seen(path: &Path, who: &str) -> u64 {
+    let mut traffic = Traffic::default();
+    let _ = read(path, |bytes, at| traffic.frames.push((at, bytes.to_vec())));
+    first_of(&traffic.sorted(), who)
+}
+
+fn judge(who: &str, inside: &[IpNet], through: impl Fn(&Path, &Truth) -> Judged) {
     println!("inside: {who}");
     let directory = match directory() {
         Ok(directory) => directory,
@@ -118,7 +157,7 @@ fn judge(who: &str, through: impl Fn(&Path, &Truth) -> Judged) {
         }
     };
     let only = std::env::var("SLUICE_CAPTURE").unwrap_or_default();
-    let (mut missed, mut false_ones) = (Vec::new(), Vec::new());
+    let (mut missed, mut false_ones, mut untimely) = (Vec::new(), Vec::new(), Vec::new());
     let (mut packets, mut records, began) = (0, 0, Instant::now());
     for truth in Truth::read_all(&directory).unwrap() {
         if !truth.file.contains(&only) {
@@ -135,8 +174,16 @@ fn judge(who: &str, through: impl Fn(&Path, &Truth) -> Judged) {
         for (attacker, kinds) in &truth.attackers {
             let found: Vec<&Finding> =
                 findings.iter().filter(|finding| fits(finding, attacker, kinds)).collect();
-            if let Some(first) = found.first() {
-                words.push(format!("found {attacker} as {} ({})", first.detector, first.severity.label()));
+            if let Some(first) = found.iter().min_by_key(|finding| finding.raised_at) {
+                let path = directory.join(&truth.file);
+                let named = format!("{} ({})", first.detector, first.severity.label());
+                let soon = delay_s(&path, inside, first, |finding| fits(finding, attacker, kinds));
+                let told = soon.map_or("LATE".to_owned(), |seconds| format!("within {seconds} s"));
+                words.push(format!("found {attacker} as {named} {told}"));
+                let early = nanoseconds(first.raised_at) < first_seen(&path, attacker);
+                if (soon.is_none() || early) && !truth.does_not_count() {
+                    untimely.push(format!("{}: {attacker}", truth.file));
+                }
             } else if truth.does_not_count() {
                 words.push(format!("missed {attacker} (does not count)"));
             } else {
@@ -164,6 +211,9 @@ fn judge(who: &str, through: impl Fn(&Path, &Truth) -> Judged) {
         }
     }
     println!("{packets} packets, {records} records in {:.2} s", began.elapsed().as_secs_f64());
-    println!("missed: {missed:?}; false: {false_ones:?}");
-    assert!(missed.is_empty() && false_ones.is_empty(), "missed {missed:?}, false {false_ones:?}");
+    println!("missed: {missed:?}; false: {false_ones:?}; untimely: {untimely:?}");
+    assert!(
+        missed.is_empty() && false_ones.is_empty() && untimely.is_empty(),
+        "missed {missed:?}, false {false_ones:?}, untimely {untimely:?}"
+    );
 }

@@ -3,7 +3,7 @@
 
 mod attacks;
 mod benign;
-mod published;
+pub mod published;
 
 use ipnet::IpNet;
 use monitor::detection::contact::default_inside;

@@ -59,7 +59,7 @@ fn published(place: &Path, truth: Truth) -> Published {
 }
 
 /// When the attacker (or its victim) was first seen.
-fn first_of(traffic: &Traffic, who: &str) -> u64 {
+pub fn first_of(traffic: &Traffic, who: &str) -> u64 {
     let parties = addresses(who);
     let seen = |frame: &[u8]| {
         parties.is_empty()
