@@ -119,8 +119,9 @@ impl Attempts {
         }
     }
 
-    pub fn sizes(&self) -> [StateSize; 2] {
-        [self.states.size(), self.fallbacks.size()]
+    pub fn sizes(&self) -> [StateSize; 3] {
+        let [waiting, sources] = self.fallbacks.sizes();
+        [self.states.size(), waiting, sources]
     }
 
     /// Ends the patience with attempts that are older.
@@ -358,6 +359,7 @@ impl Attempts {
         event.before = before;
         out.push(event);
         if verdict == Verdict::Reached {
+            self.fallbacks.succeeds(&what);
             self.replace(what, mac, began, now, out);
         }
     }

@@ -91,8 +91,9 @@ impl Default for Parameters {
                 21, 22, 23, 25, 110, 139, 143, 445, 465, 587, 993, 995, 2222, 3389, 5900, 5901, 5985,
             ],
             heartbeat_ports: vec![
-                22, 88, 135, 139, 143, 389, 443, 445, 636, 993, 1433, 1883, 3268, 3306, 3389, 3478, 3544,
-                4500, 5222, 5223, 5228, 5432, 6379, 8883, 9092, 51820,
+                22, 88, 135, 139, 143, 179, 389, 443, 445, 500, 636, 993, 1194, 1433, 1883, 3268, 3306, 3389,
+                3478, 3544, 4500, 5060, 5061, 5222, 5223, 5228, 5432, 5671, 5672, 6379, 8883, 9092, 27017,
+                51820,
             ],
             pairs: 16_384,
             conversations: 16_384,
@@ -101,6 +102,8 @@ impl Default for Parameters {
 }
 
 const RING: usize = 64;
+/// Connections that are opened within this time are one beat.
+const TOGETHER: u64 = SECOND * 3 / 4;
 /// From here on a destination counts as regular for its source, long before it is flagged.
 const CANDIDATE_BEATS: usize = 5;
 const CANDIDATE_SCORE: f64 = 0.7;
@@ -116,6 +119,8 @@ struct Pair {
     first_at: u64,
     reached: bool,
     total: u64,
+    /// Starts soon after another one, and not together with it.
+    hurried: u64,
     quiet_until: u64,
 }
 
@@ -214,7 +219,8 @@ impl Beacon {
         let Some(pair) = self.pairs.entry(key, contact.source_inside, now, keep, Pair::default) else {
             return;
         };
-        pair.reached |= contact.succeeded() || !contact.is_tcp();
+        // Who is never answered is told nothing: reports to a collector, not calls home.
+        pair.reached |= contact.succeeded();
         if contact.ended() {
             push(&mut pair.sent, real(contact.record.forward.payload));
             push(&mut pair.received, real(contact.record.backward.payload));
@@ -226,9 +232,12 @@ impl Beacon {
             pair.first_at = contact.at;
         }
         // Connections that are opened together are one beat.
-        if pair.starts.back().is_none_or(|last| now - last >= SECOND * 3 / 4) {
+        let gap = pair.starts.back().map_or(SECOND, |last| now - last);
+        if gap >= TOGETHER {
             pair.total += 1;
             push(&mut pair.starts, now);
+        } else if gap > TOGETHER / 6 {
+            pair.hurried += 1;
         }
         if pair.starts.len() < CANDIDATE_BEATS || now < pair.quiet_until {
             return;
@@ -247,11 +256,12 @@ impl Beacon {
         let typical_received = median(&mut received);
         let typical_sent = median(&mut sent.clone());
         let bulk = typical_received > self.parameters.bulk_bytes;
-        let enough = if beat.period < self.parameters.fast_period_s {
-            pair.starts.len() >= self.parameters.fast_beats
-        } else {
-            true
-        };
+        let is_fast = beat.period < self.parameters.fast_period_s;
+        let enough = !is_fast || pair.starts.len() >= self.parameters.fast_beats;
+        // Gaps that are cut off at what is one beat look alike, whatever they were.
+        if is_fast && pair.hurried * 5 > pair.total {
+            return;
+        }
         if score < CANDIDATE_SCORE || beat.period < self.parameters.least_period_s {
             return;
         }
@@ -328,6 +338,8 @@ impl Beacon {
         let typical = |sizes: &VecDeque<f64>| median(&mut sizes.iter().copied().collect::<Vec<_>>());
         let bulk = typical(&bursts.received) > self.parameters.burst_bulk_bytes;
         let keeps_alive = typical(&bursts.sent) <= self.parameters.keep_alive_bytes;
+        // Who is never answered is told nothing: reports to a collector, not calls home.
+        let is_report = !contact.is_tcp() && bursts.received.iter().all(|bytes| *bytes < 1.0);
         let (total, first_at) = (u64::from(bursts.count), bursts.first_at);
         let context = self.context(contact, beat.period);
         if score < self.parameters.score || beats < self.parameters.least_beats {
@@ -336,6 +348,7 @@ impl Beacon {
         let usual = self.parameters.heartbeat_ports.contains(&contact.port)
             || bulk
             || keeps_alive
+            || is_report
             || beat.regularity < self.parameters.burst_regularity;
         let severity =
             if usual || context.is_common(&self.parameters) { Severity::Info } else { Severity::Warning };

@@ -1,11 +1,16 @@
-//! `brute_force`: many short, similar connections of one source to one login service.
+//! `brute_force`: many short, similar connections of one source to one login service, or to one login port of many hosts
+//! (spraying).
 //!
-//! In: ends of connections. Out: one signal per source and service. It reads sizes and times only, so a client that opens
+//! In: ends of connections. Out: one signal per source and service, or per source. It reads sizes and times only, so a client that opens
 //! many short sessions of equal size (a script, a health check) looks the same: declare those.
 
-use std::{collections::VecDeque, net::IpAddr};
+use std::{
+    collections::{HashSet, VecDeque},
+    hash::Hash,
+    net::IpAddr,
+};
 
-use monitor_common::flow::protocol;
+use monitor_common::{conversation::outcome, flow::protocol};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -14,10 +19,15 @@ use super::{
     contact::Contact,
     evidence,
     finding::{Detector, Party, Service, Severity, Signal, Signals},
-    statistics::{count, median, median_deviation, real, rounded},
+    statistics::{count, median, median_deviation, real, regularity, rounded},
 };
 
 const SECOND: u64 = 1_000_000_000;
+
+/// Sessions remembered per pair.
+const REMEMBERED: usize = 256;
+/// Regularity of beginnings from which sessions are on a timer.
+const TIMED: f64 = 0.85;
 
 /// `[detection.brute_force]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,8 +43,16 @@ pub struct Parameters {
     pub program_attempts: usize,
     /// and, within a minute, on any other service (`info`).
     pub other_attempts_per_minute: usize,
+    /// The same within the window, where connections and answers are alike to this relative deviation (`info`).
+    pub alike_attempts: usize,
+    pub alike: f64,
     /// Attempts on a login service within ten minutes that are worth an `info`.
     pub noted_attempts: usize,
+    /// Hosts among which attempts on one login port are spraying: a warning about outsiders, `info` inside, where
+    /// programs of administration do the same.
+    pub sprayed_hosts: usize,
+    /// Payload that somebody sends at least who tries to log in; looking for a banner takes less.
+    pub login_bytes: u64,
     pub window_s: u64,
     /// A connection is short below this many bytes of payload both ways
     pub short_bytes: u64,
@@ -55,7 +73,11 @@ impl Default for Parameters {
             login_attempts: 30,
             program_attempts: 200,
             other_attempts_per_minute: 240,
+            alike_attempts: 60,
+            alike: 0.05,
             noted_attempts: 6,
+            sprayed_hosts: 10,
+            login_bytes: 300,
             window_s: 1800,
             short_bytes: 12_000,
             short_s: 120,
@@ -72,7 +94,11 @@ type Pair = (IpAddr, IpAddr, u16);
 struct Session {
     now: u64,
     at: u64,
-    answered_bytes: f64,
+    /// Payload, as far as 32 bits go: there are many of these.
+    sent_bytes: u32,
+    answered_bytes: u32,
+    /// The destination, or what is left of a long one.
+    destination: u32,
     short: bool,
 }
 
@@ -89,6 +115,8 @@ pub struct BruteForce {
     /// On ports where people or programs log in: other services must not crowd these out.
     logins: Bounded<Pair, Sessions>,
     others: Bounded<Pair, Sessions>,
+    /// By source and login port.
+    sprayed: Bounded<(IpAddr, u16), Sessions>,
 }
 
 impl BruteForce {
@@ -97,11 +125,12 @@ impl BruteForce {
             parameters: parameters.clone(),
             logins: Bounded::new("brute_force", parameters.pairs),
             others: Bounded::new("brute_force_others", parameters.pairs / 2),
+            sprayed: Bounded::new("brute_force_sprayed", parameters.pairs / 4),
         }
     }
 
-    pub fn sizes(&self) -> [StateSize; 2] {
-        [self.logins.size(), self.others.size()]
+    pub fn sizes(&self) -> [StateSize; 3] {
+        [self.logins.size(), self.others.size(), self.sprayed.size()]
     }
 
     pub fn contact(&mut self, contact: &Contact<'_>, signals: &mut Signals) {
@@ -111,79 +140,196 @@ impl BruteForce {
         }
         let record = contact.record;
         let parameters = &self.parameters;
-        let (now, window) = (contact.now, parameters.window_s * SECOND);
         // Port 0 cannot be a service; a connection without any payload logs nobody in.
         if record.forward.payload == 0 && record.backward.payload == 0 {
             return;
         }
-        let keep = |sessions: &Sessions| sessions.recent.back().is_some_and(|last| now - last.now < window);
-        let pair = (contact.source, contact.destination, contact.port);
-        let logs_in = parameters.login_ports.contains(&contact.port)
-            || parameters.program_ports.contains(&contact.port);
-        let pairs = if logs_in { &mut self.logins } else { &mut self.others };
-        let Some(sessions) = pairs.entry(pair, contact.source_inside, now, keep, Sessions::default) else {
-            return;
-        };
         let short = record.forward.payload.saturating_add(record.backward.payload) <= parameters.short_bytes
             && contact.duration() <= parameters.short_s * SECOND;
-        sessions.total += 1;
-        sessions.recent.push_back(Session {
-            now,
+        let session = Session {
+            now: contact.now,
             at: contact.began_at(),
-            answered_bytes: real(record.backward.payload),
+            sent_bytes: u32::try_from(record.forward.payload).unwrap_or(u32::MAX),
+            answered_bytes: u32::try_from(record.backward.payload).unwrap_or(u32::MAX),
+            destination: folded(contact.destination),
             short,
-        });
-        while sessions.recent.len() > 256
-            || sessions.recent.front().is_some_and(|first| now - first.now > window)
-        {
-            sessions.recent.pop_front();
+        };
+        let is_login = parameters.login_ports.contains(&contact.port);
+        let logs_in = is_login || parameters.program_ports.contains(&contact.port);
+        let pairs = if logs_in { &mut self.logins } else { &mut self.others };
+        let pair = (contact.source, contact.destination, contact.port);
+        if let Some(sessions) = sessions(pairs, pair, contact, parameters) {
+            sessions.add(session, parameters);
+            signals.extend(parameters.judge_pair(sessions, contact));
         }
-        let within =
-            |seconds: u64| sessions.recent.iter().filter(|one| now - one.now <= seconds * SECOND).count();
-        let (measured, threshold, window_s, severity) = if parameters.login_ports.contains(&contact.port) {
-            if sessions.recent.len() >= parameters.login_attempts {
-                (sessions.recent.len(), parameters.login_attempts, parameters.window_s, Severity::Warning)
-            } else {
-                (within(600), parameters.noted_attempts, 600, Severity::Info)
+        if is_login && record.forward.payload >= parameters.login_bytes {
+            let key = (contact.source, contact.port);
+            if let Some(sessions) = sessions(&mut self.sprayed, key, contact, parameters) {
+                sessions.add(session, parameters);
+                signals.extend(parameters.judge_spraying(sessions, contact));
             }
-        } else if parameters.program_ports.contains(&contact.port) {
-            (sessions.recent.len(), parameters.program_attempts, parameters.window_s, Severity::Warning)
+        }
+    }
+}
+
+/// An address in 32 bits, enough to tell a few hundred apart.
+fn folded(address: IpAddr) -> u32 {
+    match address {
+        IpAddr::V4(v4) => v4.to_bits(),
+        IpAddr::V6(v6) => v6.octets().chunks_exact(4).fold(0, |sum: u32, part| {
+            part.iter().fold(sum.rotate_left(5), |sum, byte| sum.rotate_left(8) ^ u32::from(*byte))
+        }),
+    }
+}
+
+/// The sessions under `key`, if there is room.
+fn sessions<'a, K: Hash + Eq>(
+    all: &'a mut Bounded<K, Sessions>,
+    key: K,
+    contact: &Contact<'_>,
+    parameters: &Parameters,
+) -> Option<&'a mut Sessions> {
+    let (now, window) = (contact.now, parameters.window_s * SECOND);
+    let keep = |sessions: &Sessions| sessions.recent.back().is_some_and(|last| now - last.now < window);
+    all.entry(key, contact.source_inside, now, keep, Sessions::default)
+}
+
+/// How alike sessions are.
+struct Likeness {
+    short_share: f64,
+    /// Of the answers of short ones: median, and median absolute deviation over it.
+    answer: f64,
+    answer_spread: f64,
+    sent_spread: f64,
+}
+
+impl Sessions {
+    fn add(&mut self, session: Session, parameters: &Parameters) {
+        let window = parameters.window_s * SECOND;
+        self.total += 1;
+        self.recent.push_back(session);
+        while self.recent.len() > REMEMBERED
+            || self.recent.front().is_some_and(|first| session.now - first.now > window)
+        {
+            self.recent.pop_front();
+        }
+    }
+
+    fn within(&self, now: u64, seconds: u64) -> usize {
+        self.recent.iter().filter(|one| now - one.now <= seconds * SECOND).count()
+    }
+
+    fn likeness(&self) -> Likeness {
+        let short = || self.recent.iter().filter(|one| one.short);
+        let spread = |mut sizes: Vec<f64>| {
+            let middle = median(&mut sizes);
+            (middle, median_deviation(&sizes, middle) / middle.max(1.0))
+        };
+        let (answer, answer_spread) = spread(short().map(|one| f64::from(one.answered_bytes)).collect());
+        let (_, sent_spread) = spread(short().map(|one| f64::from(one.sent_bytes)).collect());
+        let short_share = count(short().count()) / count(self.recent.len());
+        Likeness { short_share, answer, answer_spread, sent_spread }
+    }
+
+    /// Whether they begin as on a timer, which is how programs ask for what they know.
+    fn is_timed(&self) -> bool {
+        let starts = self.recent.iter().zip(self.recent.iter().skip(1));
+        let gaps: Vec<f64> = starts.map(|(one, next)| real(next.at.saturating_sub(one.at)) / 1e9).collect();
+        regularity(&gaps) >= TIMED
+    }
+}
+
+impl Parameters {
+    fn judge_pair(&self, sessions: &mut Sessions, contact: &Contact<'_>) -> Option<Signal> {
+        let now = contact.now;
+        let (measured, threshold, window_s, severity) = if self.login_ports.contains(&contact.port) {
+            if sessions.recent.len() >= self.login_attempts {
+                (sessions.recent.len(), self.login_attempts, self.window_s, Severity::Warning)
+            } else {
+                (sessions.within(now, 600), self.noted_attempts, 600, Severity::Info)
+            }
+        } else if self.program_ports.contains(&contact.port) {
+            (sessions.recent.len(), self.program_attempts, self.window_s, Severity::Warning)
+        } else if sessions.recent.len() >= self.other_attempts_per_minute {
+            (sessions.within(now, 60), self.other_attempts_per_minute, 60, Severity::Info)
         } else {
-            (within(60), parameters.other_attempts_per_minute, 60, Severity::Info)
+            (sessions.recent.len(), self.alike_attempts, self.window_s, Severity::Info)
         };
         // What is crossed just now is said at once: it may be the last that is seen of it.
         if measured < threshold || (measured > threshold && now < sessions.quiet_until) {
-            return;
+            return None;
         }
-        let short = sessions.recent.iter().filter(|one| one.short).count();
-        let share = count(short) / count(sessions.recent.len());
-        let mut sizes: Vec<f64> =
-            sessions.recent.iter().filter(|one| one.short).map(|one| one.answered_bytes).collect();
-        let middle = median(&mut sizes);
-        let spread = median_deviation(&sizes, middle) / middle.max(1.0);
-        if share < parameters.short_share || spread > parameters.similarity {
-            return;
+        let likeness = sessions.likeness();
+        if likeness.short_share < self.short_share || likeness.answer_spread > self.similarity {
+            return None;
+        }
+        if threshold == self.alike_attempts && window_s == self.window_s && severity == Severity::Info {
+            // Few and slow: only what is nearly the same each time, asks for something, and is on nobody's timer.
+            let alike = likeness.answer_spread <= self.alike && likeness.sent_spread <= 2.0 * self.alike;
+            // What an outsider sent first was seen before his conversation stood.
+            let asks = contact.record.forward.payload >= self.login_bytes
+                || contact.record.outcome == outcome::MIDSTREAM;
+            let is_public = !contact.source_inside && contact.destination_inside;
+            sessions.quiet_until = now + 10 * SECOND;
+            if !alike || !asks || !contact.destination_inside || (!is_public && sessions.is_timed()) {
+                return None;
+            }
         }
         sessions.quiet_until = now + SECOND;
-        signals.push(Signal {
-            detector: Detector::BruteForce,
-            severity,
-            subject: Party::Address(contact.source),
-            target: Some(Party::Address(contact.destination)),
-            service: Some(Service::new(contact.protocol, contact.port)),
-            first_seen: sessions.recent.front().map_or(contact.at, |first| first.at),
-            measured: count(measured),
-            threshold: count(threshold),
-            unit: "connections",
-            window_s,
-            confidence: if severity == Severity::Info { 0.5 } else { 0.85 },
-            evidence: evidence(json!({
-                "short_share": rounded(share),
-                "median_answer_bytes": middle,
-                "spread": rounded(spread),
-                "total": sessions.total,
-            })),
-            workload: contact.workload.map(str::to_owned),
-        });
+        let confidence = if severity == Severity::Info { 0.5 } else { 0.85 };
+        let measure = (measured, threshold, window_s, confidence);
+        Some(signal(contact, Some(contact.destination), severity, sessions, measure, &likeness))
+    }
+
+    fn judge_spraying(&self, sessions: &mut Sessions, contact: &Contact<'_>) -> Option<Signal> {
+        let (now, measured) = (contact.now, sessions.recent.len());
+        if measured < self.login_attempts || (measured > self.login_attempts && now < sessions.quiet_until) {
+            return None;
+        }
+        sessions.quiet_until = now + SECOND;
+        let hosts: HashSet<u32> = sessions.recent.iter().map(|one| one.destination).collect();
+        let likeness = sessions.likeness();
+        if hosts.len() < self.sprayed_hosts
+            || likeness.short_share < self.short_share
+            || likeness.answer_spread > self.similarity
+        {
+            return None;
+        }
+        let is_public = !contact.source_inside && contact.destination_inside;
+        let severity = if is_public { Severity::Warning } else { Severity::Info };
+        let measure = (measured, self.login_attempts, self.window_s, if is_public { 0.8 } else { 0.4 });
+        let mut signal = signal(contact, None, severity, sessions, measure, &likeness);
+        signal.evidence.insert("hosts".into(), json!(hosts.len()));
+        Some(signal)
+    }
+}
+
+fn signal(
+    contact: &Contact<'_>,
+    target: Option<IpAddr>,
+    severity: Severity,
+    sessions: &Sessions,
+    (measured, threshold, window_s, confidence): (usize, usize, u64, f64),
+    likeness: &Likeness,
+) -> Signal {
+    Signal {
+        detector: Detector::BruteForce,
+        severity,
+        subject: Party::Address(contact.source),
+        target: target.map(Party::Address),
+        service: Some(Service::new(contact.protocol, contact.port)),
+        first_seen: sessions.recent.front().map_or(contact.at, |first| first.at),
+        measured: count(measured),
+        threshold: count(threshold),
+        unit: "connections",
+        window_s,
+        confidence,
+        evidence: evidence(json!({
+            "short_share": rounded(likeness.short_share),
+            "median_answer_bytes": likeness.answer,
+            "spread": rounded(likeness.answer_spread),
+            "total": sessions.total,
+        })),
+        workload: contact.workload.map(str::to_owned),
     }
 }

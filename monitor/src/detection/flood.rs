@@ -94,7 +94,7 @@ struct Victim {
     rates: Rolling<4, 10>,
     sources: [Crowd; 2],
     /// Ports of a victim, or addresses behind an interface.
-    targets: Crowd,
+    targets: [Crowd; 2],
     /// Sources that were served; and of the packets since the rate was over, those from them.
     served: Crowd,
     crowds_since: u64,
@@ -180,7 +180,7 @@ impl Flood {
         let new = || Victim {
             rates: Rolling::new(SLOT),
             sources: [Crowd::default(); 2],
-            targets: Crowd::default(),
+            targets: [Crowd::default(); 2],
             served: Crowd::default(),
             crowds_since: now,
             first_at: contact.at,
@@ -202,14 +202,14 @@ impl Flood {
         let crowded = matches!(party, Party::Interface(_)) && victim.sources[0].weight() >= 400;
         if now - victim.crowds_since > 2 * SECOND || crowded {
             victim.sources = [Crowd::default(), victim.sources[0]];
-            victim.targets = Crowd::default();
+            victim.targets = [Crowd::default(), victim.targets[0]];
             victim.crowds_since = now;
         }
         if blow.values[PACKETS] > 0 {
             victim.sources[0].add(&blow.source, blow.values[PACKETS]);
             match party {
-                Party::Interface(_) => victim.targets.add(&blow.victim, blow.values[PACKETS]),
-                _ => victim.targets.add(&IpAddr::from(u128::from(blow.port).to_be_bytes()), 1),
+                Party::Interface(_) => victim.targets[0].add(&blow.victim, blow.values[PACKETS]),
+                _ => victim.targets[0].add(&IpAddr::from(u128::from(blow.port).to_be_bytes()), 1),
             }
         }
         if blow.values[COMPLETED] > 0 {
@@ -355,16 +355,21 @@ impl Parameters {
             // Half of it and a little less, because a mirror port may show every packet twice.
             let forged = real(fuller.distinct()) >= 0.4 * real(fuller.weight());
             if !forged
-                || victim.targets.leader(0.3).is_some()
-                || victim.targets.distinct() < self.many_sources
+                || victim.targets[0].leader(0.3).is_some()
+                || victim.targets[0].distinct() < self.many_sources
             {
                 return None;
             }
-        } else if leader.is_some() && kind == Kind::Syn && over.peak < self.syns_per_second.saturating_mul(10)
+        } else if (leader.is_some() || sources < self.many_sources)
+            && kind == Kind::Syn
+            && over.peak < self.syns_per_second.saturating_mul(10)
         {
-            // One source that tries port after port is a scanner, and named so.
-            let ports = victim.targets.distinct();
-            if real(ports) >= 0.5 * real(victim.targets.weight()).min(1000.0) {
+            // Few sources that try port after port are scanners (or decoys of one), and each is named so.
+            let [present, before] = &victim.targets;
+            let fuller = if present.weight() >= before.weight() { present } else { before };
+            let ports = fuller.distinct();
+            let probes = ports.saturating_mul(if leader.is_some() { 1 } else { sources });
+            if ports >= 5 && real(probes) >= 0.5 * real(fuller.weight()).min(1000.0) {
                 return None;
             }
         }
@@ -383,11 +388,13 @@ impl Parameters {
         if over.peak < threshold {
             return None;
         }
-        // A filter that is nearly full knows everybody and nobody.
+        // A filter that is nearly full knows everybody and nobody; what it knows by chance is taken off.
+        let chance = victim.served.fullness();
+        let known = real(over.from_served) / real(over.seen).max(1.0);
         let is_outage = kind == Kind::Syn
-            && victim.served.distinct() <= 200
+            && chance <= 0.7
             && over.seen > 0
-            && real(over.from_served) >= self.served_share * real(over.seen);
+            && known - chance >= self.served_share * (1.0 - chance);
         let severity = if is_outage {
             Severity::Info
         } else if over.peak >= threshold.saturating_mul(10) {

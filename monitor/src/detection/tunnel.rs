@@ -220,13 +220,21 @@ impl Tunnel {
             .iter()
             .map(|sizes| if sizes.mean > 0.0 { sizes.deviation / sizes.mean } else { 0.0 })
             .fold(0.0, f64::max);
-        // Losses change counts, not means: a reply carries what its request carried.
+        // Losses change counts, not means, unless large ones do not get through: a reply carries what its request
+        // carried.
         let both = requests.packets >= 5.0 && replies.packets >= 5.0;
-        let unmirrored = both && (requests.mean - replies.mean).abs() >= p.echo_mirror_bytes;
+        let unmirrored = both
+            && (requests.mean - replies.mean).abs() >= p.echo_mirror_bytes
+            && !requests.is_lost_from(&replies);
+        // Small ones differ by less. Where nothing is lost, mirrors agree to the byte, but for those under way.
+        let disagrees = requests.packets.min(replies.packets) >= real(p.echoes)
+            && (requests.packets - replies.packets).abs() <= 2.0
+            && requests.disagrees(&replies);
         let large = requests.mean.max(replies.mean) >= 64.0;
         let bytes = requests.total + replies.total;
         let varied = spread >= p.echo_spread && large;
-        let betrayed = varied && (unmirrored || requests.packets >= 50.0);
+        let betrayed =
+            varied && (unmirrored || requests.packets >= 50.0) || spread >= p.echo_spread && disagrees;
         if !betrayed && bytes < real(p.echo_bytes) {
             return;
         }
@@ -269,6 +277,7 @@ fn added(contact: &Contact<'_>) -> [u64; 6] {
 struct Sizes {
     packets: f64,
     total: f64,
+    squares: f64,
     mean: f64,
     deviation: f64,
 }
@@ -278,6 +287,21 @@ impl Sizes {
         let (packets, total, squares) = (real(sums[at]), real(sums[at + 1]), real(sums[at + 2]));
         let mean = if packets > 0.0 { total / packets } else { 0.0 };
         let variance = if packets > 0.0 { (squares / packets - mean * mean).max(0.0) } else { 0.0 };
-        Self { packets, total, mean, deviation: variance.sqrt() }
+        Self { packets, total, squares, mean, deviation: variance.sqrt() }
+    }
+
+    /// Whether the difference is what the packets that are missing on one side may have carried.
+    fn is_lost_from(&self, other: &Self) -> bool {
+        let missing = self.packets - other.packets;
+        let bytes = self.total - other.total;
+        let largest = (self.mean + 3.0 * self.deviation).max(other.mean + 3.0 * other.deviation);
+        missing * bytes > 0.0 && bytes.abs() <= missing.abs() * largest
+    }
+
+    /// Whether as many packets carried something else: more than four of the largest would explain.
+    fn disagrees(&self, other: &Self) -> bool {
+        let largest = (self.mean + 3.0 * self.deviation).max(other.mean + 3.0 * other.deviation);
+        (self.total - other.total).abs() > 4.0 * largest
+            || (self.squares - other.squares).abs() > 4.0 * largest * largest
     }
 }

@@ -80,6 +80,11 @@ impl Crowd {
         self.bits[index::<8>(bit / 64)] & 1 << (bit % 64) != 0
     }
 
+    /// The share of addresses of which [`Self::may_contain`] is true by chance.
+    pub fn fullness(&self) -> f64 {
+        f64::from(self.bits.iter().map(|word| word.count_ones()).sum::<u32>()) / 512.0
+    }
+
     // Not keyed: an attacker who makes addresses collide only looks like fewer sources.
     fn bit(address: &IpAddr) -> u64 {
         let mut hasher = DefaultHasher::new();

@@ -170,7 +170,64 @@ fn thirty_short_logins_are_brute_force_and_twenty_nine_are_not() {
 #[test]
 fn sessions_of_all_sizes_and_busy_services_are_no_brute_force() {
     assert!(logins(22, 60, |attempt| 3000 * u64::from(attempt % 7)).silent_about(Detector::BruteForce));
-    assert!(logins(443, 150, |_| 2400).silent_about(Detector::BruteForce));
+    assert!(
+        logins(443, 150, |attempt| 2000 + die(u64::from(attempt), 900)).silent_about(Detector::BruteForce)
+    );
+}
+
+#[test]
+fn slow_guessing_on_the_web_is_worth_knowing_and_a_poll_on_a_timer_is_not_called_so() {
+    let guess = |count: u64| {
+        let mut scene = Scene::default();
+        for number in 0..count {
+            scene.connect(HOST, "10.0.3.3", 443, Goes::Well(1500, 2400, S / 5));
+            scene.pass(
+                [2, 40, 9, 3, 25, 70, 5, 14][usize::try_from(number * number % 8 + number / 9).unwrap() % 8]
+                    * S,
+            );
+        }
+        scene
+    };
+    let mut guesses = guess(70);
+    assert!(guesses.quiet() && guesses.found(Detector::BruteForce, HOST, Severity::Info));
+    assert!(guess(59).silent_about(Detector::BruteForce));
+    let mut polls = Scene::default();
+    for _ in 0..150 {
+        polls.connect(HOST, "10.0.3.3", 443, Goes::Well(1500, 2400, S / 5));
+        polls.pass(10 * S);
+    }
+    assert!(polls.silent_about(Detector::BruteForce));
+}
+
+#[test]
+fn one_password_on_many_hosts_is_spraying() {
+    let spray = |source: &str, sent| {
+        let mut scene = Scene::default();
+        for attempt in 0..36u32 {
+            let host = format!("10.0.3.{}", 1 + attempt % 12);
+            scene.connect(source, &host, 22, Goes::Well(sent, 2400, 2 * S));
+            scene.pass((40 + die(u64::from(attempt), 15)) * S);
+        }
+        scene
+    };
+    assert!(spray("198.51.100.7", 1500).found(Detector::BruteForce, "198.51.100.7", Severity::Warning));
+    let mut inside = spray(HOST, 1500);
+    assert!(inside.quiet() && inside.found(Detector::BruteForce, HOST, Severity::Info));
+    assert!(spray("198.51.100.7", 30).silent_about(Detector::BruteForce), "it only looks for banners");
+}
+
+#[test]
+fn connections_at_all_distances_are_no_beat() {
+    let mut scene = Scene::default();
+    for number in 0..80u64 {
+        scene.connect(HOST, "10.0.3.3", 8080, Goes::Well(200, 3000, 20 * MS));
+        scene.pass(
+            [60, 900, 300, 1400, 150, 700, 1100, 450]
+                [usize::try_from(number * number + number / 5).unwrap() % 8]
+                * MS,
+        );
+    }
+    assert!(scene.silent_about(Detector::Beacon));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Attacks that were made up, each with who must be named, as what, and when its threshold could be reached.
 
+mod varied;
+
 use monitor_tests::harness::{
     packet::{flag, packet},
     timeline::{Dice, EPOCH, End, MS, S, Traffic, turn},
@@ -17,6 +19,7 @@ pub fn all() -> Vec<Case> {
     all.extend(logins());
     all.extend(implants());
     all.extend(tunnels());
+    all.extend(varied::all());
     all
 }
 

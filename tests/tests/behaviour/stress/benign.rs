@@ -1,5 +1,6 @@
 //! What innocent hosts do that looks like attacks. Every function is one class; none may raise a warning.
 
+mod fleet;
 mod network;
 mod people;
 mod services;
@@ -73,5 +74,20 @@ pub fn all() -> Vec<Case> {
         case("router asks for neighbours", network::router()),
         case("ice candidates", people::ice()),
         case("strangers knock", network::strangers()),
+        case("scrapes of many", fleet::scrapes_of_many()),
+        case("rolling deployment", fleet::rolling_deployment()),
+        case("database pools", fleet::database_pools()),
+        case("reconnect storm, at once", fleet::reconnect_storm(2)),
+        case("reconnect storm, in twenty seconds", fleet::reconnect_storm(20)),
+        case("delivery network", fleet::delivery_network()),
+        case("game servers", fleet::game_servers()),
+        case("resolver without ipv6", fleet::resolver_without_ipv6()),
+        case("collectors", fleet::collectors()),
+        case("sip keeps in touch", fleet::sip_keeps_in_touch()),
+        case("package mirror", fleet::package_mirror()),
+        case("snmp manager", fleet::snmp_manager()),
+        case("conference", fleet::conference()),
+        case("path discovery", fleet::path_discovery()),
+        case("public server", fleet::public_server()),
     ]
 }
