@@ -252,9 +252,10 @@ pub struct Budget {
     pub heavy_sources: u64,
     /// Bucket of observed packets outside conversations.
     pub observations: u64,
-    pub reserved: u64,
+    /// When the table of conversations was last found full; 0 never.
+    pub no_room: u64,
 }
-plain!(Budget { new_sources: u64, heavy_sources: u64, observations: u64, reserved: u64 } = 32);
+plain!(Budget { new_sources: u64, heavy_sources: u64, observations: u64, no_room: u64 } = 32);
 
 /// What the kernel could not do, and other rare things, counted per CPU. The position is the index in the map.
 #[repr(u32)]

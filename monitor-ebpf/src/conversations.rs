@@ -7,7 +7,7 @@ use monitor_common::{
     bucket::admit,
     conversation::{
         outcome, presence, record_kind, state,
-        tracking::{Entering, OnWire, Sight, entering, key_of},
+        tracking::{Entering, MILLISECOND, OnWire, Sight, entering, key_of, since},
     },
     flow::protocol,
     record::Incident,
@@ -155,9 +155,22 @@ fn settle<W: Wire>(wire: &W, rules: &Rules, case: &mut Case, left: u32) {
     }
 }
 
+/// How long the table is taken for full after it was. Only the daemon makes room, once a second, and to ask a full table
+/// costs a microsecond: it looks for a free entry on every CPU.
+const NO_ROOM: u64 = 10 * MILLISECOND;
+
 /// Puts the conversation into the table; false when there is no room.
 #[inline(never)]
 fn enter(settings: &Settings, case: &Case, left: u32, mac: u64) -> bool {
+    let Some(budget) = maps::BUDGETS.get_ptr_mut(case.interface) else {
+        return false;
+    };
+    // SAFETY: the pointer is to this CPU's map value.
+    let no_room = unsafe { &mut (*budget).no_room };
+    if *no_room != 0 && since(case.now, *no_room) < NO_ROOM {
+        incident(Incident::ConversationTableFull);
+        return false;
+    }
     let Some(begun) = maps::BEGUN.get_ptr_mut(0) else {
         return false;
     };
@@ -175,6 +188,7 @@ fn enter(settings: &Settings, case: &Case, left: u32, mac: u64) -> bool {
         if maps::CONVERSATIONS.get_ptr(&case.key).is_some() {
             return true;
         }
+        *no_room = case.now;
         incident(Incident::ConversationTableFull);
         return false;
     }
