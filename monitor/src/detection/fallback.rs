@@ -131,3 +131,66 @@ impl Fallbacks {
         of_habit.map(|_| what)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAC: u64 = 0x0200_0000_0001;
+
+    fn contact(source: &str, upper: u8) -> Attempted {
+        let destination = if source.contains(':') { "2001:db8::9" } else { "198.51.100.9" };
+        Attempted {
+            source: source.parse().unwrap(),
+            destination: destination.parse().unwrap(),
+            protocol: upper,
+            port: 443,
+            stray: false,
+        }
+    }
+
+    /// How many of `count` contacts over IPv6 are excused when these hosts go somewhere over IPv4 right after each.
+    fn excused(count: u64, hosts: &dyn Fn(u64) -> String, upper: u8) -> usize {
+        let mut fallbacks = Fallbacks::new(64);
+        let mut excused = 0;
+        for number in 0..count {
+            let now = (1000 + number * 5) * SECOND;
+            let over_v6 = contact("fd00::9", upper);
+            fallbacks.begins(over_v6, MAC, now);
+            let over_v4 = contact(&hosts(number), upper);
+            excused += usize::from(fallbacks.replaces(&over_v4, MAC, now + SECOND / 4).is_some());
+        }
+        excused
+    }
+
+    #[test]
+    fn a_host_that_falls_back_again_and_again_is_excused_each_time_over_tcp_and_udp() {
+        for upper in [protocol::TCP, protocol::UDP] {
+            assert_eq!(excused(40, &|_| "10.0.0.9".to_owned(), upper), 40);
+        }
+    }
+
+    #[test]
+    fn behind_a_router_whoever_comes_by_excuses_the_first_contacts_only() {
+        let excused = excused(60, &|number| format!("10.0.0.{}", number * 7 % 40 + 1), protocol::TCP);
+        assert!(excused <= 6, "{excused}");
+    }
+
+    #[test]
+    fn what_succeeds_over_ipv6_needs_no_fallback() {
+        let mut fallbacks = Fallbacks::new(64);
+        let mut failed = 0;
+        for number in 0..100 {
+            let now = (1000 + number * 5) * SECOND;
+            let over_v6 = contact("fd00::9", protocol::TCP);
+            fallbacks.begins(over_v6, MAC, now);
+            if number % 20 == 19 {
+                let over_v4 = contact("10.0.0.9", protocol::TCP);
+                failed += usize::from(fallbacks.replaces(&over_v4, MAC, now + SECOND / 4).is_some());
+            } else {
+                fallbacks.succeeds(&over_v6);
+            }
+        }
+        assert_eq!(failed, 5);
+    }
+}
