@@ -49,6 +49,7 @@ pub use object::{KernelLog, embedded, is_stub};
 pub use rules::Applied;
 pub use simulate::{SHORTEST_FRAME, Simulator, Verdict};
 pub use sources::{Entered, Sources, Swept};
+pub use syscall::TestRun;
 pub use table::{Cursor, TableFull};
 pub use totals::{Counters, Total};
 

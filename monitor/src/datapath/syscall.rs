@@ -120,10 +120,9 @@ struct LinkUpdate {
     old_program: u32,
 }
 
-/// `BPF_PROG_TEST_RUN`: prepared once, run many times.
 #[repr(C)]
 #[derive(Debug, Default)]
-pub struct TestRun {
+struct Run {
     program: u32,
     verdict: u32,
     data_size_in: u32,
@@ -317,19 +316,76 @@ pub fn detach_link(link: BorrowedFd<'_>) -> Result<(), SyscallError> {
     bpf(Command::LINK_DETACH, &mut attributes).map(drop)
 }
 
+/// `BPF_PROG_TEST_RUN` of an XDP program: prepared once, run many times.
+#[derive(Debug, Default)]
+pub struct TestRun {
+    attributes: Run,
+    context: Option<XdpContext>,
+}
+
+/// `struct xdp_md`, as far as a test run takes it.
+#[repr(C)]
+#[derive(Debug, Default)]
+struct XdpContext {
+    data: u32,
+    data_end: u32,
+    data_meta: u32,
+    ingress_ifindex: u32,
+    rx_queue_index: u32,
+    egress_ifindex: u32,
+}
+
+/// `BPF_F_TEST_XDP_LIVE_FRAMES`.
+const LIVE_FRAMES: u32 = 1 << 1;
+
 impl TestRun {
     /// A run of `program`; frames are given to [`TestRun::run`].
     pub fn new(program: BorrowedFd<'_>) -> Self {
-        Self { program: number(program), ..Self::default() }
+        let attributes = Run { program: number(program), repeat: 1, ..Run::default() };
+        Self { attributes, context: None }
     }
 
-    /// Runs the program over `frame` and returns its verdict. The frame is not written back.
+    /// Each frame so many times.
+    #[must_use]
+    pub const fn repeated(mut self, times: u32) -> Self {
+        self.attributes.repeat = times;
+        self
+    }
+
+    /// So many bytes of a frame are linear; the rest goes into fragments of a multi-buffer frame. 0: as the kernel likes.
+    #[must_use]
+    pub fn linear(mut self, bytes: u32) -> Self {
+        self.context = (bytes != 0).then(|| XdpContext { data_end: bytes, ..XdpContext::default() });
+        self
+    }
+
+    /// Frames are real ones, so many at a time, that seem to come in through `interface`; what the program redirects or
+    /// transmits leaves.
+    #[must_use]
+    pub fn live(mut self, interface: u32, batch: u32) -> Self {
+        self.context = Some(XdpContext { ingress_ifindex: interface, ..XdpContext::default() });
+        (self.attributes.flags, self.attributes.batch_size) = (LIVE_FRAMES, batch);
+        self
+    }
+
+    /// Runs the program over `frame` and returns its last verdict. The frame is not written back.
     pub fn run(&mut self, frame: &[u8]) -> Result<u32, SyscallError> {
-        self.data_in = address(frame);
-        self.data_size_in = u32::try_from(frame.len()).unwrap_or(u32::MAX);
-        self.data_size_out = 0;
-        self.repeat = 1;
-        bpf(Command::PROG_TEST_RUN, self)?;
-        Ok(self.verdict)
+        let attributes = &mut self.attributes;
+        let length = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+        (attributes.data_in, attributes.data_size_in, attributes.data_size_out) = (address(frame), length, 0);
+        if let Some(context) = &mut self.context {
+            if attributes.flags == LIVE_FRAMES {
+                context.data_end = length;
+            }
+            attributes.context_in = address(std::slice::from_ref(context));
+            attributes.context_size_in = u32::try_from(size_of::<XdpContext>()).unwrap_or_default();
+        }
+        bpf(Command::PROG_TEST_RUN, attributes)?;
+        Ok(attributes.verdict)
+    }
+
+    /// The mean time of one repetition of the last run.
+    pub fn took(&self) -> std::time::Duration {
+        std::time::Duration::from_nanos(self.attributes.duration.into())
     }
 }

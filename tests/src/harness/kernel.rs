@@ -14,15 +14,13 @@ use std::{
 };
 
 use libc::{c_long, c_uint};
+use monitor::datapath::TestRun;
 
 const MAP_LOOKUP: c_uint = 1;
 const MAP_UPDATE: c_uint = 2;
 const MAP_DELETE: c_uint = 3;
 const MAP_NEXT_KEY: c_uint = 4;
 const OBJECT_PIN: c_uint = 6;
-const PROG_TEST_RUN: c_uint = 10;
-/// `BPF_F_TEST_XDP_LIVE_FRAMES`.
-const LIVE_FRAMES: u32 = 1 << 1;
 
 #[repr(C)]
 #[derive(Default)]
@@ -33,40 +31,6 @@ struct ElementAttr {
     /// The value, or the next key.
     value: u64,
     flags: u64,
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct RunAttr {
-    program: u32,
-    verdict: u32,
-    data_size_in: u32,
-    data_size_out: u32,
-    data_in: u64,
-    data_out: u64,
-    repeat: u32,
-    duration: u32,
-    context_size_in: u32,
-    context_size_out: u32,
-    context_in: u64,
-    context_out: u64,
-    flags: u32,
-    cpu: u32,
-    batch_size: u32,
-    pad: u32,
-}
-
-/// `struct xdp_md` as the test run takes it: six words.
-const CONTEXT_BYTES: u32 = 24;
-#[repr(C)]
-#[derive(Default)]
-struct XdpContext {
-    data: u32,
-    data_end: u32,
-    data_meta: u32,
-    ingress_ifindex: u32,
-    rx_queue_index: u32,
-    egress_ifindex: u32,
 }
 
 fn call<T>(command: c_uint, attr: &mut T) -> io::Result<c_long> {
@@ -148,37 +112,14 @@ pub struct Ran {
 
 /// Runs an XDP program over `frame`.
 pub fn run(program: BorrowedFd, frame: &[u8], how: Run) -> io::Result<Ran> {
-    let context = XdpContext { data_end: how.linear, ..XdpContext::default() };
-    let mut attr = RunAttr {
-        program: program.as_raw_fd().cast_unsigned(),
-        data_in: frame.as_ptr() as u64,
-        data_size_in: u32::try_from(frame.len()).map_err(io::Error::other)?,
-        repeat: how.repeat.max(1),
-        ..RunAttr::default()
-    };
-    if how.linear != 0 {
-        attr.context_in = std::ptr::from_ref(&context) as u64;
-        attr.context_size_in = CONTEXT_BYTES;
-    }
-    call(PROG_TEST_RUN, &mut attr)?;
-    Ok(Ran { verdict: attr.verdict, duration: Duration::from_nanos(attr.duration.into()) })
+    let mut run = TestRun::new(program).repeated(how.repeat.max(1)).linear(how.linear);
+    let verdict = run.run(frame).map_err(|failed| failed.error)?;
+    Ok(Ran { verdict, duration: run.took() })
 }
 
 /// Sends `count` copies of `frame` as live frames through an XDP program that redirects or transmits them, as if they
 /// had come in through `interface`.
 pub fn send(program: BorrowedFd, frame: &[u8], interface: u32, count: u32, batch: u32) -> io::Result<()> {
-    let length = u32::try_from(frame.len()).map_err(io::Error::other)?;
-    let context = XdpContext { data_end: length, ingress_ifindex: interface, ..XdpContext::default() };
-    let mut attr = RunAttr {
-        program: program.as_raw_fd().cast_unsigned(),
-        data_in: frame.as_ptr() as u64,
-        data_size_in: length,
-        repeat: count,
-        context_in: std::ptr::from_ref(&context) as u64,
-        context_size_in: CONTEXT_BYTES,
-        flags: LIVE_FRAMES,
-        batch_size: batch,
-        ..RunAttr::default()
-    };
-    call(PROG_TEST_RUN, &mut attr).map(drop)
+    let mut run = TestRun::new(program).repeated(count).live(interface, batch);
+    run.run(frame).map(drop).map_err(|failed| failed.error)
 }

@@ -8,13 +8,19 @@ use crate::control::problem::Problem;
 use crate::control::protocol::{TuneBody, TuneShowQuery, Versioned};
 use crate::control::request::{Asker, Json as Body, Path, Query};
 use crate::engine::Handle;
-use crate::engine::command::{Aim, Applied, Command, Role, TuneList, TuneQuery, TuneTarget};
+use crate::engine::command::{Aim, Applied, Command, Reply, Role, TuneList, TuneQuery, TuneTarget};
 
 const fn change(path: &'static str, about: &'static str) -> Endpoint {
     Endpoint { method: Method::Post, path, role: Role::Operator, query: &[], about }
 }
 
+/// What can be done with the target that the path and the body name.
+type TargetCommand = fn(TuneTarget, Reply<Applied>) -> Command;
+
 pub fn add(endpoints: Endpoints) -> Endpoints {
+    let on_target = |command: TargetCommand| {
+        move |engine, asker, service, body| change_of(engine, asker, service, body, command)
+    };
     endpoints
         .with(
             Endpoint {
@@ -28,10 +34,10 @@ pub fn add(endpoints: Endpoints) -> Endpoints {
         )
         .with(
             change("/v1/tune/{service}/try", "Puts a proposal on trial beside the limit in force."),
-            try_out,
+            on_target(Command::TuneTry),
         )
-        .with(change("/v1/tune/{service}/end", "Ends a trial."), end)
-        .with(change("/v1/tune/{service}/apply", "Puts a proposal in force."), apply)
+        .with(change("/v1/tune/{service}/end", "Ends a trial."), on_target(Command::TuneEnd))
+        .with(change("/v1/tune/{service}/apply", "Puts a proposal in force."), on_target(Command::TuneApply))
         .with(change("/v1/tune/{service}/forget", "Forgets what was learned of a service."), forget)
 }
 
@@ -46,39 +52,16 @@ async fn show(
     Ok(Json(Versioned::new(list)))
 }
 
-fn target(service: String, body: TuneBody) -> TuneTarget {
+async fn change_of(
+    State(engine): State<Handle>,
+    asker: Asker,
+    Path(service): Path<String>,
+    Body(body): Body<TuneBody>,
+    command: TargetCommand,
+) -> Result<Json<Applied>, Problem> {
     let TuneBody { class, quantile, headroom } = body;
-    TuneTarget { service, class, aim: Aim { quantile, headroom } }
-}
-
-async fn try_out(
-    State(engine): State<Handle>,
-    asker: Asker,
-    Path(service): Path<String>,
-    Body(body): Body<TuneBody>,
-) -> Result<Json<Applied>, Problem> {
-    let target = target(service, body);
-    Ok(Json(engine.ask(asker.caller, asker.options, |reply| Command::TuneTry(target, reply)).await?))
-}
-
-async fn end(
-    State(engine): State<Handle>,
-    asker: Asker,
-    Path(service): Path<String>,
-    Body(body): Body<TuneBody>,
-) -> Result<Json<Applied>, Problem> {
-    let target = target(service, body);
-    Ok(Json(engine.ask(asker.caller, asker.options, |reply| Command::TuneEnd(target, reply)).await?))
-}
-
-async fn apply(
-    State(engine): State<Handle>,
-    asker: Asker,
-    Path(service): Path<String>,
-    Body(body): Body<TuneBody>,
-) -> Result<Json<Applied>, Problem> {
-    let target = target(service, body);
-    Ok(Json(engine.ask(asker.caller, asker.options, |reply| Command::TuneApply(target, reply)).await?))
+    let target = TuneTarget { service, class, aim: Aim { quantile, headroom } };
+    Ok(Json(engine.ask(asker.caller, asker.options, |reply| command(target, reply)).await?))
 }
 
 async fn forget(
