@@ -18,4 +18,5 @@ pub mod plain;
 pub mod record;
 pub mod rule;
 pub mod sketch;
+pub mod table;
 pub mod verdict;

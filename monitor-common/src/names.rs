@@ -1,7 +1,7 @@
 //! Names of maps and programs, and capacities. A test holds the object to them.
 
 /// Version of all layouts in this crate; part of the pin directory's name. Raise it with any change of a layout.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 /// Programs.
 pub mod program {
@@ -27,10 +27,9 @@ pub mod map {
     pub const AGGREGATES: &str = "AGGREGATES";
     pub const AGGREGATE_STATES: &str = "AGGREGATE_STATES";
     pub const SOURCES: &str = "SOURCES";
+    pub const SOURCE_TAGS: &str = "SOURCE_TAGS";
     pub const CASE: &str = "CASE";
-    pub const FRESH: &str = "FRESH";
     pub const SKETCH: &str = "SKETCH";
-    pub const ENTERED: &str = "ENTERED";
     pub const BANS: &str = "BANS";
     pub const BAN_FILTER: &str = "BAN_FILTER";
     pub const CONTAINED: &str = "CONTAINED";
@@ -54,6 +53,8 @@ pub mod map {
 pub mod global {
     /// u32: 0 the kernel's tick clock, 1 the word in the `CLOCK` map (replay and tests).
     pub const CLOCK_SOURCE: &str = "CLOCK_SOURCE";
+    /// u32: sets of the exact table.
+    pub const SOURCE_SETS: &str = "SOURCE_SETS";
     /// u32: cells per row of the sketch, a power of two.
     pub const SKETCH_CELLS: &str = "SKETCH_CELLS";
     /// u32: nodes of the prefix tree per generation.
@@ -68,10 +69,9 @@ pub mod global {
 
 /// Default capacities; those that the configuration can change are set at load.
 pub mod capacity {
-    pub const SOURCES: u32 = 98_304;
+    /// A multiple of `table::WAYS`.
+    pub const SOURCES: u32 = 131_072;
     pub const SKETCH_CELLS: u32 = 65_536;
-    /// Words of 64 bits in each bank of the filter before the exact table.
-    pub const ENTERED_WORDS: u32 = 16_384;
     pub const PREFIX_NODES: u32 = 98_304;
     pub const DENIALS: u32 = 32_768;
     pub const BANS: u32 = 16_384;

@@ -26,6 +26,8 @@ pub unsafe trait Plain: Copy + 'static {
 }
 
 // SAFETY: integers have no padding and accept every bit pattern.
+unsafe impl Plain for u16 {}
+// SAFETY: as above.
 unsafe impl Plain for u32 {}
 // SAFETY: as above.
 unsafe impl Plain for u64 {}

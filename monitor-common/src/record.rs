@@ -21,9 +21,9 @@ plain!(Count { packets: u64, bytes: u64 } = 16);
 /// Switches of [`SourceEntry::flags`].
 pub mod entry {
     /// Entered while its interface was in flood mode: a stranger until the flood is over.
-    pub const FROM_FLOOD: u32 = 1 << 0;
+    pub const FROM_FLOOD: u16 = 1 << 0;
     /// Exceeds its limit at present: the start was reported, the end was not.
-    pub const EXCEEDING: u32 = 1 << 1;
+    pub const EXCEEDING: u16 = 1 << 1;
 }
 
 /// What the CPUs that do not own an entry counted.
@@ -54,68 +54,67 @@ pub const SETTLED: u64 = 160_000_000_000;
 /// wrongly, and of the charges at most that of the one packet may be missed which the owner judges at that moment. A CPU
 /// that has met the entry alone for [`SETTLED`] takes it over.
 ///
-/// The order is for the cache: with the 72 bytes that the kernel's table puts before a value, an entry fills five cache
-/// lines, and a packet within its limit touches the key and the first 56 bytes of the value, which is two of them.
+/// The order is for the cache: with the key before it (see [`crate::table::Slot`]) an entry fills four lines, and a packet
+/// within its limit touches the first two of them, which are neighbours.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceEntry {
     pub packets: u64,
     pub bytes: u64,
     pub last_seen: u64,
-    pub flags: u32,
     /// The number of the CPU, and [`SHARED`].
     pub owner: u32,
+    pub flags: u16,
+    /// Of a shared entry: the CPU that met it last.
+    pub visitor: u16,
+    /// New connections (SYN without ACK, first packets of other protocols are not counted).
+    pub connections: u64,
     /// Buckets of the limit in force, as the owner charges them.
     pub owned: [u64; OWNED],
     pub first_seen: u64,
-    /// New connections (SYN without ACK, first packets of other protocols are not counted).
-    pub connections: u64,
-    pub others: Others,
+    pub dropped: Count,
+    /// Last packet over the limit.
+    pub exceeded_at: u64,
+    pub violations: u32,
+    pub class: u16,
+    pub interface: u16,
     /// Buckets of the limit in force, as all charge them.
     pub force: [u64; DIMENSIONS],
+    pub others: Others,
+    /// Of a shared entry: since when its visitor has met it alone.
+    pub alone_since: u64,
     /// Buckets of the limit on trial.
     pub candidate: [u64; DIMENSIONS],
-    pub dropped: Count,
     pub would_drop: Count,
     /// When the present window of violations began.
     pub violation_start: u64,
-    /// Last packet over the limit.
-    pub exceeded_at: u64,
-    pub class: u32,
-    pub interface: u32,
     /// Would-be drops of the limit on trial.
     pub candidate_would_drop: u64,
-    pub violations: u32,
-    /// Of a shared entry: the CPU that met it last, and since when no other one has.
-    pub visitor: u32,
-    pub alone_since: u64,
-    pub reserved: u64,
 }
 plain!(
     SourceEntry {
         packets: u64,
         bytes: u64,
         last_seen: u64,
-        flags: u32,
         owner: u32,
+        flags: u16,
+        visitor: u16,
+        connections: u64,
         owned: [u64; OWNED],
         first_seen: u64,
-        connections: u64,
-        others: Others,
-        force: [u64; DIMENSIONS],
-        candidate: [u64; DIMENSIONS],
         dropped: Count,
+        exceeded_at: u64,
+        violations: u32,
+        class: u16,
+        interface: u16,
+        force: [u64; DIMENSIONS],
+        others: Others,
+        alone_since: u64,
+        candidate: [u64; DIMENSIONS],
         would_drop: Count,
         violation_start: u64,
-        exceeded_at: u64,
-        class: u32,
-        interface: u32,
         candidate_would_drop: u64,
-        violations: u32,
-        visitor: u32,
-        alone_since: u64,
-        reserved: u64,
-    } = 248
+    } = 232
 );
 
 impl SourceEntry {

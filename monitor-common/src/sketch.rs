@@ -5,7 +5,7 @@
 //! strangers' noise low. The key is random at every load, so collisions cannot be crafted from outside. That both cells
 //! share a line costs a little accuracy and saves a cache miss per packet, which in a flood is what counts.
 
-use crate::names::capacity::ENTERED_WORDS;
+use crate::names::capacity::BAN_FILTER_WORDS;
 
 /// Cells that a source owns.
 pub const ROWS: u32 = 2;
@@ -15,13 +15,35 @@ pub const CELLS_PER_LINE: u32 = 8;
 /// A cache line of cells.
 pub type Line = [u64; CELLS_PER_LINE as usize];
 
-/// A 64-bit keyed hash of a source at a service: two rounds of multiply and fold with 128-bit key material.
+/// A 64-bit keyed hash of a source: two rounds of multiply and fold with 128-bit key material. The bans' filter takes it.
 ///
 /// Not a cryptographic MAC; it has to be unguessable to a sender who sees nothing of its output.
 #[inline(always)]
+pub const fn source(key: [u64; 2], high: u64, low: u64) -> u64 {
+    // All of IPv4 has the same upper half, which needs no mixing then.
+    let upper = if high == 0 { key[0] } else { mix(high ^ key[0]) };
+    mix(upper ^ low.wrapping_add(key[1]))
+}
+
+/// The hash of a source at a service, from [`source`]'s. The exact table and the sketch take it.
+///
+/// A source's own is mixed well, so a word that differs for each service is enough to spread its entries.
+#[inline(always)]
+pub const fn at_service(source: u64, service: u32) -> u64 {
+    source ^ (service as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// The word and the bit of a source in the filter before bans and containments.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "masked to the filter")]
+pub const fn banned(source: u64) -> (u32, u64) {
+    ((source >> 6) as u32 & (BAN_FILTER_WORDS - 1), 1 << (source & 63))
+}
+
+/// Both in one.
+#[inline(always)]
 pub const fn hash(key: [u64; 2], high: u64, low: u64, service: u32) -> u64 {
-    let a = mix(high ^ key[0] ^ (service as u64).rotate_left(32));
-    mix(a ^ low.wrapping_add(key[1]))
+    at_service(source(key, high, low), service)
 }
 
 /// A bijective finaliser (the constants are those of the splitmix64 generator, public domain).
@@ -54,17 +76,6 @@ pub const fn places(hash: u64) -> [usize; ROWS as usize] {
     // 1..=7 further on, evenly enough: the product of a byte and seven, shifted.
     let step = 1 + ((((hash >> 40) & 0xff) * 7) >> 8);
     [first as usize, ((first + step) & 7) as usize]
-}
-
-/// The word that says which bank of the filter before the exact table is asked, behind both banks.
-pub const ENTERED_CHOICE: u32 = 2 * ENTERED_WORDS;
-
-/// The word (within a bank) and the bit of a source with `hash` in the filter before the exact table. A bit that is set
-/// means that the source may be in the table; one that is not set, that it is not. So a spoofed source costs no lookup.
-#[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "masked to the bank")]
-pub const fn entered(hash: u64) -> (u32, u64) {
-    ((hash >> 18) as u32 & (ENTERED_WORDS - 1), 1 << (hash >> 58))
 }
 
 #[cfg(test)]

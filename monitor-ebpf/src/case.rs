@@ -38,7 +38,7 @@ pub struct Case {
     /// Halves of the aggregated source address.
     pub high: u64,
     pub low: u64,
-    /// Of the source at the service, for the sketch and the filter; known of strangers, and of everybody in a flood.
+    /// Hash of the source; from the service on, of the source at the service.
     pub hash: u64,
     pub class: u32,
     pub service: u32,

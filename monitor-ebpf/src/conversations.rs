@@ -37,16 +37,19 @@ pub const QUOTED_IS_HIGHER: u32 = 1 << 8;
 
 const OUTSIDER: Sight = Sight { source_inside: false, destination_inside: true, track_all: false };
 
+/// Whether a packet that was judged is to be followed. What is banned or denied is known to be unwanted and costs nothing
+/// more.
+#[inline(always)]
+pub fn is_followed(rules: &Rules, verdict: Verdict) -> bool {
+    rules.settings.flags & setting::TRACK != 0 && !verdict.is_exclusion()
+}
+
 /// Follows a packet that was judged.
 ///
-/// What was dropped for a rate makes no entry and counts in no conversation, but it was sent, so it is observed. What is
-/// banned or denied is known to be unwanted and costs nothing more.
+/// What was dropped for a rate makes no entry and counts in no conversation, but it was sent, so it is observed.
 #[inline(always)]
 pub fn follow<W: Wire>(wire: &W, rules: &Rules, case: &mut Case, verdict: Verdict) {
     let settings = rules.settings;
-    if settings.flags & setting::TRACK == 0 || verdict.is_exclusion() {
-        return;
-    }
     let all = settings.flags & setting::TRACK_ALL != 0;
     let looks = fresh(&case.inside) != 0 || all || quotes(case) || is_present(settings, case);
     if looks && !verdict.drops() {

@@ -11,6 +11,7 @@ use monitor_common::{
     flow::{BanKey, aggregate},
     parse::end,
     rule::{BYTES, PACKETS, leaf, setting},
+    sketch,
     verdict::{Reason, Verdict},
 };
 
@@ -47,7 +48,9 @@ pub fn sluice_egress(ctx: TcContext) -> i32 {
     }
     measure(ctx.skb.skb, case);
     contain(rules, case);
-    follow(ctx.skb.skb, rules, case);
+    if conversations::is_followed(&rules, Verdict::from_number(fresh(&case.verdict))) {
+        follow(ctx.skb.skb, rules, case);
+    }
     let verdict = Verdict::from_number(fresh(&case.verdict));
     if !verdict.drops() {
         return NEXT;
@@ -95,12 +98,17 @@ fn containments(rules: &Rules, case: &mut Case) -> ControlFlow<Verdict> {
     // What a local socket sends is inside whatever address it uses.
     case.inside = u32::from(leaf & leaf::INSIDE != 0 || case.cgroup != 0);
     case.enforce = u32::from(leaf & leaf::EXEMPT == 0 && settings.flags & setting::WATCH_ONLY == 0);
+    if !policy::is_any_marked() {
+        return ControlFlow::Continue(());
+    }
+    let is_marked = |of: BanKey| policy::is_marked(sketch::source(settings.hash_key, of.high, of.low));
     let workload = containment::workload(case.cgroup);
-    if case.cgroup != 0 && policy::is_marked(settings, workload.high, workload.low) {
+    if case.cgroup != 0 && is_marked(workload) {
         contained::judge(workload, case)?;
     }
-    if policy::is_marked(settings, case.high, case.low) {
-        contained::judge(BanKey { high: case.high, low: case.low }, case)?;
+    let source = BanKey { high: case.high, low: case.low };
+    if is_marked(source) {
+        contained::judge(source, case)?;
     }
     ControlFlow::Continue(())
 }

@@ -37,7 +37,9 @@ pub fn sluice_ingress(ctx: XdpContext) -> u32 {
         case.now = clock::now(rules.settings.tick);
         if parsed == end::IP {
             judge(ctx.ctx, rules, case);
-            follow(ctx.ctx, rules, case);
+            if conversations::is_followed(&rules, Verdict::from_number(fresh(&case.verdict))) {
+                follow(ctx.ctx, rules, case);
+            }
         } else {
             case.verdict = not_ip(&ctx, parsed, case, &rules).number();
         }

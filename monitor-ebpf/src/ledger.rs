@@ -69,8 +69,9 @@ fn count_shared(found: *mut SourceEntry, case: &Case) {
         if owner & SHARED == 0 {
             word::replace_half(&raw mut (*found).owner, owner, owner | SHARED);
         }
-        if (*found).visitor != cpu || owner & SHARED == 0 {
-            (*found).visitor = cpu;
+        // Sixteen bits of the number are enough: what differs makes the visitor wait, no more.
+        if (*found).visitor != cpu as u16 || owner & SHARED == 0 {
+            (*found).visitor = cpu as u16;
             (*found).alone_since = case.now;
         } else if level(case.now, (*found).alone_since) > SETTLED {
             take_over(found, owner, cpu, case.now);

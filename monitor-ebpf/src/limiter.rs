@@ -8,7 +8,6 @@ use core::ops::ControlFlow;
 use aya_ebpf::programs::XdpContext;
 use monitor_common::{
     bucket::level,
-    flow::SourceKey,
     record::{SourceEntry, entry},
     rule::{BYTES, Limit, mode},
     verdict::{Reason, Verdict},
@@ -17,10 +16,10 @@ use monitor_common::{
 use crate::{
     aggregate,
     case::{Case, fresh},
-    flood, ledger, maps,
+    flood, ledger,
     policy::Rules,
     stranger::{self, Standing},
-    violation,
+    table, violation,
     word::{self, Judgement},
 };
 
@@ -47,12 +46,10 @@ fn of_source(
     limit: &Limit,
     case: &mut Case,
 ) -> ControlFlow<Verdict, Option<*mut SourceEntry>> {
-    let key = SourceKey::new(case.high, case.low, case.service);
-    let mut found =
-        if stranger::is_surely(rules.settings, case) { None } else { maps::SOURCES.get_ptr_mut(&key) };
+    let mut found = table::find(case);
     if found.is_none() {
-        match stranger::judge(rules.settings, limit, case, &key) {
-            Standing::Entered => found = maps::SOURCES.get_ptr_mut(&key),
+        match stranger::judge(rules.settings, limit, case) {
+            Standing::Entered => found = table::find(case),
             Standing::Within => {
                 case.stranger = 1;
                 return ControlFlow::Continue(None);

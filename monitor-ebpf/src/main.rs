@@ -39,6 +39,8 @@ mod records;
 #[cfg(target_arch = "bpf")]
 mod stranger;
 #[cfg(target_arch = "bpf")]
+mod table;
+#[cfg(target_arch = "bpf")]
 mod telemetry;
 #[cfg(target_arch = "bpf")]
 mod violation;

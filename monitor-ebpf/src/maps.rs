@@ -8,15 +8,15 @@ use aya_ebpf::{
 use monitor_common::{
     containment::Containment,
     conversation::{Conversation, ConversationKey, presence},
-    flow::{BanKey, SourceKey},
+    flow::BanKey,
     names::capacity,
     parse::Malformed,
     record::{
-        AggregateState, Ban, Budget, ClockReading, FloodState, Incident, InterfaceIndex, ParsedRecord,
-        SourceEntry, Totals,
+        AggregateState, Ban, Budget, ClockReading, FloodState, Incident, InterfaceIndex, ParsedRecord, Totals,
     },
     rule::{Active, Aggregate, BLOCKS, Denial, Limit, PortBlock, PrefixNode, ServiceRule, Settings},
-    sketch::{ENTERED_CHOICE, Line, lines},
+    sketch::{Line, lines},
+    table::{Slot, Tags, WAYS},
 };
 
 use crate::case::Case;
@@ -55,22 +55,19 @@ pub static DENIALS: Array<Denial> = Array::with_max_entries(capacity::DENIALS, 0
 /// Service -> buckets of its aggregate limit. Programs only.
 #[map]
 pub static AGGREGATE_STATES: Array<AggregateState> = Array::with_max_entries(capacity::SERVICES, MMAPABLE);
-/// Source at a service -> its entry. Programs add and write; the daemon reads and sweeps.
+/// Set * 8 + slot -> a source at a service and its entry. Programs add and write; the daemon reads and sweeps. Mapped
+/// memory, for only that begins at a cache line.
 #[map]
-pub static SOURCES: HashMap<SourceKey, SourceEntry> = HashMap::with_max_entries(capacity::SOURCES, 0);
+pub static SOURCES: Array<Slot> = Array::with_max_entries(capacity::SOURCES, MMAPABLE);
+/// Set -> the tags of its slots.
+#[map]
+pub static SOURCE_TAGS: Array<Tags> = Array::with_max_entries(capacity::SOURCES / WAYS, MMAPABLE);
 /// Hook -> the packet under judgement on this CPU.
 #[map]
 pub static CASE: PerCpuArray<Case> = PerCpuArray::with_max_entries(2, 0);
-/// 0 -> where this CPU prepares an entry before it goes into `SOURCES`.
-#[map]
-pub static FRESH: PerCpuArray<SourceEntry> = PerCpuArray::with_max_entries(1, 0);
 /// Line -> eight buckets. Programs only. Mapped memory, for only that begins at a cache line.
 #[map]
 pub static SKETCH: Array<Line> = Array::with_max_entries(lines(capacity::SKETCH_CELLS), MMAPABLE);
-/// Bank and hash of the source at a service -> a bit: it may be in `SOURCES`. The last word: the bank that is asked.
-/// Programs set bits in both banks, the daemon makes the idle one anew.
-#[map]
-pub static ENTERED: Array<u64> = Array::with_max_entries(ENTERED_CHOICE + 1, MMAPABLE);
 /// Source -> its ban. Daemon and programs add; the daemon sweeps.
 #[map]
 pub static BANS: HashMap<BanKey, Ban> = HashMap::with_max_entries(capacity::BANS, 0);
@@ -151,5 +148,7 @@ stride!(/// Limits per generation.
     limits, LIMIT_COUNT = capacity::LIMITS);
 stride!(/// Services, the default one included.
     services, SERVICE_COUNT = capacity::SERVICES);
+stride!(/// Sets of the exact table.
+    source_sets, SOURCE_SETS = capacity::SOURCES / WAYS);
 stride!(/// Cells per row of the sketch.
     sketch_cells, SKETCH_CELLS = capacity::SKETCH_CELLS);

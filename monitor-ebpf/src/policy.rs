@@ -63,13 +63,14 @@ pub fn admit(rules: &Rules, case: &mut Case) -> ControlFlow<Verdict> {
     let is_v4 = case.frame.is_v4;
     let leaf = leaf(rules.generation, high, low, is_v4);
     (case.high, case.low) = aggregate(high, low, is_v4, settings.v4_bits, settings.v6_bits);
+    case.hash = sketch::source(settings.hash_key, case.high, case.low);
     case.class = leaf::class(leaf, settings.default_class);
     case.exempt = (leaf & leaf::EXEMPT) / leaf::EXEMPT;
     let watch_only = settings.flags & setting::WATCH_ONLY != 0;
     case.inside = (leaf & leaf::INSIDE) / leaf::INSIDE;
     case.enforce = u32::from(leaf & leaf::EXEMPT == 0 && !watch_only && !is_stale(rules, case.now));
     if leaf & leaf::EXEMPT == 0 {
-        if is_marked(settings, case.high, case.low) {
+        if is_marked(case.hash) {
             marked(case, watch_only)?;
         }
         if leaf & leaf::DENIED != 0 && is_denied(leaf & leaf::DENIAL_MASK, case) && !watch_only {
@@ -144,18 +145,18 @@ fn marked(case: &mut Case, watch_only: bool) -> ControlFlow<Verdict> {
     containment::judge(BanKey { high: case.high, low: case.low }, case)
 }
 
-/// Whether the filter before bans and containments has the bit of this key.
+/// Whether there is any ban or containment at all: asked where no hash is at hand.
 #[inline(always)]
-pub fn is_marked(settings: &Settings, high: u64, low: u64) -> bool {
-    let Some(any) = maps::BAN_FILTER.get(capacity::BAN_FILTER_WORDS) else {
-        return false;
-    };
-    if *any == 0 {
-        return false;
-    }
-    let hash = sketch::hash(settings.hash_key, high, low, 0) as u32;
-    match maps::BAN_FILTER.get((hash >> 6) & (capacity::BAN_FILTER_WORDS - 1)) {
-        Some(word) => *word & (1 << (hash & 63)) != 0,
+pub fn is_any_marked() -> bool {
+    maps::BAN_FILTER.get(capacity::BAN_FILTER_WORDS).is_some_and(|any| *any != 0)
+}
+
+/// Whether the filter before bans and containments has the bit of a source with this hash.
+#[inline(always)]
+pub fn is_marked(hash: u64) -> bool {
+    let (word, bit) = sketch::banned(hash);
+    match maps::BAN_FILTER.get(word) {
+        Some(word) => *word & bit != 0,
         None => false,
     }
 }
@@ -201,6 +202,7 @@ pub fn service(rules: &Rules, case: &mut Case) -> ControlFlow<Verdict, &'static 
         return ControlFlow::Break(Reason::NotReady.into());
     };
     case.service = rule.service;
+    case.hash = sketch::at_service(case.hash, rule.service);
     case.has_aggregate = rule.has_aggregate;
     let number = rule.limits[(fresh(&case.class) & 15) as usize];
     match maps::LIMITS.get(rules.generation * maps::limits() + number) {

@@ -2,16 +2,15 @@
 
 use monitor_common::{
     bucket::level,
-    flow::SourceKey,
-    record::{Incident, OWNED, entry},
+    record::{Incident, entry},
     rule::{DIMENSIONS, Limit, Settings, Slot, mode},
     sketch::{self, ROWS},
 };
 
 use crate::{
     case::{Case, Units},
-    filter::Filter,
-    flood, ledger, maps,
+    flood, maps,
+    table::{self, Entering},
     telemetry::incident,
     word,
 };
@@ -31,31 +30,12 @@ pub enum Standing {
     Exceeding = 2,
 }
 
-/// Whether the source surely has no entry. Asked in a flood only: there, it saves most packets a lookup in a table that no
-/// cache holds, and costs the known a look at a filter that the cache does hold.
-#[inline(always)]
-pub fn is_surely(settings: &Settings, case: &mut Case) -> bool {
-    if flood::since(case.interface, case.now) == 0 {
-        case.hash = 0;
-        return false;
-    }
-    case.hash = sketch::hash(settings.hash_key, case.high, case.low, case.service);
-    !ENTERED.may_hold(sketch::entered(case.hash))
-}
-
-/// What stands before the exact table.
-const ENTERED: Filter = Filter { words: &maps::ENTERED, choice: sketch::ENTERED_CHOICE };
-
 /// Lets the source in or judges it by the sketch.
 ///
 /// Not inlined: on its own it has its own stack and is verified with little state.
 #[inline(never)]
-pub fn judge(settings: &Settings, limit: &Limit, case: &Case, key: &SourceKey) -> Standing {
-    let hash = if case.hash == 0 {
-        sketch::hash(settings.hash_key, case.high, case.low, key.service)
-    } else {
-        case.hash
-    };
+pub fn judge(settings: &Settings, limit: &Limit, case: &Case) -> Standing {
+    let hash = case.hash;
     let Some(line) = maps::SKETCH.get_ptr_mut(sketch::line(hash, maps::sketch_cells())) else {
         return Standing::Within;
     };
@@ -68,7 +48,7 @@ pub fn judge(settings: &Settings, limit: &Limit, case: &Case, key: &SourceKey) -
     let next = debt + dearest(&limit.force, &case.units);
     let heavy = limited && next > limit.heavy;
     if (calm || (heavy && flood::may_enter_heavy(settings, case.interface, case.now)))
-        && enter(case, key, hash, debt, calm)
+        && enter(case, debt, calm)
     {
         return Standing::Entered;
     }
@@ -127,37 +107,23 @@ fn dearest(slot: &Slot, units: &Units) -> u64 {
     dearest
 }
 
-/// Puts the source into the exact table with the debt it already has; false when the table is full.
+/// Puts the source into the exact table with the debt it already has; false when there is no room, or when another CPU is
+/// about to enter it.
 #[inline(always)]
-fn enter(case: &Case, key: &SourceKey, hash: u64, debt: u64, calm: bool) -> bool {
-    // Written in place: an entry is too large for the stack.
-    let Some(fresh) = maps::FRESH.get_ptr_mut(0) else {
-        return false;
-    };
-    let tat = case.now.wrapping_add(debt);
-    // SAFETY: the pointer is to this CPU's own scratch value; all of its other fields stay zero.
-    let fresh = unsafe {
-        (*fresh).owner = ledger::cpu();
-        (*fresh).owned = [tat; OWNED];
-        (*fresh).force = [tat; DIMENSIONS];
-        (*fresh).candidate = [case.now; DIMENSIONS];
-        (*fresh).last_seen = case.now;
-        (*fresh).first_seen = case.now;
-        (*fresh).flags = if calm { 0 } else { entry::FROM_FLOOD };
-        (*fresh).class = case.class;
-        (*fresh).interface = case.interface;
-        &*fresh
-    };
-    // BPF_NOEXIST: another CPU may have entered the same source meanwhile, and its entry must stand.
-    let entered = maps::SOURCES.insert(key, fresh, 1).is_ok();
-    ENTERED.note(sketch::entered(hash));
-    if entered {
-        incident(if calm { Incident::SourceEntered } else { Incident::HeavySourceEntered });
-        return true;
+fn enter(case: &Case, debt: u64, calm: bool) -> bool {
+    match table::enter(case, debt, if calm { 0 } else { entry::FROM_FLOOD }) {
+        Entering::Entered => {
+            incident(if calm { Incident::SourceEntered } else { Incident::HeavySourceEntered });
+            true
+        }
+        Entering::Present => true,
+        Entering::Contended => {
+            incident(Incident::Contended);
+            false
+        }
+        Entering::Full => {
+            incident(Incident::SourceTableFull);
+            false
+        }
     }
-    if maps::SOURCES.get_ptr_mut(key).is_some() {
-        return true;
-    }
-    incident(Incident::SourceTableFull);
-    false
 }

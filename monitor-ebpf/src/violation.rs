@@ -128,10 +128,10 @@ fn ban(settings: &Settings, limit: &Limit, case: &Case) {
         telemetry::incident(Incident::BanTableFull);
         return;
     }
-    let hash = sketch::hash(settings.hash_key, key.high, key.low, 0) as u32;
-    if let Some(word) = maps::BAN_FILTER.get_ptr_mut((hash >> 6) & (capacity::BAN_FILTER_WORDS - 1)) {
+    let (word, bit) = sketch::banned(sketch::source(settings.hash_key, key.high, key.low));
+    if let Some(word) = maps::BAN_FILTER.get_ptr_mut(word) {
         // SAFETY: the pointer is to a map value.
-        unsafe { word::set_bits(word, 1 << (hash & 63)) };
+        unsafe { word::set_bits(word, bit) };
     }
     if let Some(any) = maps::BAN_FILTER.get_ptr_mut(capacity::BAN_FILTER_WORDS) {
         // SAFETY: as above.

@@ -48,9 +48,9 @@ pub use interfaces::{Interface, Mode, Xdp, find as find_interface, list as list_
 pub use object::{KernelLog, embedded, is_stub};
 pub use rules::Applied;
 pub use simulate::{SHORTEST_FRAME, Simulator, Verdict};
-pub use sources::{Entered, Sources, Swept};
+pub use sources::{Sources, Swept, SweptTo};
 pub use syscall::TestRun;
-pub use table::{Cursor, TableFull};
+pub use table::TableFull;
 pub use totals::{Counters, Total};
 
 use attach::{Links, Programs};
@@ -134,6 +134,7 @@ pub struct Datapath {
     counters: CounterMaps,
     slots: Slots,
     heartbeat: Array<u64>,
+    sources: Sources,
     hash_key: [u64; 2],
     has_rules: bool,
     guarded: BTreeMap<String, Guard>,
@@ -167,10 +168,9 @@ impl Datapath {
         let mut slots = Slots::new(loaded.map(map::INTERFACES)?)?;
         let pinned: Vec<u32> = pins.links()?.iter().map(|link| link.slot).collect();
         slots.retain(&pinned)?;
-        // The table may have moved, and a bit that is missing would deny an entry.
-        Entered::new(&loaded, hash_key)?.renew(&Sources::new(loaded.map(map::SOURCES)?)?)?;
         Ok(Self {
             egress: options.egress,
+            sources: Sources::new(&loaded, hash_key)?,
             counters: CounterMaps::new(&loaded)?,
             heartbeat: Array::new(loaded.map(map::HEARTBEAT)?)?,
             pins,
@@ -308,13 +308,8 @@ impl Datapath {
     }
 
     /// The exact table.
-    pub fn sources(&self) -> Result<Sources> {
-        Sources::new(self.loaded.map(map::SOURCES)?)
-    }
-
-    /// The filter before the exact table.
-    pub fn entered(&self) -> Result<Entered> {
-        Entered::new(&self.loaded, self.hash_key)
+    pub fn sources(&self) -> Sources {
+        self.sources.clone()
     }
 
     /// The table of conversations.

@@ -8,6 +8,9 @@ use crate::{conversation::ConversationKey, flow::protocol, names::capacity::PRES
 /// The word that says which bank is asked, behind both banks.
 pub const CHOICE: u32 = 2 * PRESENCE_WORDS;
 
+/// Whatever the key is, the multiplier has bits everywhere.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// The word (within a bank) and the bit of the conversation that a frame would belong to.
 #[inline(always)]
 pub const fn place(key: [u64; 2], frame: &Frame) -> (u32, u64) {
@@ -32,15 +35,14 @@ const fn of(
     ports: (u16, u16),
     protocol: u8,
 ) -> (u32, u64) {
-    // Sums are the same for both directions; the key keeps their bits from being aimed at.
-    let high = source[0].wrapping_add(destination[0]);
+    // Sums are the same for both directions. One multiplication by a secret odd number spreads them over its upper bits
+    // (multiply-shift hashing); who hits a bit in vain only costs a lookup.
+    let high = source[0].wrapping_add(destination[0]).rotate_left(24);
     let low = source[1].wrapping_add(destination[1]);
     let ports = (ports.0 as u64 + ports.1 as u64) << 8 | protocol as u64;
-    let mut hash = (high ^ key[0]).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    hash = (hash ^ (hash >> 32) ^ low ^ ports.rotate_left(32)).wrapping_mul(key[1] | 1);
-    hash ^= hash >> 29;
-    hash = hash.wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((hash >> 38) as u32 & (PRESENCE_WORDS - 1), 1 << (hash >> 58))
+    let sum = low.wrapping_add(high).wrapping_add(ports << 36) ^ key[0];
+    let hash = sum.wrapping_mul(key[1] ^ SPREAD | 1);
+    ((hash >> 46) as u32 & (PRESENCE_WORDS - 1), 1 << (hash >> 58))
 }
 
 #[cfg(test)]

@@ -131,15 +131,3 @@ fn sources_that_collide_under_one_key_part_under_another() {
     let still = together.iter().filter(|source| two[**source] == two[0]).count();
     assert!(still <= together.len() / 2 + 1, "{still} of {}", together.len());
 }
-
-#[test]
-fn the_filters_places_lie_within_a_bank_and_are_spread_over_it() {
-    let mut words = std::collections::HashSet::new();
-    for low in 0..10_000 {
-        let (word, bit) = super::entered(super::hash([3, 5], 0, low, 1));
-        assert!(word < crate::names::capacity::ENTERED_WORDS && bit.is_power_of_two());
-        words.insert((word, bit));
-    }
-    // 10,000 sources in 2^20 bits: about 48 meet by chance.
-    assert!(words.len() > 9_900, "{}", words.len());
-}

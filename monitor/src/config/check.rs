@@ -8,6 +8,7 @@ mod overlap;
 use std::{collections::BTreeMap, path::Path, time};
 
 use monitor_common::rule::{CLASSES, FIRST_INNER_NODE, leaf};
+use monitor_common::table::WAYS;
 use tracing_subscriber::filter::Targets;
 
 use super::{
@@ -238,6 +239,10 @@ fn capacity(config: &Config, found: &mut Problems) {
         if value < least || value > most {
             say(found, format!("capacity.{key}"), format!("{value} is out of range: {least} to {most}"));
         }
+    }
+    if !sizes.sources.is_multiple_of(WAYS) {
+        let up = sizes.sources.next_multiple_of(WAYS);
+        say(found, "capacity.sources", format!("{} is no multiple of {WAYS}: write {up}", sizes.sources));
     }
     if !sizes.sketch_cells.is_power_of_two() {
         let up = sizes.sketch_cells.checked_next_power_of_two().unwrap_or(1 << 24);

@@ -270,6 +270,7 @@ pub enum WhenStale {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Capacity {
+    /// A multiple of eight. A source finds no place when its two sets of eight are full, which begins at nine tenths.
     pub sources: u32,
     /// Cells per row of the sketch, a power of two.
     pub sketch_cells: u32,

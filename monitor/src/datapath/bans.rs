@@ -178,10 +178,8 @@ impl Bans {
 }
 
 /// The word and the bit of a source in the filter.
-#[expect(clippy::cast_possible_truncation, reason = "masked to the filter")]
 fn place(hash_key: [u64; 2], key: BanKey) -> (u32, u64) {
-    let hash = sketch::hash(hash_key, key.high, key.low, 0) as u32;
-    ((hash >> 6) & (BAN_FILTER_WORDS - 1), 1 << (hash & 63))
+    sketch::banned(sketch::source(hash_key, key.high, key.low))
 }
 
 fn is_forgotten(ban: &Ban, now: u64, remembered: u64) -> bool {

@@ -5,13 +5,14 @@
 use anyhow::{Result, ensure};
 use monitor_common::names::{capacity, map};
 use monitor_common::rule::BLOCKS;
-use monitor_common::sketch;
+use monitor_common::{sketch, table};
 
-use super::table::{self, Map, Shape, kind};
+use super::table::{Map, Shape, kind, possible_cpus};
 
 /// How much the maps hold. What the configuration does not say stays at the defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacities {
+    /// A multiple of eight.
     pub sources: u32,
     /// Cells per row, a power of two.
     pub sketch_cells: u32,
@@ -51,6 +52,11 @@ impl Default for Capacities {
 impl Capacities {
     pub(super) fn check(&self) -> Result<()> {
         ensure!(
+            self.sources != 0 && self.sources.is_multiple_of(table::WAYS),
+            "the table of sources holds a multiple of {} entries",
+            table::WAYS
+        );
+        ensure!(
             self.sketch_cells.is_power_of_two() && self.sketch_cells >= 8,
             "the sketch's cells must be a power of two"
         );
@@ -63,10 +69,16 @@ impl Capacities {
         Ok(())
     }
 
+    /// Sets of the exact table.
+    pub(super) const fn source_sets(&self) -> u32 {
+        self.sources / table::WAYS
+    }
+
     /// Entries of a map, where they differ from what the object says.
     pub(super) fn entries(&self, name: &str) -> Option<u32> {
         Some(match name {
             map::SOURCES => self.sources,
+            map::SOURCE_TAGS => self.source_sets(),
             map::SKETCH => sketch::lines(self.sketch_cells),
             map::PREFIXES => 2 * self.prefix_nodes,
             map::DENIALS => self.denials,
@@ -105,7 +117,7 @@ impl MapSize {
         let entry = match its_kind {
             kind::PERCPU_ARRAY => {
                 u64::from(value_size.next_multiple_of(8))
-                    * u64::try_from(table::possible_cpus()?).unwrap_or(u64::MAX)
+                    * u64::try_from(possible_cpus()?).unwrap_or(u64::MAX)
             }
             kind::ARRAY => u64::from(value_size.next_multiple_of(8)),
             kind::RINGBUF => 1,

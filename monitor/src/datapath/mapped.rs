@@ -23,6 +23,8 @@ pub struct Mapped {
 
 // SAFETY: the pointer is to shared memory that lives as long as the value, and is only used atomically.
 unsafe impl Send for Mapped {}
+// SAFETY: as above.
+unsafe impl Sync for Mapped {}
 
 impl Mapped {
     pub fn new(map: &Map) -> Result<Self> {

@@ -90,7 +90,7 @@ const PINNED: [&str; 26] = [
     map::AGGREGATE_STATES,
     map::SOURCES,
     map::SKETCH,
-    map::ENTERED,
+    map::SOURCE_TAGS,
     map::BANS,
     map::BAN_FILTER,
     map::CONTAINED,
@@ -106,12 +106,15 @@ const PINNED: [&str; 26] = [
     map::RECORDS,
     map::HEARTBEAT,
 ];
-const PRIVATE: [&str; 5] = [map::CASE, map::FRESH, map::BEGUN, map::CLOCK, map::PARSED];
+const PRIVATE: [&str; 4] = [map::CASE, map::BEGUN, map::CLOCK, map::PARSED];
 const PROGRAMS: [&str; 4] = [program::INGRESS, program::EGRESS, program::CLOCK, program::PARSE];
 
 /// Maps that flip together.
 const GENERATIONAL: [&str; 7] =
     [map::ACTIVE, map::SETTINGS, map::PREFIXES, map::PORTS, map::SERVICES, map::LIMITS, map::AGGREGATES];
+
+/// Maps that say nothing without each other.
+const EXACT_TABLE: [&str; 2] = [map::SOURCES, map::SOURCE_TAGS];
 
 /// Whether this build has a kernel side at all.
 pub fn is_stub() -> bool {
@@ -145,6 +148,9 @@ pub fn load(request: &Load<'_>) -> Result<Loaded> {
     for (name, old) in &plan.resize {
         super::resize::copy(old, loaded.map(name)?)
             .with_context(|| format!("move map {name} to its new capacity"))?;
+    }
+    if let Some((_, old)) = plan.resize.iter().find(|(name, _)| *name == map::SOURCES) {
+        super::resize::copy_sources(old, &loaded).context("move the entries of sources")?;
     }
     if let Some(pins) = request.pins {
         loaded.pin(pins, &plan)?;
@@ -181,15 +187,16 @@ impl Plan {
                 plan.decide(name, shape, pins.map(name))?;
             }
         }
-        plan.keep_generations_together();
+        plan.keep_together(&GENERATIONAL);
+        plan.keep_together(&EXACT_TABLE);
         Ok(plan)
     }
 
-    /// The program that still runs reads the old rules until its link is updated. If one of them moves, all do, so that
-    /// the flip of the new ones cannot reach it.
-    fn keep_generations_together(&mut self) {
-        if self.resize.iter().any(|(name, _)| GENERATIONAL.contains(name)) {
-            for name in GENERATIONAL {
+    /// If one of these maps is new or moves, all do. The program that still runs reads the old rules until its link is
+    /// updated, and the flip of the new ones must not reach it; tags say nothing without their slots.
+    fn keep_together(&mut self, names: &[&'static str]) {
+        if names.iter().any(|name| !self.reuse.contains_key(name)) {
+            for name in names {
                 if let Some((_, map)) = self.reuse.remove(name) {
                     self.resize.push((name, map));
                 }
@@ -229,9 +236,11 @@ impl Plan {
         let capacities = &request.capacities;
         let clock_source = u32::from(request.clock_from_map);
         let level = request.kernel_log as u8;
+        let source_sets = capacities.source_sets();
         let mut loader = EbpfLoader::new();
         loader
             .override_global(global::CLOCK_SOURCE, &clock_source, true)
+            .override_global(global::SOURCE_SETS, &source_sets, true)
             .override_global(global::SKETCH_CELLS, &capacities.sketch_cells, true)
             .override_global(global::PREFIX_NODES, &capacities.prefix_nodes, true)
             .override_global(global::RULES, &capacities.rules, true)

@@ -4,18 +4,19 @@
 //! running program writes to the old map after the copy is lost; that is a few milliseconds of counts.
 
 use anyhow::{Context as _, Result};
-use monitor_common::flow::{BanKey, SourceKey};
+use monitor_common::flow::BanKey;
 use monitor_common::names::{capacity, map};
 use monitor_common::plain::Plain;
-use monitor_common::record::{Ban, SourceEntry, Totals};
+use monitor_common::record::{Ban, Totals};
 use monitor_common::rule::{Active, Settings};
 
+use super::object::Loaded;
+use super::sources::{self, Sources};
 use super::table::{Array, Hash, Map, PerCpuArray, TableFull};
 
 /// Copies what is worth keeping. Rules are not: they are written anew before the new program is attached.
 pub fn copy(old: &Map, new: &Map) -> Result<()> {
     match old.name {
-        map::SOURCES => copy_hash::<SourceKey, SourceEntry>(old, new),
         map::BANS => copy_hash::<BanKey, Ban>(old, new),
         map::TOTALS => copy_totals(old, new),
         map::ACTIVE => copy_array::<Active>(old, new),
@@ -23,6 +24,24 @@ pub fn copy(old: &Map, new: &Map) -> Result<()> {
         map::SETTINGS => copy_array::<Settings>(old, new),
         _ => Ok(()),
     }
+}
+
+/// Copies the exact table, in which every entry has another place in the successor. It comes after the settings, for they
+/// hold the key of the hash.
+pub fn copy_sources(old: &Map, loaded: &Loaded) -> Result<()> {
+    let settings = Array::<Settings>::new(loaded.map(map::SETTINGS)?)?;
+    let active = Array::<Active>::new(loaded.map(map::ACTIVE)?)?.get(0)?;
+    let settings = settings.get(active.generation & 1)?;
+    // Without rules nobody has an entry.
+    if settings.tick == 0 {
+        return Ok(());
+    }
+    let new = Sources::new(loaded, settings.hash_key)?;
+    for (key, entry) in sources::read_slots(old)? {
+        // In a smaller table there may be no room.
+        new.insert(&key, entry);
+    }
+    Ok(())
 }
 
 fn copy_hash<K: Plain, V: Plain>(old: &Map, new: &Map) -> Result<()> {

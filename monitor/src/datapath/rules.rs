@@ -13,6 +13,7 @@ use monitor_common::rule::{
 
 use super::capacity::Capacities;
 use super::object::Loaded;
+use super::syscall;
 use super::table::Array;
 use crate::policy::Image;
 
@@ -151,12 +152,7 @@ impl RuleMaps {
         if !self.stragglers || self.flipped.is_none_or(|at| at.elapsed() > SURELY_OVER) {
             return;
         }
-        // The global barrier is a grace period, which no running XDP program outlives.
-        // SAFETY: membarrier takes three numbers and touches no memory of ours.
-        let result = unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
-        if result != 0 {
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        syscall::wait_for_packets_under_way();
     }
 
     /// The denials' counts by number, for as many as are asked for.

@@ -20,7 +20,7 @@ use super::slots::Slots;
 use super::syscall::TestRun;
 use super::table::Array;
 use super::totals::{CounterMaps, Counters};
-use super::{Bans, Conversations, Entered, Sources, random_key};
+use super::{Bans, Conversations, Sources, random_key};
 use crate::policy::Image;
 
 /// Loopback, through which frames of a test run seem to come.
@@ -40,6 +40,7 @@ pub struct Simulator {
     slots: Slots,
     clock: Hand,
     ingress: TestRun,
+    sources: Sources,
     hash_key: [u64; 2],
     slot: u32,
 }
@@ -72,6 +73,7 @@ impl Simulator {
             counters: CounterMaps::new(&loaded)?,
             slots: Slots::new(loaded.map(map::INTERFACES)?)?,
             clock: Hand::new(loaded.map(map::CLOCK)?)?,
+            sources: Sources::new(&loaded, hash_key)?,
             hash_key,
             slot: 0,
             loaded,
@@ -129,13 +131,8 @@ impl Simulator {
         self.counters.read(&slots)
     }
 
-    pub fn sources(&self) -> Result<Sources> {
-        Sources::new(self.loaded.map(map::SOURCES)?)
-    }
-
-    /// The filter before the table of sources.
-    pub fn entered(&self) -> Result<Entered> {
-        Entered::new(&self.loaded, self.hash_key)
+    pub fn sources(&self) -> Sources {
+        self.sources.clone()
     }
 
     pub fn bans(&self) -> Result<Bans> {

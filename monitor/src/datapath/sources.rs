@@ -1,116 +1,260 @@
 //! The exact table: one entry per source and service, written by the kernel, read and swept here.
 //!
-//! In: keys, ages. Out: entries. The handle is cheap to clone and may be used on another thread; the kernel goes on
-//! writing while it is read. Before the table stands a filter that the kernel asks in a flood; see [`Entered`].
+//! In: keys, ages. Out: entries. The table is memory that both sides see; the kernel goes on writing while it is read. The
+//! handle is cheap to clone and may be used on another thread. How a slot changes hands is said at [`state`].
 
-use anyhow::Result;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Result, ensure};
 use monitor_common::flow::{Address, SourceKey, halves};
 use monitor_common::names::map;
+use monitor_common::plain::Plain as _;
 use monitor_common::record::SourceEntry;
 use monitor_common::sketch;
+use monitor_common::table::{self, FREE, Slot, WAYS, state};
 
 use super::conversations::is_idle;
-use super::filter::Filter;
+use super::mapped::Mapped;
 use super::object::Loaded;
-use super::table::{Cursor, Hash, Map};
+use super::syscall;
+use super::table::Map;
+
+/// Words of a slot; the third holds the service and, above it, the state.
+const WORDS: usize = size_of::<Slot>() / 8;
+const STATE_WORD: usize = 2;
+const STATE_SHIFT: u32 = 32;
 
 /// A handle of the exact table.
 #[derive(Clone, Debug)]
 pub struct Sources {
-    map: Hash<SourceKey, SourceEntry>,
+    table: Arc<Table>,
 }
+
+#[derive(Debug)]
+struct Table {
+    slots: Mapped,
+    tags: Mapped,
+    hash_key: [u64; 2],
+    /// Held while slots are retired and freed: two at once would free a slot that is taken again in between.
+    retiring: Mutex<()>,
+}
+
+/// Where a sweep goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SweptTo(usize);
 
 /// What one step of a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
     pub looked_at: usize,
     pub removed: usize,
-    /// The sweep went once round.
-    pub round: bool,
 }
 
 impl Sources {
-    pub fn new(map: &Map) -> Result<Self> {
-        Ok(Self { map: Hash::new(map)? })
+    pub(super) fn new(loaded: &Loaded, hash_key: [u64; 2]) -> Result<Self> {
+        Self::over(loaded.map(map::SOURCES)?, loaded.map(map::SOURCE_TAGS)?, hash_key)
+    }
+
+    /// The table in these two maps.
+    pub(super) fn over(slots: &Map, tags: &Map, hash_key: [u64; 2]) -> Result<Self> {
+        let table = Table {
+            slots: Mapped::new(slots)?,
+            tags: Mapped::new(tags)?,
+            hash_key,
+            retiring: Mutex::new(()),
+        };
+        ensure!(
+            table.slots.words().len() == table.sets() as usize * WAYS as usize * WORDS,
+            "maps {} and {} do not belong together: run `sluice detach` once, then start again",
+            slots.name,
+            tags.name
+        );
+        Ok(Self { table: Arc::new(table) })
     }
 
     pub fn capacity(&self) -> u32 {
-        self.map.capacity()
+        self.table.sets() * WAYS
     }
 
-    /// Every entry. Ends however much comes and goes meanwhile.
-    pub fn read_all(&self) -> Result<Vec<(SourceKey, SourceEntry)>> {
+    /// Every entry.
+    pub fn read_all(&self) -> Vec<(SourceKey, SourceEntry)> {
         let mut entries = Vec::new();
-        self.map.read_all(|key, entry| entries.push((key, entry)))?;
-        Ok(entries)
+        self.for_each(|key, entry| entries.push((key, entry)));
+        entries
     }
 
     /// Calls `each` for every entry.
-    pub fn for_each(&self, each: impl FnMut(SourceKey, SourceEntry)) -> Result<()> {
-        self.map.read_all(each)
+    pub fn for_each(&self, mut each: impl FnMut(SourceKey, SourceEntry)) {
+        for number in 0..self.capacity() as usize {
+            if let Some(slot) = self.table.live(number) {
+                each(slot.key(), slot.entry);
+            }
+        }
     }
 
     /// The entries of one source (already aggregated) at services 0..`services`.
-    pub fn of(&self, source: &Address, services: u32) -> Result<Vec<(SourceKey, SourceEntry)>> {
+    pub fn of(&self, source: &Address, services: u32) -> Vec<(SourceKey, SourceEntry)> {
         let (high, low) = halves(source);
-        let mut entries = Vec::new();
-        for service in 0..services {
-            let key = SourceKey::new(high, low, service);
-            if let Some(entry) = self.map.get(&key)? {
-                entries.push((key, entry));
-            }
-        }
-        Ok(entries)
+        let keys = (0..services).map(|service| SourceKey::new(high, low, service));
+        keys.filter_map(|key| Some((key, self.get(&key)?))).collect()
     }
 
-    /// Forgets one entry: the source starts anew. False when there was none.
-    pub fn remove(&self, key: &SourceKey) -> Result<bool> {
-        self.map.remove(key)
+    /// The entry of a source at a service.
+    pub fn get(&self, key: &SourceKey) -> Option<SourceEntry> {
+        self.table.find(key).map(|(_, slot)| slot.entry)
     }
 
-    /// Looks at about `at_most` entries and removes those not seen for `idle` clock units; goes on at `cursor`.
+    /// Forgets entries: these sources start anew. How many there were.
+    pub fn remove(&self, keys: &[SourceKey]) -> usize {
+        let _retiring = self.table.retiring.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = keys.iter().filter_map(|key| self.table.find(key)).map(|(number, _)| number);
+        let retired: Vec<usize> = found.filter(|number| self.table.retire(*number)).collect();
+        self.table.free(&retired);
+        retired.len()
+    }
+
+    /// Looks at so many slots and removes the entries not seen for `idle` clock units; goes on at `cursor`.
     ///
     /// `idle` must be longer than any burst lasts, so that a bucket that is forgotten was full again anyway.
-    pub fn sweep(&self, cursor: &mut Cursor, now: u64, idle: u64, at_most: u32) -> Result<Swept> {
+    pub fn sweep(&self, cursor: &mut SweptTo, now: u64, idle: u64, at_most: u32) -> Swept {
+        let _retiring = self.table.retiring.lock().unwrap_or_else(PoisonError::into_inner);
         let mut swept = Swept::default();
-        let mut old = Vec::new();
-        self.map.read(cursor, at_most, |key, entry| {
+        let (capacity, mut retired) = (self.capacity() as usize, Vec::new());
+        for _ in 0..(at_most as usize).min(capacity) {
+            let number = cursor.0 % capacity;
+            cursor.0 = number + 1;
             swept.looked_at += 1;
-            if is_idle(entry.last_seen, now, idle) {
-                old.push(key);
+            match self.table.state(number) {
+                state::LIVE => {
+                    let is_idle = |slot: Slot| is_idle(slot.entry.last_seen, now, idle);
+                    if self.table.live(number).is_some_and(is_idle) && self.table.retire(number) {
+                        swept.removed += 1;
+                        retired.push(number);
+                    }
+                }
+                // Given way to another CPU that entered the same source, or left by a daemon that was killed.
+                state::RETIRED => retired.push(number),
+                _ => {}
             }
-        })?;
-        swept.removed = self.map.remove_all(&old)?;
-        swept.round = cursor.at_end();
-        Ok(swept)
+        }
+        self.table.free(&retired);
+        swept
+    }
+
+    /// Puts an entry where a program will find it; false when both sets of its source are full. Only for a table that no
+    /// program uses yet.
+    pub(super) fn insert(&self, key: &SourceKey, entry: SourceEntry) -> bool {
+        self.table.insert(key, entry)
     }
 }
 
-/// Keeps the filter before the exact table without stale bits.
-#[derive(Debug)]
-pub struct Entered {
-    filter: Filter,
-    hash_key: [u64; 2],
+/// Every entry of a table of which only the slots are left.
+pub(super) fn read_slots(slots: &Map) -> Result<Vec<(SourceKey, SourceEntry)>> {
+    let slots = Mapped::new(slots)?;
+    let live = slots.words().chunks_exact(WORDS).filter_map(live);
+    Ok(live.map(|slot| (slot.key(), slot.entry)).collect())
 }
 
-impl Entered {
-    pub(super) fn new(loaded: &Loaded, hash_key: [u64; 2]) -> Result<Self> {
-        Ok(Self { filter: Filter::new(loaded.map(map::ENTERED)?)?, hash_key })
+fn state_of(words: &[AtomicU64]) -> u32 {
+    let word = words[STATE_WORD].load(Ordering::Acquire);
+    u32::try_from(word >> STATE_SHIFT).unwrap_or(state::FREE)
+}
+
+/// What a slot holds, if it is live.
+fn live(words: &[AtomicU64]) -> Option<Slot> {
+    if state_of(words) != state::LIVE {
+        return None;
+    }
+    let mut bytes = [0; size_of::<Slot>()];
+    for (to, word) in bytes.chunks_exact_mut(8).zip(words) {
+        to.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
+    }
+    Slot::from_bytes(&bytes)
+}
+
+impl Table {
+    fn sets(&self) -> u32 {
+        u32::try_from(self.tags.words().len() / 2).unwrap_or(u32::MAX)
     }
 
-    /// Follows a step of a sweep of the table.
-    pub fn swept(&mut self, sources: &Sources, step: Swept) -> Result<()> {
-        self.filter.removed(step.removed);
-        if step.round && self.filter.is_stale(sources.capacity()) { self.renew(sources) } else { Ok(()) }
+    fn words(&self, number: usize) -> &[AtomicU64] {
+        &self.slots.words()[number * WORDS..(number + 1) * WORDS]
     }
 
-    /// Makes the filter anew, as for a table that was filled by somebody else.
-    pub fn renew(&mut self, sources: &Sources) -> Result<()> {
-        let key = self.hash_key;
-        self.filter.renew(|set| {
-            sources.for_each(|source, _| {
-                set(sketch::entered(sketch::hash(key, source.high, source.low, source.service)));
-            })
-        })
+    fn hash(&self, key: &SourceKey) -> u64 {
+        sketch::hash(self.hash_key, key.high, key.low, key.service)
+    }
+
+    fn state(&self, number: usize) -> u32 {
+        state_of(self.words(number))
+    }
+
+    fn live(&self, number: usize) -> Option<Slot> {
+        live(self.words(number))
+    }
+
+    /// The numbers of the slots that a source may stand in.
+    fn places(&self, key: &SourceKey) -> impl Iterator<Item = usize> + use<> {
+        let sets = table::sets(self.hash(key), self.sets());
+        sets.into_iter().flat_map(|set| set * WAYS..(set + 1) * WAYS).map(|number| number as usize)
+    }
+
+    /// The live slot of a source: its number and what it holds.
+    fn find(&self, key: &SourceKey) -> Option<(usize, Slot)> {
+        let mut found = self.places(key).filter_map(|number| Some((number, self.live(number)?)));
+        found.find(|(_, slot)| slot.key() == *key)
+    }
+
+    /// Takes an entry out of judgement. From here on no further packet finds it; false when it was not live.
+    fn retire(&self, number: usize) -> bool {
+        let word = &self.words(number)[STATE_WORD];
+        let live = u64::from(state::LIVE) << STATE_SHIFT;
+        let old = word.load(Ordering::Acquire);
+        let service = old & u64::from(u32::MAX);
+        let retired = service | u64::from(state::RETIRED) << STATE_SHIFT;
+        old == service | live
+            && word.compare_exchange(old, retired, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Empties retired slots, once every packet that may have found them is through, and gives them away.
+    fn free(&self, retired: &[usize]) {
+        if retired.is_empty() {
+            return;
+        }
+        syscall::wait_for_packets_under_way();
+        for number in retired {
+            for word in self.words(*number) {
+                word.store(0, Ordering::Release);
+            }
+            self.tag(*number, FREE);
+        }
+    }
+
+    /// Writes the tag of a slot; its neighbours' may change meanwhile.
+    fn tag(&self, number: usize, tag: u64) {
+        let (set, slot) = (number / WAYS as usize, number % WAYS as usize);
+        let shift = 16 * (slot / 2);
+        let word = &self.tags.words()[2 * set + slot % 2];
+        let with = |old: u64| Some(old & !(0xffff << shift) | tag << shift);
+        // It always gives a new value, so it always succeeds.
+        let _ = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, with);
+    }
+
+    fn insert(&self, key: &SourceKey, entry: SourceEntry) -> bool {
+        let hash = self.hash(key);
+        let sets = table::sets(hash, self.sets());
+        let first = |set: u32| (set * WAYS..(set + 1) * WAYS).map(|number| number as usize);
+        let is_free = |number: &usize| self.state(*number) == state::FREE;
+        let free = sets.map(|set| u32::try_from(first(set).filter(is_free).count()).unwrap_or(0));
+        let set = sets[usize::from(table::enters_second(free))];
+        let Some(number) = first(set).find(is_free) else { return false };
+        let slot = Slot { high: key.high, low: key.low, service: key.service, state: state::LIVE, entry };
+        for (word, bytes) in self.words(number).iter().zip(slot.as_bytes().chunks_exact(8)) {
+            let bytes = <[u8; 8]>::try_from(bytes).unwrap_or_default();
+            word.store(u64::from_ne_bytes(bytes), Ordering::Release);
+        }
+        self.tag(number, table::tag(hash));
+        true
     }
 }

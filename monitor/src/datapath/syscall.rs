@@ -389,3 +389,18 @@ impl TestRun {
         std::time::Duration::from_nanos(self.attributes.duration.into())
     }
 }
+
+/// How long a packet is under way at most, where the kernel cannot be asked.
+const UNDER_WAY: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// Returns when no program runs any more that began before the call.
+///
+/// The barrier for all of the machine is a grace period, which no running XDP program outlives. It is refused only where
+/// CPUs are shielded from the kernel's ticks; there, time has to do.
+pub fn wait_for_packets_under_way() {
+    // SAFETY: membarrier takes three numbers and touches no memory of ours.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if result != 0 {
+        std::thread::sleep(UNDER_WAY);
+    }
+}

@@ -62,7 +62,7 @@ impl Engine {
                 let at = names.source(row);
                 let limit = limit_of(&limits, &at.service, &at.class, LimitScope::Source);
                 let rule = self.image.rules.iter().find(|rule| rule.service == row.key.service);
-                let number = rule.and_then(|rule| rule.limits.get(usize::try_from(row.entry.class).ok()?));
+                let number = rule.and_then(|rule| rule.limits.get(usize::from(row.entry.class)));
                 let kernel = number.and_then(|number| self.image.limits.get(usize::try_from(*number).ok()?));
                 ExplainedService {
                     candidate: limit_of(&limits, &at.service, &at.class, LimitScope::Candidate),

@@ -196,12 +196,12 @@ impl Names<'_> {
 
     pub fn source(&self, row: &Row) -> Source {
         let Row { key, entry, rates, .. } = row;
-        let class = self.image.class_name(entry.class).unwrap_or("unknown");
+        let class = self.image.class_name(entry.class.into()).unwrap_or("unknown");
         Source {
             source: self.prefix(row.address()),
             service: self.service(key.service),
             class: class.to_owned(),
-            interface: self.interface(entry.interface),
+            interface: self.interface(entry.interface.into()),
             total: Count { packets: entry.total().packets, bytes: entry.total().bytes },
             dropped: Count { packets: entry.dropped.packets, bytes: entry.dropped.bytes },
             would_drop: Count { packets: entry.would_drop.packets, bytes: entry.would_drop.bytes },

@@ -54,7 +54,7 @@ impl Engine {
         let samples: Vec<Sample> = rows
             .map(|row| Sample {
                 service: row.key.service,
-                class: row.entry.class,
+                class: row.entry.class.into(),
                 source: row.key.address(),
                 packets: row.growth.packets,
                 bytes: row.growth.bytes,

@@ -17,7 +17,7 @@ use super::batch::{Batch, Seen, What};
 use super::clock::{Clock, units_of};
 use super::rules::Standing;
 use super::verdicts::is_excess;
-use crate::datapath::{Conversations, Cursor, Ring, Simulator, Sources};
+use crate::datapath::{Conversations, Ring, Simulator, Sources, SweptTo};
 use crate::policy::Image;
 
 const SECOND: u64 = 1_000_000_000;
@@ -33,7 +33,6 @@ const FRAMES_PER_SWEEP: u64 = 2048;
 const SOURCES_SWEEP_NS: u64 = 60 * SECOND;
 /// An entry of a source is forgotten after so long at the earliest, as by the daemon.
 const LEAST_IDLE: Duration = Duration::from_mins(5);
-const SWEPT_AT_ONCE: u32 = 16_384;
 /// Seconds of silence that pass one by one: whatever waits for an answer has waited long enough then.
 const SILENT_SECONDS: u64 = 120;
 
@@ -87,7 +86,7 @@ impl Judge {
         Ok(Self {
             conversations: simulator.conversations()?,
             records,
-            sources: simulator.sources()?,
+            sources: simulator.sources(),
             simulator,
             _runtime: runtime,
             clock: Clock::default(),
@@ -169,8 +168,7 @@ impl Judge {
         seen.times.resize(seen.records.len(), self.at_ns);
         if self.now - self.sources_swept >= SOURCES_SWEEP_NS {
             self.sources_swept = self.now;
-            let mut cursor = Cursor::default();
-            while !self.sources.sweep(&mut cursor, now, self.source_idle, SWEPT_AT_ONCE)?.round {}
+            self.sources.sweep(&mut SweptTo::default(), now, self.source_idle, u32::MAX);
             self.exceeded.clear();
         }
         Ok(())

@@ -4,12 +4,7 @@
 //! limits; the sketch does not tell services apart, so they collide there as if they had one.
 
 use anyhow::{Context as _, Result, ensure};
-use monitor_common::{
-    flow::SourceKey,
-    names::map,
-    record::{Incident, SourceEntry},
-    verdict::Reason,
-};
+use monitor_common::{record::Incident, verdict::Reason};
 
 use super::{
     program::Program,
@@ -115,7 +110,7 @@ pub fn known(program: &Program, seconds: u32, per_second: u32) -> Result<Honest>
     let (mut counted, mut dropped) = (0, 0);
     for source in 0..u32::try_from(MANY)? {
         let low = 0xffff_0000_0000 | u64::from(KNOWN + source);
-        if let Some(entry) = program.find::<_, SourceEntry>(map::SOURCES, &SourceKey::new(0, low, honest)) {
+        if let Some(entry) = program.entry(0, low, honest) {
             resets -= u64::from(entry.first_seen <= began);
             counted += entry.total().packets;
             dropped += entry.dropped.packets;

@@ -9,9 +9,10 @@ use aya::{
     programs::{Program as AyaProgram, Xdp},
 };
 use monitor_common::{
-    names::{global, map, program},
+    names::{capacity, global, map, program},
     plain::Plain,
     record::{ClockReading, Event, ParsedRecord},
+    table,
 };
 
 use super::kernel::{self, Ran, Run};
@@ -26,6 +27,8 @@ pub const PASS: u32 = 2;
 pub struct Program {
     ebpf: Ebpf,
     cpus: usize,
+    /// Sets of the exact table.
+    sets: u32,
 }
 
 impl Program {
@@ -60,6 +63,9 @@ impl Program {
         let mut loader = EbpfLoader::new();
         let clock = 1u32;
         loader.override_global(global::CLOCK_SOURCE, &clock, true);
+        let sources = entries.iter().find(|(name, _)| *name == map::SOURCES).map(|(_, count)| *count);
+        let sets = sources.unwrap_or(capacity::SOURCES) / table::WAYS;
+        loader.override_global(global::SOURCE_SETS, &sets, true).map_max_entries(map::SOURCE_TAGS, sets);
         for (name, count) in entries {
             loader.map_max_entries(name, *count);
         }
@@ -70,7 +76,7 @@ impl Program {
             xdp.load().with_context(|| format!("load {name}"))?;
         }
         let cpus = aya::util::nr_cpus().map_err(|(what, error)| anyhow!("{what}: {error}"))?;
-        Ok(Self { ebpf, cpus })
+        Ok(Self { ebpf, cpus, sets })
     }
 
     /// A descriptor of one of its XDP programs.
@@ -135,6 +141,23 @@ impl Program {
     /// Sets the programs' clock, in clock units.
     pub fn set_clock(&self, now: u64) {
         self.write(map::CLOCK, 0u32, &ClockReading { now, jiffies: 0, ktime_ns: 0, judged: 0 });
+    }
+
+    /// Sets of the exact table.
+    pub const fn sets(&self) -> u32 {
+        self.sets
+    }
+
+    /// How many slots of the exact table are taken.
+    pub fn entries(&self) -> u32 {
+        (0..self.sets).map(|set| table::WAYS - table::free(self.read(map::SOURCE_TAGS, set))).sum()
+    }
+
+    /// Takes every slot of the exact table for nobody.
+    pub fn leave_no_room(&self) {
+        for set in 0..self.sets {
+            self.write(map::SOURCE_TAGS, set, &[u64::MAX; 2]);
+        }
     }
 
     /// A value of an array.

@@ -11,12 +11,13 @@ use monitor::{
 };
 use monitor_common::{
     bucket::UNITS_PER_NS,
-    flow::{BanKey, SourceKey, halves, mapped_halves},
+    flow::{BanKey, halves, mapped_halves},
     names::{capacity, map},
     plain::Plain,
     record::{Ban, Count, SourceEntry, Totals},
     rule::{Active, BLOCKS},
     sketch,
+    table::{self, Slot},
     verdict::Reason,
 };
 
@@ -128,7 +129,15 @@ impl Program {
     /// The entry of a source (aggregated already) at a service.
     pub fn source(&self, source: &str, service: u32) -> Option<SourceEntry> {
         let (high, low) = address(source);
-        self.find(map::SOURCES, &SourceKey::new(high, low, service))
+        self.entry(high, low, service)
+    }
+
+    /// The same, by the halves of the address.
+    pub fn entry(&self, high: u64, low: u64, service: u32) -> Option<SourceEntry> {
+        let sets = table::sets(sketch::hash(HASH_KEY, high, low, service), self.sets());
+        let slots = sets.into_iter().flat_map(|set| set * table::WAYS..(set + 1) * table::WAYS);
+        let mut slots = slots.map(|number| self.read::<Slot>(map::SOURCES, number));
+        slots.find(|slot| slot.judges(high, low, service)).map(|slot| slot.entry)
     }
 
     /// Bans a source until this moment, as the daemon does: the entry, its bit in the filter, and the filter's switch.
@@ -136,10 +145,9 @@ impl Program {
         let (high, low) = address(source);
         let ban = Ban { until, ..Ban::zeroed() };
         self.write(map::BANS, BanKey { high, low }, &ban);
-        let hash = sketch::hash(HASH_KEY, high, low, 0) & 0xffff_ffff;
-        let word = u32::try_from((hash >> 6) & u64::from(capacity::BAN_FILTER_WORDS - 1)).expect("masked");
+        let (word, bit) = sketch::banned(sketch::source(HASH_KEY, high, low));
         let bits: u64 = self.read(map::BAN_FILTER, word);
-        self.write(map::BAN_FILTER, word, &(bits | 1 << (hash & 63)));
+        self.write(map::BAN_FILTER, word, &(bits | bit));
         self.write(map::BAN_FILTER, capacity::BAN_FILTER_WORDS, &1u64);
     }
 }

@@ -7,9 +7,9 @@ use std::{
 };
 
 use monitor_common::{
-    flow::SourceKey,
     names::{map, program},
     record::{EventKind, Incident},
+    table,
     verdict::Reason::*,
 };
 use monitor_tests::{
@@ -57,10 +57,6 @@ impl Spoofed {
     }
 }
 
-fn entries(program: &Program) -> usize {
-    program.keys::<SourceKey>(map::SOURCES).len()
-}
-
 #[test]
 fn four_billion_spoofed_sources_fill_no_table_and_flush_nobody() {
     let mut program = or_skip!("spoofed sources", Program::load());
@@ -82,8 +78,8 @@ fn four_billion_spoofed_sources_fill_no_table_and_flush_nobody() {
         passed += u64::from(program.judge(spoofed.from(source), 1).verdict == PASS);
     }
     // The budget is per CPU: at most burst and rate on each, for three seconds, and few heavy ones by collision.
-    let cpus = thread::available_parallelism().unwrap().get();
-    let count = entries(&program);
+    let cpus = u32::try_from(thread::available_parallelism().unwrap().get()).unwrap();
+    let count = program.entries();
     assert!(count <= 1 + cpus * (200 + 300 + 50 + 300), "{count} entries");
     assert_eq!(program.source("192.0.2.1", dns), Some(before));
     assert_eq!(program.judge(&known, 1).verdict, PASS);
@@ -188,7 +184,7 @@ fn a_full_table_is_counted_and_strangers_are_still_limited() {
     for source in 0..200 {
         assert_eq!(program.judge(spoofed.from(0x0b00_0000 + source), 1).verdict, PASS);
     }
-    assert_eq!(entries(&program), 64);
+    assert_eq!(program.entries(), 64);
     assert!(program.incidents(Incident::SourceTableFull) >= 136);
     // The last one has no entry; its own packets are limited all the same.
     let mut passed = 0;
@@ -203,14 +199,14 @@ fn a_full_table_is_counted_and_strangers_are_still_limited() {
 
 #[test]
 fn several_threads_of_one_stranger_get_no_more_from_the_sketch_than_one() {
-    let sizes = [(map::SOURCES, 1)];
+    let sizes = [(map::SOURCES, table::WAYS)];
     let program = or_skip!("the sketch on several CPUs", Program::load_with(&sizes, &[program::INGRESS]));
     let image = rules::compile(RULES, None).unwrap();
     program.install(&image);
     let dns = rules::number(&image, "dns");
     program.set_clock(START);
-    // Fill the table, so that the stranger stays with the sketch.
-    program.judge(&packet().source("192.0.2.1").udp(1000, 53).build(), 1);
+    // The stranger stays with the sketch.
+    program.leave_no_room();
     let cpus = thread::available_parallelism().unwrap().get() as u64;
     let frame = packet().source("198.51.100.1").udp(1000, 53).build();
     let (over, offered) = (AtomicBool::new(false), AtomicU64::new(0));

@@ -21,8 +21,8 @@ use monitor_common::rule::{Denial, Slot};
 use super::{BanError, Counters, Guarded, Kernel};
 use crate::config::{BpfLog, Config, NativeMode, Track};
 use crate::datapath::{
-    self, Allowed, Attachment, Bans, Capacities, Conversations, Cursor, Datapath, Entered, KernelLog,
-    LogPump, Mode, Options, Ring, Sources, TableFull,
+    self, Allowed, Attachment, Bans, Capacities, Conversations, Datapath, KernelLog, LogPump, Mode, Options,
+    Ring, Sources, SweptTo, TableFull,
 };
 use crate::policy::{Environment, Image};
 use crate::snapshot::{AttachMode, MapUse, Rules};
@@ -42,12 +42,11 @@ pub struct Live {
     /// Gone once it is detached.
     datapath: Option<Datapath>,
     sources: Sources,
-    entered: Entered,
     bans: Bans,
     conversations: Conversations,
     rings: Option<Rings>,
     maps: Vec<MapUse>,
-    sources_at: Cursor,
+    sources_at: SweptTo,
     /// Records that a sweep made, until the next emptying.
     swept: Vec<Record>,
     idle: u64,
@@ -104,13 +103,12 @@ impl Live {
             capacity: map.capacity.into(),
         });
         Ok(Self {
-            sources: datapath.sources()?,
-            entered: datapath.entered()?,
+            sources: datapath.sources(),
             bans: datapath.bans()?,
             conversations: datapath.conversations()?,
             rings: None,
             maps: maps.collect(),
-            sources_at: Cursor::default(),
+            sources_at: SweptTo::default(),
             swept: Vec::new(),
             idle: 0,
             ticks: 0,
@@ -241,7 +239,8 @@ impl Kernel for Live {
     }
 
     fn sources(&mut self, rows: &mut Vec<(SourceKey, SourceEntry)>) -> Result<()> {
-        self.sources.for_each(|key, entry| rows.push((key, entry)))
+        self.sources.for_each(|key, entry| rows.push((key, entry)));
+        Ok(())
     }
 
     fn counters(&self) -> Result<Counters> {
@@ -307,8 +306,7 @@ impl Kernel for Live {
     fn sweep(&mut self) -> Result<()> {
         let datapath = self.held()?;
         let (now, key_of_hash) = (datapath.clock().now(), datapath.hash_key());
-        let step = self.sources.sweep(&mut self.sources_at, now, self.idle, SWEEP)?;
-        self.entered.swept(&self.sources, step)?;
+        self.sources.sweep(&mut self.sources_at, now, self.idle, SWEEP);
         self.conversations.sweep_and_tell(now, SWEEP, &mut self.swept)?;
         self.ticks += 1;
         if self.ticks.is_multiple_of(60) {
@@ -323,10 +321,8 @@ impl Kernel for Live {
             if services.contains(&key.service) {
                 keys.push(key);
             }
-        })?;
-        for key in &keys {
-            self.sources.remove(key)?;
-        }
+        });
+        self.sources.remove(&keys);
         self.held()?.clear_services(services)
     }
 
