@@ -20,7 +20,7 @@ plain!(Count { packets: u64, bytes: u64 } = 16);
 
 /// Switches of [`SourceEntry::flags`].
 pub mod entry {
-    /// Entered while its interface was in flood mode: a stranger until the flood is over.
+    /// Entered in flood mode, or was found a stranger by a flood: a stranger until it was there in calm times for long enough.
     pub const FROM_FLOOD: u16 = 1 << 0;
     /// Exceeds its limit at present: the start was reported, the end was not.
     pub const EXCEEDING: u16 = 1 << 1;
@@ -71,6 +71,7 @@ pub struct SourceEntry {
     pub connections: u64,
     /// Buckets of the limit in force, as the owner charges them.
     pub owned: [u64; OWNED],
+    /// When it entered; of a stranger of a flood, since when it is there in calm times.
     pub first_seen: u64,
     pub dropped: Count,
     /// Last packet over the limit.

@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn seven_tenths_of_the_slots_are_taken_before_a_source_finds_none_and_nine_while_few_do() {
         const SETS: u32 = 4096;
-        let mut tags = [[0; 2]; SETS as usize];
+        let mut tags = vec![[0; 2]; SETS as usize];
         let (mut entered, mut in_first, mut without) = (0_u32, 0_u32, 0_u32);
         for low in 0.. {
             let hash = sketch::hash([11, 13], 0, low, 0);

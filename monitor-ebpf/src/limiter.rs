@@ -9,7 +9,7 @@ use aya_ebpf::programs::XdpContext;
 use monitor_common::{
     bucket::level,
     record::{SourceEntry, entry},
-    rule::{BYTES, Limit, mode},
+    rule::{BYTES, Limit, Settings, mode},
     verdict::{Reason, Verdict},
 };
 
@@ -84,6 +84,9 @@ fn of_entry(
     // SAFETY: the pointer is to a map value, valid for the whole run; shared words are changed by atomic instructions,
     // the rest are plain stores of which the last one may win.
     unsafe {
+        if (*found).flags & entry::FROM_FLOOD != 0 {
+            acquaint(rules.settings, case, found);
+        }
         ledger::count(found, case);
         if limit.candidate.mode != mode::OFF {
             try_candidate(limit, case, found);
@@ -128,6 +131,21 @@ fn try_candidate(limit: &Limit, case: &mut Case, found: *mut SourceEntry) {
     }
 }
 
+/// Lets a source that a flood brought, or found a stranger, become known: it has to be there in calm times for as long as
+/// others, without a gap of that length. Where a flood comes from the same addresses again and again, they begin anew each time.
+#[inline(never)]
+fn acquaint(settings: &Settings, case: &Case, found: *mut SourceEntry) {
+    // SAFETY: the only caller passes a map value; plain stores, of which the last one may win.
+    unsafe {
+        let absent = level(case.now, (*found).last_seen) > settings.known_after;
+        if absent || flood::since(case.interface, case.now) != 0 {
+            (*found).first_seen = case.now;
+        } else if level(case.now, (*found).first_seen) >= settings.known_after {
+            (*found).flags &= !entry::FROM_FLOOD;
+        }
+    }
+}
+
 /// Known: seen for some time before the present flood (or now, in calm times), and not exceeding its limit.
 #[inline(always)]
 fn is_known(rules: &Rules, case: &Case, found: Option<*mut SourceEntry>) -> bool {
@@ -136,10 +154,16 @@ fn is_known(rules: &Rules, case: &Case, found: Option<*mut SourceEntry>) -> bool
     };
     // SAFETY: the caller's pointer is to a map value.
     let (flags, first_seen) = unsafe { ((*found).flags, (*found).first_seen) };
-    let since = flood::since(case.interface, case.now);
-    if flags & entry::EXCEEDING != 0 || (since != 0 && flags & entry::FROM_FLOOD != 0) {
+    if flags & (entry::EXCEEDING | entry::FROM_FLOOD) != 0 {
         return false;
     }
+    let since = flood::since(case.interface, case.now);
     let reference = if since != 0 { since } else { case.now };
-    level(reference, first_seen) >= rules.settings.known_after
+    let known = level(reference, first_seen) >= rules.settings.known_after;
+    if !known && since != 0 {
+        // It came with the flood, before that was one.
+        // SAFETY: as above; a plain store, of which the last one may win.
+        unsafe { (*found).flags = flags | entry::FROM_FLOOD };
+    }
+    known
 }

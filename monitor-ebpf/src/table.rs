@@ -75,7 +75,12 @@ const ENTERING: u32 = 1 << 31;
 fn search(case: &Case, but: u32) -> u32 {
     let sets = table::sets(case.hash, maps::source_sets());
     let number = search_set(case, sets[0], but);
-    if number == NONE { search_set(case, sets[1], but) } else { number }
+    if number & ENTERING == 0 {
+        return number;
+    }
+    // Who is about to enter in the first set gives way to who is live in the second.
+    let other = search_set(case, sets[1], but);
+    if other == NONE { number } else { other }
 }
 
 /// Not inlined: rare, and long to verify.
@@ -86,6 +91,7 @@ fn search_set(case: &Case, set: u32, but: u32) -> u32 {
     };
     let mut matching = table::matching(tags, table::tag(case.hash));
     let mut looks = 0;
+    let mut entering = NONE;
     while matching != 0 && looks < WAYS {
         let number = set * WAYS + table::first(matching);
         matching &= matching - 1;
@@ -102,11 +108,11 @@ fn search_set(case: &Case, set: u32, but: u32) -> u32 {
                 return number;
             }
             if state == state::ENTERING {
-                return number | ENTERING;
+                entering = number | ENTERING;
             }
         }
     }
-    NONE
+    entering
 }
 
 #[inline(always)]

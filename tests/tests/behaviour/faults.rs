@@ -172,7 +172,11 @@ fn a_million_sources_at_exactly_their_limit_take_nothing_from_the_known() {
     // The table holds what the budgets let in, not a million sources.
     let seconds = (end - now) as f64 / SECOND as f64 - 20.0;
     let budget = 4000.0 + 500.0 + 2500.0 * seconds;
-    assert!(f64::from(program.entries()) <= f64::from(before) + budget + 10.0, "{} entries", program.entries());
+    assert!(
+        f64::from(program.entries()) <= f64::from(before) + budget + 10.0,
+        "{} entries",
+        program.entries()
+    );
 }
 
 #[test]

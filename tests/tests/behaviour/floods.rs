@@ -172,6 +172,64 @@ fn what_is_reserved_for_the_known_is_not_taken_by_strangers() {
     assert!(passed >= 4500, "{passed} packets of strangers");
 }
 
+/// Attackers who come back find the entries that they got before their first flood was noticed.
+#[test]
+fn a_flood_that_comes_again_from_the_same_addresses_is_a_flood_of_strangers() {
+    let program = or_skip!("a flood that comes again", Program::load());
+    let text = RULES.to_owned() + "aggregate = { packets = \"1k/s\", packets_burst = 200, reserve = 0.5 }\n";
+    let image = rules::compile(&text, None).unwrap();
+    program.install(&image);
+    let dns = rules::number(&image, "dns");
+    let known = packet().source("192.0.2.1").udp(1000, 53).build();
+    let newcomer = packet().source("192.0.2.2").udp(1000, 53).build();
+    let mut spoofed = Spoofed::new();
+    let mut now = START;
+    // The honest one asks twice a second all the time.
+    let calm = |now: &mut u64, seconds: u64, who: &[u8]| {
+        for _ in 0..2 * seconds {
+            *now += SECOND / 2;
+            program.set_clock(*now);
+            assert_eq!(program.judge(who, 1).verdict, PASS, "in calm times");
+        }
+    };
+    calm(&mut now, 8, &known);
+    for wave in 0..3u32 {
+        let before = program.ended(dns, Accepted);
+        let mut served = 0;
+        for tick in 0..1250u32 {
+            now += TICK_NS * 16;
+            program.set_clock(now);
+            // 2,000 a second, each of 1,024 addresses twice a second; 200 of them got an entry at first.
+            for packet in 0..8 {
+                program.judge(spoofed.from(0x0b00_0000 + (tick * 8 + packet) % 1024), 1);
+            }
+            if tick % 2 == 0 {
+                assert_eq!(program.judge(&known, 1).verdict, PASS, "wave {wave}, tick {tick}");
+                served += 1;
+            }
+        }
+        let passed = program.ended(dns, Accepted) - before - served;
+        assert!(passed <= 2500 + 400, "wave {wave}: {passed} packets of strangers, whose share is half");
+        calm(&mut now, 30, &known);
+    }
+    assert!(program.entries() > 150, "{} entries: none of the flood got one", program.entries());
+    // Somebody new, whom a flood finds there: a stranger, and known after calm times like everybody.
+    calm(&mut now, 2, &newcomer);
+    let known_now = |now: u64, who: &[u8]| {
+        program.set_clock(now);
+        // The strangers' share is spent first, so only a known one passes.
+        let mut strangers = Spoofed::new();
+        for packet in 0..1000 {
+            program.judge(strangers.from(0x0c00_0000 + packet % 512), 1);
+        }
+        program.judge(who, 1).verdict == PASS
+    };
+    assert!(!known_now(now, &newcomer), "two seconds are too few");
+    now += 11 * SECOND;
+    calm(&mut now, 8, &newcomer);
+    assert!(known_now(now, &newcomer), "it was there for long enough");
+}
+
 #[test]
 fn a_full_table_is_counted_and_strangers_are_still_limited() {
     let sizes = [(map::SOURCES, 64)];
