@@ -22,8 +22,9 @@ use tokio::time::{Instant, interval};
 use crate::engine::command::{Caller, ChangeOptions, Command};
 use crate::engine::delta::{ConfigSetting, Flags};
 use crate::engine::kernel::{self, Live};
+use crate::engine::refusal::{Code, Refusal};
 use crate::engine::{Ended, Handle, Pulse, Start, links, operators};
-use crate::store::Store;
+use crate::store::{OpenError, Store};
 use serving::Doors;
 
 /// What `sluice run` was given.
@@ -49,6 +50,15 @@ pub fn run(options: Options) -> Result<()> {
     runtime.block_on(live(options.config, setting, &config))
 }
 
+/// Whoever needs more privilege learns that from the exit code as well.
+fn not_permitted(error: OpenError) -> anyhow::Error {
+    if error.is_permission() && !rustix::process::geteuid().is_root() {
+        Refusal::new(Code::NotPermitted, error.to_string()).next("run it as root").into()
+    } else {
+        error.into()
+    }
+}
+
 /// Removes what a daemon that is gone left in the kernel; returns the interfaces that were guarded.
 pub fn remove_pinned(options: &Options) -> Result<Vec<String>> {
     let config = ConfigSetting::read(options.config.as_deref(), options.flags.clone())?.parse()?;
@@ -56,7 +66,7 @@ pub fn remove_pinned(options: &Options) -> Result<Vec<String>> {
 }
 
 async fn live(path: Option<PathBuf>, setting: ConfigSetting, config: &crate::config::Config) -> Result<()> {
-    let opened = Store::open(&config.state.directory, Timestamp::now())?;
+    let opened = Store::open(&config.state.directory, Timestamp::now()).map_err(not_permitted)?;
     if let Some(aside) = &opened.set_aside {
         tracing::error!("the store was unusable and begins anew: {aside}");
     }

@@ -23,7 +23,7 @@ pub struct Config {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Action {
-    /// Says whether a file is valid, and if not, every problem with its line
+    /// Says whether a file is valid, and if not, what is wrong and where
     Check {
         /// The file
         #[arg(default_value = DEFAULT_FILE)]

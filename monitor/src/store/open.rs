@@ -60,7 +60,11 @@ impl fmt::Display for OpenError {
                 path.display()
             ),
             Self::Files(path, error) => {
-                write!(f, "{}: {error}; check the state directory's owner and space", path.display())
+                write!(
+                    f,
+                    "{} cannot hold the state: {error}; check its owner and space, or name another as state.directory",
+                    path.display()
+                )
             }
             Self::Database(path, error) => {
                 write!(f, "{}: {error}; check the state directory's space and permissions", path.display())
@@ -70,6 +74,13 @@ impl fmt::Display for OpenError {
 }
 
 impl std::error::Error for OpenError {}
+
+impl OpenError {
+    /// Whether only somebody else may use the directory.
+    pub fn is_permission(&self) -> bool {
+        matches!(self, Self::Files(_, error) if error.kind() == io::ErrorKind::PermissionDenied)
+    }
+}
 
 /// What stands in the way of using a file as it is.
 enum Trouble {

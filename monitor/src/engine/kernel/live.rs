@@ -354,7 +354,9 @@ impl Kernel for Live {
     fn detach(&mut self) -> Result<()> {
         let Some(datapath) = self.datapath.take() else { return Ok(()) };
         let interfaces = datapath.unload().context("remove programs, maps and pins")?;
-        tracing::warn!("detached: {} not guarded any more", interfaces.join(", "));
+        if !interfaces.is_empty() {
+            tracing::warn!("detached: {} not guarded any more", interfaces.join(", "));
+        }
         Ok(())
     }
 }
