@@ -67,6 +67,12 @@ impl Rate {
         Ok(Self { unit_cost: unit_cost as u64, capacity: capacity as u64 })
     }
 
+    /// The time that one unit costs: the same as [`Self::cost`] says, without a multiplication.
+    #[inline(always)]
+    pub const fn cost_of_one(&self) -> u64 {
+        (self.unit_cost + ((1 << COST_SHIFT) - 1)) >> COST_SHIFT
+    }
+
     /// The time that `units` cost, rounded up: a limit may be slower than asked by a clock unit a packet, never faster.
     #[inline(always)]
     pub const fn cost(&self, units: u32) -> u64 {

@@ -89,8 +89,7 @@ pub mod capacity {
     /// Words of 64 bits of the ban filter: one bit per hash value (2^18 bits). The map has one word more, at this
     /// index: whoever writes a ban sets it to 1, whoever rebuilds the filter sets it to whether a ban is left.
     pub const BAN_FILTER_WORDS: u32 = 4096;
-    /// Words of one bank of the conversations' presence filter (2^18 bits). There are two banks, and one word more, which
-    /// says which bank is asked.
+    /// Words of each of the two banks of the conversations' presence filter (2^18 bits).
     pub const PRESENCE_WORDS: u32 = 4096;
     pub const EVENT_RING_BYTES: u32 = 256 * 1024;
     pub const RECORD_RING_BYTES: u32 = 2 * 1024 * 1024;

@@ -254,8 +254,10 @@ pub struct Budget {
     pub observations: u64,
     /// When the table of conversations was last found full; 0 never.
     pub no_room: u64,
+    /// Observations that it had no room for. Counted here and not among the incidents, since in a flood it is every packet.
+    pub skipped: u64,
 }
-plain!(Budget { new_sources: u64, heavy_sources: u64, observations: u64, no_room: u64 } = 32);
+plain!(Budget { new_sources: u64, heavy_sources: u64, observations: u64, no_room: u64, skipped: u64 } = 40);
 
 /// What the kernel could not do, and other rare things, counted per CPU. The position is the index in the map.
 #[repr(u32)]
@@ -271,7 +273,7 @@ pub enum Incident {
     RecordLost = 3,
     /// The conversation table was full.
     ConversationTableFull = 4,
-    /// An observation was not reported because the budget was spent.
+    /// An observation was not reported because the budget was spent; the kernel counts it in [`Budget::skipped`].
     ObservationSkipped = 5,
     /// A bucket changed under every attempt to charge it.
     Contended = 6,

@@ -17,12 +17,12 @@ use monitor_common::{
 
 use crate::{
     case::{Case, fresh},
-    filter::Filter,
     maps,
     policy::{self, Rules},
     records,
     telemetry::incident,
     window::Wire,
+    word,
 };
 
 /// What [`track`] leaves to do: a [`monitor_common::conversation::note`], or one of these.
@@ -68,12 +68,24 @@ pub fn arp<W: Wire>(wire: &W, rules: &Rules, case: &mut Case) {
     }
 }
 
-/// What stands before the table of conversations.
-const PRESENCE: Filter = Filter { words: &maps::PRESENCE, choice: presence::CHOICE };
-
+/// Whether the packet's conversation may be in the table. Of the two banks, one is always whole.
 #[inline(always)]
 fn is_present(settings: &Settings, case: &Case) -> bool {
-    PRESENCE.may_hold(presence::place(settings.hash_key, &case.frame))
+    let (word, bit) = presence::place(settings.hash_key, &case.frame);
+    maps::PRESENCE.get(word).is_some_and(|banks| (banks[0] | banks[1]) & bit != 0)
+}
+
+/// Sets the bit of a conversation in both banks, after it stands in the table: the daemon then misses neither.
+#[inline(always)]
+fn note_presence(settings: &Settings, case: &Case) {
+    let (word, bit) = presence::place(settings.hash_key, &case.frame);
+    if let Some(banks) = maps::PRESENCE.get_ptr_mut(word) {
+        // SAFETY: the pointer is to a map value.
+        unsafe {
+            word::set_bits(&raw mut (*banks)[0], bit);
+            word::set_bits(&raw mut (*banks)[1], bit);
+        }
+    }
 }
 
 /// An ICMP error may be about a conversation that its own ends do not name.
@@ -195,7 +207,7 @@ fn enter(settings: &Settings, case: &Case, left: u32, mac: u64) -> bool {
         incident(Incident::ConversationTableFull);
         return false;
     }
-    PRESENCE.note(presence::place(settings.hash_key, &case.frame));
+    note_presence(settings, case);
     incident(Incident::ConversationEntered);
     records::conversation(&case.key, begun, record_kind::STARTED, case.now);
     true
@@ -251,14 +263,15 @@ fn spend(settings: &Settings, case: &Case) -> bool {
     };
     let rate = &settings.observations;
     // SAFETY: the pointer is to this CPU's map value.
-    match admit(unsafe { (*budget).observations }, case.now, rate.cost(1), rate.capacity) {
+    match admit(unsafe { (*budget).observations }, case.now, rate.cost_of_one(), rate.capacity) {
         Some(next) => {
             // SAFETY: as above.
             unsafe { (*budget).observations = next };
             true
         }
         None => {
-            incident(Incident::ObservationSkipped);
+            // SAFETY: as above.
+            unsafe { (*budget).skipped += 1 };
             false
         }
     }

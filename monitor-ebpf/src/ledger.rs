@@ -22,19 +22,22 @@ pub fn cpu() -> u32 {
     unsafe { bpf_get_smp_processor_id() }
 }
 
-/// Counts the packet; whether this CPU owns the entry alone.
+/// Counts the packet; whether this CPU owns the entry alone, for [`charge`].
 ///
 /// # Safety
 /// `found` points to a map value that is valid for the whole run of the program; so for the next.
 #[inline(always)]
-pub unsafe fn count(found: *mut SourceEntry, case: &Case) {
+pub unsafe fn count(found: *mut SourceEntry, case: &Case) -> bool {
     // SAFETY: by contract. Only the owner comes to the plain additions; the moment last seen may be anybody's.
     unsafe {
         (*found).last_seen = case.now;
         if (&raw const (*found).owner).read_volatile() != cpu() {
             count_shared(found, case);
+            // It may have taken the entry over.
+            (&raw const (*found).owner).read_volatile() == cpu()
         } else {
             count_owned(found, case);
+            true
         }
     }
 }
@@ -99,10 +102,15 @@ unsafe fn take_over(found: *mut SourceEntry, owner: u32, cpu: u32, now: u64) {
 /// # Safety
 /// As for [`count`], whose answer `alone` is.
 #[inline(always)]
-pub unsafe fn charge(found: *mut SourceEntry, rates: &[Rate; DIMENSIONS], case: &Case) -> Judgement {
+pub unsafe fn charge(
+    found: *mut SourceEntry,
+    rates: &[Rate; DIMENSIONS],
+    case: &Case,
+    alone: bool,
+) -> Judgement {
     // SAFETY: by contract.
     unsafe {
-        if (&raw const (*found).owner).read_volatile() != cpu() {
+        if !alone {
             let (buckets, floors) = (&raw mut (*found).force, &raw const (*found).owned);
             word::charge_above(buckets, floors, rates, &case.units, case.now)
         } else if fresh(&case.units[FRAGMENTS]) != 0 {
@@ -128,7 +136,9 @@ unsafe fn charge_owned<const N: usize>(
     while dimension < N {
         // SAFETY: the caller's pointer is to a map value; the dimension is in range.
         let owed = level(unsafe { (*found).owned[dimension] }, case.now);
-        let cost = rates[dimension].cost(case.units[dimension]);
+        // A packet is one packet, and who comes here for a connection opens one.
+        let rate = &rates[dimension];
+        let cost = if dimension == BYTES { rate.cost(case.units[BYTES]) } else { rate.cost_of_one() };
         over |= excess(owed, cost, rates[dimension].capacity) << dimension;
         next[dimension] = case.now.wrapping_add(owed).wrapping_add(cost);
         dimension += 1;
@@ -152,7 +162,13 @@ fn charge_fragment(found: *mut SourceEntry, rates: &[Rate; DIMENSIONS], case: &C
     unsafe {
         let (buckets, owned) = (&raw mut (*found).force, &raw const (*found).owned);
         let shared = word::charge_above(buckets, owned, rates, &case.units, case.now);
-        if shared == Judgement::WITHIN { charge_owned::<OWNED>(found, rates, case) } else { shared }
+        if shared != Judgement::WITHIN {
+            shared
+        } else if fresh(&case.units[CONNECTIONS]) != 0 {
+            charge_owned::<OWNED>(found, rates, case)
+        } else {
+            charge_owned::<CONNECTIONS>(found, rates, case)
+        }
     }
 }
 

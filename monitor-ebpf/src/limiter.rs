@@ -87,14 +87,14 @@ fn of_entry(
         if (*found).flags & entry::FROM_FLOOD != 0 {
             acquaint(rules.settings, case, found);
         }
-        ledger::count(found, case);
+        let alone = ledger::count(found, case);
         if limit.candidate.mode != mode::OFF {
             try_candidate(limit, case, found);
         }
         if limit.force.mode == mode::OFF {
             return ControlFlow::Continue(Some(found));
         }
-        let judgement = ledger::charge(found, &limit.force.rates, case);
+        let judgement = ledger::charge(found, &limit.force.rates, case, alone);
         if judgement == Judgement::WITHIN {
             if (*found).flags & entry::EXCEEDING != 0 {
                 violation::subside(case, found);

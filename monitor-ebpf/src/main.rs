@@ -23,8 +23,6 @@ mod egress;
 #[cfg(target_arch = "bpf")]
 mod entry;
 #[cfg(target_arch = "bpf")]
-mod filter;
-#[cfg(target_arch = "bpf")]
 mod flood;
 #[cfg(target_arch = "bpf")]
 mod ledger;

@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use monitor_common::{
     containment::Containment,
-    conversation::{Conversation, ConversationKey, presence},
+    conversation::{Conversation, ConversationKey, presence::Banks},
     flow::BanKey,
     names::capacity,
     parse::Malformed,
@@ -108,10 +108,10 @@ pub static CONVERSATIONS: HashMap<ConversationKey, Conversation> =
 /// 0 -> where this CPU prepares a conversation before it goes into `CONVERSATIONS`.
 #[map]
 pub static BEGUN: PerCpuArray<Conversation> = PerCpuArray::with_max_entries(1, 0);
-/// Two banks of bits: a conversation may be in the table; the last word says which bank is asked. Programs set bits in both,
-/// the daemon fills one anew and then turns to it.
+/// Hash of two ends -> a bit: a conversation may be in the table, in two banks, of which one at least is always whole.
+/// Programs set bits in both, the daemon makes one after the other anew.
 #[map]
-pub static PRESENCE: Array<u64> = Array::with_max_entries(presence::CHOICE + 1, BPF_F_MMAPABLE);
+pub static PRESENCE: Array<Banks> = Array::with_max_entries(capacity::PRESENCE_WORDS, MMAPABLE);
 /// Records of conversations, and observed packets that belong to none.
 #[map]
 pub static RECORDS: RingBuf = RingBuf::with_byte_size(capacity::RECORD_RING_BYTES, 0);

@@ -211,3 +211,12 @@ fn threads_that_race_for_one_word_never_take_more_than_the_burst() {
     });
     assert_eq!(passed.into_inner(), 5000);
 }
+
+#[test]
+fn one_unit_costs_what_a_count_of_one_costs() {
+    for per_second in [1, 3, 7, 999, 1000, 1_000_000, 123_456_789, 100_000_000_000] {
+        let rate = Rate::new(per_second, per_second.max(2) * 2, 1).unwrap();
+        assert_eq!(rate.cost_of_one(), rate.cost(1), "{per_second} a second");
+    }
+    assert_eq!(Rate::default().cost_of_one(), 0);
+}

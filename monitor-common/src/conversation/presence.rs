@@ -5,8 +5,8 @@
 
 use crate::{conversation::ConversationKey, flow::protocol, names::capacity::PRESENCE_WORDS, parse::Frame};
 
-/// The word that says which bank is asked, behind both banks.
-pub const CHOICE: u32 = 2 * PRESENCE_WORDS;
+/// The same word of both banks. A bit counts when it is set in either: while the daemon makes one anew, the other is whole.
+pub type Banks = [u64; 2];
 
 /// Whatever the key is, the multiplier has bits everywhere.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -1,15 +1,16 @@
-//! A filter of bits before a table: two banks, of which the kernel asks one and sets bits in both.
+//! A filter of bits before a table: two banks, both of which the kernel sets and asks.
 //!
 //! In: how many entries left the table, and the places of those that are in it. Out: a filter without stale bits. A stale
 //! bit costs the kernel a lookup; a missing one would deny an entry, so none is ever missing.
 
 use std::sync::atomic::Ordering;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use super::mapped::Mapped;
 use super::table::Map;
 
+const BANKS: usize = 2;
 /// The filter is made anew when this part of the table's capacity was removed.
 const STALE: usize = 8;
 
@@ -21,11 +22,9 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// The map holds two banks, and a last word that says which one is asked.
+    /// Each value of the map is the same word of both banks.
     pub fn new(map: &Map) -> Result<Self> {
-        let words = Mapped::new(map)?;
-        ensure!(words.words().len() % 2 == 1, "map {} is not two banks and a choice", map.name);
-        Ok(Self { words, removed: 0 })
+        Ok(Self { words: Mapped::new(map)?, removed: 0 })
     }
 
     /// Notes that so many entries left the table.
@@ -38,20 +37,18 @@ impl Filter {
         self.removed * STALE > capacity as usize
     }
 
-    /// Makes the bank that is not asked anew, and turns to it. `fill` walks the table and gives word and bit of each entry.
-    /// The kernel sets its bits after an entry stands in the table, so none is missing whenever it enters.
-    pub fn renew(&mut self, fill: impl FnOnce(&mut dyn FnMut((u32, u64))) -> Result<()>) -> Result<()> {
+    /// Makes one bank after the other anew. `fill` walks the table and gives word and bit of each entry. The kernel sets its
+    /// bits in both banks after an entry stands in the table, and asks both, so none is missing whenever it enters.
+    pub fn renew(&mut self, mut fill: impl FnMut(&mut dyn FnMut((u32, u64))) -> Result<()>) -> Result<()> {
         let words = self.words.words();
-        let (choice, bank) = (words.len() - 1, words.len() / 2);
-        let idle = 1 - (words[choice].load(Ordering::Acquire) & 1);
-        let bank = if idle == 0 { &words[..bank] } else { &words[bank..choice] };
-        for word in bank {
-            word.store(0, Ordering::Release);
+        for bank in 0..BANKS {
+            for word in words.iter().skip(bank).step_by(BANKS) {
+                word.store(0, Ordering::Release);
+            }
+            fill(&mut |(word, bit)| {
+                words[BANKS * word as usize + bank].fetch_or(bit, Ordering::AcqRel);
+            })?;
         }
-        fill(&mut |(word, bit)| {
-            bank[word as usize].fetch_or(bit, Ordering::AcqRel);
-        })?;
-        words[choice].store(idle, Ordering::Release);
         self.removed = 0;
         Ok(())
     }

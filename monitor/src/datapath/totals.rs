@@ -6,7 +6,7 @@ use anyhow::Result;
 use monitor_common::names::{capacity, map};
 use monitor_common::parse::Malformed;
 use monitor_common::plain::Plain as _;
-use monitor_common::record::{FloodState, Incident, Totals};
+use monitor_common::record::{Budget, FloodState, Incident, Totals};
 
 use super::object::Loaded;
 use super::rules::total_index;
@@ -18,6 +18,7 @@ pub struct CounterMaps {
     totals: PerCpuArray<Totals>,
     malformed: PerCpuArray<u64>,
     incidents: PerCpuArray<u64>,
+    budgets: PerCpuArray<Budget>,
     floods: Array<FloodState>,
     services: u32,
 }
@@ -51,6 +52,7 @@ impl CounterMaps {
             totals,
             malformed: PerCpuArray::new(loaded.map(map::MALFORMED)?)?,
             incidents: PerCpuArray::new(loaded.map(map::INCIDENTS)?)?,
+            budgets: PerCpuArray::new(loaded.map(map::BUDGETS)?)?,
             floods: Array::new(loaded.map(map::FLOODS)?)?,
             services,
         })
@@ -70,10 +72,14 @@ impl CounterMaps {
             let rows = (0..).zip(sums).filter(|(_, sum)| *sum != Totals::zeroed());
             totals.extend(rows.map(|(service, totals)| Total { slot: *slot, service, totals }));
         }
+        let mut incidents = sum(&self.incidents, Incident::ALL.len())?;
+        if let Some(skipped) = incidents.get_mut(Incident::ObservationSkipped as usize) {
+            self.budgets.for_each(0, self.budgets.capacity(), |_, cpu| *skipped += cpu.skipped)?;
+        }
         Ok(Counters {
             totals,
             malformed: sum(&self.malformed, Malformed::ALL.len())?,
-            incidents: sum(&self.incidents, Incident::ALL.len())?,
+            incidents,
             floods: self.floods.get_all(0, capacity::INTERFACES)?,
         })
     }
