@@ -369,7 +369,8 @@ impl Parameters {
             let fuller = if present.weight() >= before.weight() { present } else { before };
             let ports = fuller.distinct();
             let probes = ports.saturating_mul(if leader.is_some() { 1 } else { sources });
-            if ports >= 5 && real(probes) >= 0.5 * real(fuller.weight()).min(1000.0) {
+            // Half of it and a little less, as above.
+            if ports >= 5 && real(probes) >= 0.4 * real(fuller.weight()).min(1000.0) {
                 return None;
             }
         }
