@@ -1,4 +1,4 @@
-//! Configuration files: `cargo +nightly fuzz run config -- -max_total_time=60`.
+//! Configuration files: `cargo xtask fuzz config`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| monitor_tests::harness::inputs::config(data));

@@ -1,4 +1,4 @@
-//! Bodies and prefixes of control requests: `cargo +nightly fuzz run request -- -max_total_time=60`.
+//! Bodies and prefixes of control requests: `cargo xtask fuzz request`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| monitor_tests::harness::inputs::request(data));

@@ -9,6 +9,7 @@ mod check;
 mod demo;
 mod dist;
 mod docs;
+mod fuzz;
 mod process;
 mod run;
 mod runner;
@@ -46,6 +47,8 @@ enum Command {
     Tidy,
     /// Measure, in release
     Bench(bench::Arguments),
+    /// Fuzz everything that is read from outside, a minute each
+    Fuzz(fuzz::Arguments),
     /// Write the generated pages of docs/
     Docs(docs::Arguments),
     /// Pack the release binary, man pages and completions
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => check::main(&arguments),
         Command::Tidy => tidy::main(),
         Command::Bench(arguments) => bench::main(&arguments),
+        Command::Fuzz(arguments) => fuzz::main(&arguments),
         Command::Docs(arguments) => docs::main(&arguments),
         Command::Dist => dist::main(),
         Command::Runner(arguments) => runner::main(&arguments),

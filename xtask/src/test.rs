@@ -5,7 +5,7 @@
 
 use std::env;
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -92,11 +92,7 @@ fn tests(filter: Option<&str>, skipped: &mut Vec<String>) -> Result<()> {
 
 /// The name under which cargo looks for this machine's runner.
 fn runner_variable() -> Result<String> {
-    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let output = Command::new(rustc).arg("-vV").output().context("ask rustc for its host")?;
-    let version = String::from_utf8_lossy(&output.stdout);
-    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc names no host")?;
-    Ok(format!("CARGO_TARGET_{}_RUNNER", host.to_uppercase().replace('-', "_")))
+    Ok(format!("CARGO_TARGET_{}_RUNNER", process::host()?.to_uppercase().replace('-', "_")))
 }
 
 fn summarise(steps: &[Step], skipped: &[String]) -> Result<()> {
