@@ -99,24 +99,20 @@ pub const fn aggregate(high: u64, low: u64, is_v4: bool, v4_bits: u32, v6_bits: 
     }
 }
 
-/// The key of the exact table: one source (aggregated) at one service.
+/// One source (aggregated) at one service: whose an entry of the exact table is.
 ///
 /// The halves are big-endian numbers of the aggregated address.
-#[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SourceKey {
     pub high: u64,
     pub low: u64,
     pub service: u32,
-    /// Always zero: it fills the key to whole words, which the kernel hashes and compares fastest.
-    pub reserved: u32,
 }
-plain!(SourceKey { high: u64, low: u64, service: u32, reserved: u32 } = 24);
 
 impl SourceKey {
     #[inline(always)]
     pub const fn new(high: u64, low: u64, service: u32) -> Self {
-        Self { high, low, service, reserved: 0 }
+        Self { high, low, service }
     }
 
     #[inline(always)]

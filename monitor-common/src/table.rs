@@ -47,7 +47,7 @@ pub mod state {
 impl Slot {
     /// Whose it is.
     pub const fn key(&self) -> SourceKey {
-        SourceKey { high: self.high, low: self.low, service: self.service, reserved: 0 }
+        SourceKey::new(self.high, self.low, self.service)
     }
 
     /// Whether it is this source's.

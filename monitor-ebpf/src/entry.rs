@@ -14,7 +14,7 @@ use aya_ebpf::{
 use monitor_common::{
     parse::{End, end},
     record::{ClockReading, ParsedRecord},
-    rule::setting,
+    rule::{Limit, setting},
     verdict::{Reason, Verdict},
 };
 
@@ -56,18 +56,18 @@ pub fn sluice_ingress(ctx: XdpContext) -> u32 {
 /// verifier follows what comes after it once.
 #[inline(never)]
 fn judge(ctx: *mut xdp_md, rules: Rules, case: &mut Case) {
-    let verdict = match stages(&XdpContext::new(ctx), &rules, case) {
+    let verdict = match limit(&rules, case) {
         ControlFlow::Break(verdict) => verdict,
-        ControlFlow::Continue(()) => Reason::Accepted.into(),
+        ControlFlow::Continue(limit) => limiter::judge(&XdpContext::new(ctx), &rules, limit, case),
     };
     case.verdict = verdict.number();
 }
 
+/// The limit that is to judge, unless the rules have the last word already.
 #[inline(always)]
-fn stages(ctx: &XdpContext, rules: &Rules, case: &mut Case) -> ControlFlow<Verdict> {
+fn limit(rules: &Rules, case: &mut Case) -> ControlFlow<Verdict, &'static Limit> {
     policy::admit(rules, case)?;
-    let limit = policy::service(rules, case)?;
-    limiter::judge(ctx, rules, limit, case)
+    policy::service(rules, case)
 }
 
 #[inline(never)]

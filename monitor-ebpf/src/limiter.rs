@@ -23,19 +23,28 @@ use crate::{
     word::{self, Judgement},
 };
 
+/// The verdict of the last stage.
 #[inline(always)]
-pub fn judge(ctx: &XdpContext, rules: &Rules, limit: &Limit, case: &mut Case) -> ControlFlow<Verdict> {
-    let entry = of_source(ctx, rules, limit, case)?;
-    if fresh(&case.has_aggregate) != 0 {
-        aggregate::judge(rules, case, is_known(rules, case, entry))?;
+pub fn judge(ctx: &XdpContext, rules: &Rules, limit: &Limit, case: &mut Case) -> Verdict {
+    if let ControlFlow::Break(verdict) = limits(ctx, rules, limit, case) {
+        return verdict;
     }
-    ControlFlow::Break(if fresh(&case.exempt) != 0 {
+    if fresh(&case.exempt) != 0 {
         Reason::Exempt.into()
     } else if limit.force.mode == mode::OFF {
         Reason::Unlimited.into()
     } else {
         Reason::Accepted.into()
-    })
+    }
+}
+
+#[inline(always)]
+fn limits(ctx: &XdpContext, rules: &Rules, limit: &Limit, case: &mut Case) -> ControlFlow<Verdict> {
+    let entry = of_source(ctx, rules, limit, case)?;
+    if fresh(&case.has_aggregate) != 0 {
+        aggregate::judge(rules, case, is_known(rules, case, entry))?;
+    }
+    ControlFlow::Continue(())
 }
 
 /// The limit of this source; its entry, if it has one.
