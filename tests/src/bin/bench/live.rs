@@ -9,7 +9,6 @@ mod load;
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -38,8 +37,6 @@ struct Attack {
     port: u16,
     sources: u64,
     per_second: u64,
-    /// The same sources in every round; else they are new ones each time.
-    again: bool,
 }
 
 /// All cells: towards a service that is flooded, towards the honest clients' own, and below every limit.
@@ -54,10 +51,7 @@ fn attacks() -> Vec<Attack> {
         }
     }
     attacks.extend([(HARMLESS, MANY, 250_000), (HARMLESS, ALL, 250_000)]);
-    let new = |(port, sources, per_second)| Attack { port, sources, per_second, again: false };
-    let mut attacks: Vec<Attack> = attacks.into_iter().map(new).collect();
-    attacks.extend([ASKED_UDP, ASKED_TCP].map(|port| Attack { again: true, ..new((port, MANY, 500_000)) }));
-    attacks
+    attacks.into_iter().map(|(port, sources, per_second)| Attack { port, sources, per_second }).collect()
 }
 
 impl Attack {
@@ -71,7 +65,6 @@ impl Attack {
         let sources = match self.sources {
             1 => "1 source",
             256 => "256 sources",
-            0x1_0000 if self.again => "64 k sources that come again and again",
             0x1_0000 => "64 k sources",
             _ => "4 G sources",
         };
@@ -84,13 +77,8 @@ impl Attack {
 
     /// A frame of 64 bytes, its checksum included.
     fn plan(&self, host: &Host) -> Plan {
-        // Who was there before might be known by now, so each flood has a network of its own, unless it is to be known.
-        static NETWORK: AtomicU32 = AtomicU32::new(0x1500);
-        let first = match self.sources {
-            0x1_0000_0000 => 0,
-            _ if self.again => 0xc612_0000,
-            _ => NETWORK.fetch_add(1, Ordering::Relaxed) << 16,
-        };
+        // All floods come from the same addresses, again and again: that must make none of them known.
+        let first = if self.sources == 1 << 32 { 0 } else { 0xc612_0000 };
         let mut packet = packet().macs([2, 0, 0, 0, 0, 9], host.mac());
         let source = std::net::Ipv4Addr::from_bits(0xc612_0001).to_string();
         packet = packet.between(&source, &host.address());

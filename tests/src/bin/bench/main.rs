@@ -73,7 +73,7 @@ fn datapath(machine: &Machine, rounds: usize) -> Result<Vec<Report>> {
     if let Err(error) = monitor::datapath::unload_pinned(&pins) {
         eprintln!("remove {}: {error:#}", pins.display());
     }
-    let (medians, status) = measured?;
+    let (medians, status, sweeping) = measured?;
     let mut figures =
         Section::new("figures", &["program", "frame", "sources", "prefixes", "ns", "above the floor"]);
     for (case, ns) in &medians.0 {
@@ -90,7 +90,7 @@ fn datapath(machine: &Machine, rounds: usize) -> Result<Vec<Report>> {
     let sections = vec![figures, goals];
     Ok(vec![
         Report { page: "datapath", machine: machine.clone(), rounds, sections },
-        memory::report(machine.clone(), &status),
+        memory::report(machine.clone(), &status, sweeping),
     ])
 }
 
@@ -101,9 +101,10 @@ fn stay() -> Result<()> {
     rustix::thread::sched_setaffinity(None, &cpus).context("stay on one CPU")
 }
 
-fn measure(pins: &Path, rounds: usize) -> Result<(cases::Medians, Status)> {
+fn measure(pins: &Path, rounds: usize) -> Result<(cases::Medians, Status, Section)> {
     stay()?;
     let mut datapath = Datapath::open(&Options { pin_directory: pins.to_owned(), ..Options::default() })?;
     let mut reference = reference::Reference::load()?;
-    Ok((cases::run(&mut datapath, &mut reference, pins, rounds)?, datapath.status()?))
+    let medians = cases::run(&mut datapath, &mut reference, pins, rounds)?;
+    Ok((medians, datapath.status()?, memory::sweeping(&datapath)))
 }
