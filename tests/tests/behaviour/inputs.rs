@@ -60,6 +60,8 @@ fn requests_are_refused_or_survive_a_round_trip() {
         r#"{"prefix":"198.51.100.9","for_seconds":600,"comment":"ticket 4711"}"#,
         r#"{"change":7}"#,
         r#"{"class":"inside","quantile":0.99,"headroom":2.0}"#,
+        // A fuzzer found that this number was not read as what it is.
+        r#"{"class":"inside","headroom":-2E-254}"#,
         "2001:db8::/32",
         "10.0.0.0/8",
     ]
