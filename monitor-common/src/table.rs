@@ -97,10 +97,10 @@ pub const fn first(matching: u64) -> u32 {
     (2 * pair + odd) as u32 & (WAYS - 1)
 }
 
-/// The tag of one slot.
+/// Where the tag of a slot stands: in which word, and how far up.
 #[inline(always)]
-pub const fn of_slot(tags: Tags, slot: u32) -> u64 {
-    (tags[(slot & 1) as usize] >> (16 * (slot >> 1 & 3))) & 0xffff
+pub const fn place(slot: u32) -> (usize, u32) {
+    ((slot & 1) as usize, 16 * (slot >> 1 & 3))
 }
 
 /// How many slots of a set are free.
@@ -127,11 +127,17 @@ const fn halves_of_zero(word: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{FREE, Tags, WAYS, enters_second, first, free, matching, of_slot, sets, tag};
+    use super::{FREE, Tags, WAYS, enters_second, first, free, matching, place, sets, tag};
     use crate::sketch;
 
     fn with(tags: &mut Tags, slot: u32, tag: u64) {
-        tags[(slot & 1) as usize] |= tag << (16 * (slot >> 1));
+        let (word, shift) = place(slot);
+        tags[word] |= tag << shift;
+    }
+
+    fn of_slot(tags: Tags, slot: u32) -> u64 {
+        let (word, shift) = place(slot);
+        tags[word] >> shift & 0xffff
     }
 
     #[test]

@@ -193,8 +193,8 @@ fn take(case: &Case) -> u32 {
         }
         let slot = table::first(found);
         if let Some(there) = maps::SOURCE_TAGS.get_ptr_mut(set) {
-            let which = (slot & 1) as usize;
-            let (old, new) = (tags[which], tags[which] | tag << (16 * (slot >> 1)));
+            let (which, shift) = table::place(slot);
+            let (old, new) = (tags[which], tags[which] | tag << shift);
             // SAFETY: the pointer is to a map value, and the word one of its two.
             if unsafe { word::replace(there.cast::<u64>().add(which), old, new) } {
                 return set * WAYS + slot;

@@ -150,7 +150,8 @@ pub fn load(request: &Load<'_>) -> Result<Loaded> {
             .with_context(|| format!("move map {name} to its new capacity"))?;
     }
     if let Some((_, old)) = plan.resize.iter().find(|(name, _)| *name == map::SOURCES) {
-        super::resize::copy_sources(old, &loaded).context("move the entries of sources")?;
+        super::resize::copy_sources(old, &loaded, request.capacities)
+            .context("move the entries of sources")?;
     }
     if let Some(pins) = request.pins {
         loaded.pin(pins, &plan)?;

@@ -10,7 +10,9 @@ use monitor_common::plain::Plain;
 use monitor_common::record::{Ban, Totals};
 use monitor_common::rule::{Active, Settings};
 
+use super::capacity::Capacities;
 use super::object::Loaded;
+use super::rules::RuleMaps;
 use super::sources::{self, Sources};
 use super::table::{Array, Hash, Map, PerCpuArray, TableFull};
 
@@ -28,15 +30,12 @@ pub fn copy(old: &Map, new: &Map) -> Result<()> {
 
 /// Copies the exact table, in which every entry has another place in the successor. It comes after the settings, for they
 /// hold the key of the hash.
-pub fn copy_sources(old: &Map, loaded: &Loaded) -> Result<()> {
-    let settings = Array::<Settings>::new(loaded.map(map::SETTINGS)?)?;
-    let active = Array::<Active>::new(loaded.map(map::ACTIVE)?)?.get(0)?;
-    let settings = settings.get(active.generation & 1)?;
-    // Without rules nobody has an entry.
-    if settings.tick == 0 {
+pub fn copy_sources(old: &Map, loaded: &Loaded, capacities: Capacities) -> Result<()> {
+    let Some(hash_key) = RuleMaps::new(loaded, capacities)?.hash_key()? else {
+        // Without rules nobody has an entry.
         return Ok(());
-    }
-    let new = Sources::new(loaded, settings.hash_key)?;
+    };
+    let new = Sources::new(loaded, hash_key)?;
     for (key, entry) in sources::read_slots(old)? {
         // In a smaller table there may be no room.
         new.insert(&key, entry);

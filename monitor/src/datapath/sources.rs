@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, ensure};
-use monitor_common::flow::{Address, SourceKey, halves};
+use monitor_common::flow::SourceKey;
 use monitor_common::names::map;
 use monitor_common::plain::Plain as _;
 use monitor_common::record::SourceEntry;
@@ -44,20 +44,9 @@ struct Table {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SweptTo(usize);
 
-/// What one step of a sweep did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Swept {
-    pub looked_at: usize,
-    pub removed: usize,
-}
-
 impl Sources {
     pub(super) fn new(loaded: &Loaded, hash_key: [u64; 2]) -> Result<Self> {
-        Self::over(loaded.map(map::SOURCES)?, loaded.map(map::SOURCE_TAGS)?, hash_key)
-    }
-
-    /// The table in these two maps.
-    pub(super) fn over(slots: &Map, tags: &Map, hash_key: [u64; 2]) -> Result<Self> {
+        let (slots, tags) = (loaded.map(map::SOURCES)?, loaded.map(map::SOURCE_TAGS)?);
         let table = Table {
             slots: Mapped::new(slots)?,
             tags: Mapped::new(tags)?,
@@ -93,43 +82,31 @@ impl Sources {
         }
     }
 
-    /// The entries of one source (already aggregated) at services 0..`services`.
-    pub fn of(&self, source: &Address, services: u32) -> Vec<(SourceKey, SourceEntry)> {
-        let (high, low) = halves(source);
-        let keys = (0..services).map(|service| SourceKey::new(high, low, service));
-        keys.filter_map(|key| Some((key, self.get(&key)?))).collect()
-    }
-
-    /// The entry of a source at a service.
-    pub fn get(&self, key: &SourceKey) -> Option<SourceEntry> {
-        self.table.find(key).map(|(_, slot)| slot.entry)
-    }
-
     /// Forgets entries: these sources start anew. How many there were.
     pub fn remove(&self, keys: &[SourceKey]) -> usize {
         let _retiring = self.table.retiring.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = keys.iter().filter_map(|key| self.table.find(key)).map(|(number, _)| number);
+        let found = keys.iter().filter_map(|key| self.table.find(key));
         let retired: Vec<usize> = found.filter(|number| self.table.retire(*number)).collect();
         self.table.free(&retired);
         retired.len()
     }
 
-    /// Looks at so many slots and removes the entries not seen for `idle` clock units; goes on at `cursor`.
+    /// Looks at so many slots and removes the entries not seen for `idle` clock units; goes on at `cursor`. How
+    /// many it removed.
     ///
     /// `idle` must be longer than any burst lasts, so that a bucket that is forgotten was full again anyway.
-    pub fn sweep(&self, cursor: &mut SweptTo, now: u64, idle: u64, at_most: u32) -> Swept {
+    pub fn sweep(&self, cursor: &mut SweptTo, now: u64, idle: u64, at_most: u32) -> usize {
         let _retiring = self.table.retiring.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut swept = Swept::default();
+        let mut removed = 0;
         let (capacity, mut retired) = (self.capacity() as usize, Vec::new());
         for _ in 0..(at_most as usize).min(capacity) {
             let number = cursor.0 % capacity;
             cursor.0 = number + 1;
-            swept.looked_at += 1;
             match self.table.state(number) {
                 state::LIVE => {
                     let is_idle = |slot: Slot| is_idle(slot.entry.last_seen, now, idle);
                     if self.table.live(number).is_some_and(is_idle) && self.table.retire(number) {
-                        swept.removed += 1;
+                        removed += 1;
                         retired.push(number);
                     }
                 }
@@ -139,7 +116,7 @@ impl Sources {
             }
         }
         self.table.free(&retired);
-        swept
+        removed
     }
 
     /// Puts an entry where a program will find it; false when both sets of its source are full. Only for a table that no
@@ -200,10 +177,9 @@ impl Table {
         sets.into_iter().flat_map(|set| set * WAYS..(set + 1) * WAYS).map(|number| number as usize)
     }
 
-    /// The live slot of a source: its number and what it holds.
-    fn find(&self, key: &SourceKey) -> Option<(usize, Slot)> {
-        let mut found = self.places(key).filter_map(|number| Some((number, self.live(number)?)));
-        found.find(|(_, slot)| slot.key() == *key)
+    /// The number of the live slot of a source.
+    fn find(&self, key: &SourceKey) -> Option<usize> {
+        self.places(key).find(|number| self.live(*number).is_some_and(|slot| slot.key() == *key))
     }
 
     /// Takes an entry out of judgement. From here on no further packet finds it; false when it was not live.
@@ -233,9 +209,9 @@ impl Table {
 
     /// Writes the tag of a slot; its neighbours' may change meanwhile.
     fn tag(&self, number: usize, tag: u64) {
-        let (set, slot) = (number / WAYS as usize, number % WAYS as usize);
-        let shift = 16 * (slot / 2);
-        let word = &self.tags.words()[2 * set + slot % 2];
+        let set = number / WAYS as usize;
+        let (which, shift) = table::place(u32::try_from(number % WAYS as usize).unwrap_or(0));
+        let word = &self.tags.words()[2 * set + which];
         let with = |old: u64| Some(old & !(0xffff << shift) | tag << shift);
         // It always gives a new value, so it always succeeds.
         let _ = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, with);

@@ -142,13 +142,18 @@ fn a_flood_is_over_when_its_hold_is_and_strangers_enter_again() {
     assert_eq!(kinds, [EventKind::FloodStarted as u32, EventKind::FloodEnded as u32]);
 }
 
-#[test]
-fn what_is_reserved_for_the_known_is_not_taken_by_strangers() {
-    let program = or_skip!("the share of the known", Program::load());
+/// The rules with half of an aggregate reserved for the known; the number of the service.
+fn reserve_half(program: &Program) -> u32 {
     let text = RULES.to_owned() + "aggregate = { packets = \"1k/s\", packets_burst = 200, reserve = 0.5 }\n";
     let image = rules::compile(&text, None).unwrap();
     program.install(&image);
-    let dns = rules::number(&image, "dns");
+    rules::number(&image, "dns")
+}
+
+#[test]
+fn what_is_reserved_for_the_known_is_not_taken_by_strangers() {
+    let program = or_skip!("the share of the known", Program::load());
+    let dns = reserve_half(&program);
     program.set_clock(START);
     let known = packet().source("192.0.2.1").udp(1000, 53).build();
     program.judge(&known, 1);
@@ -176,10 +181,7 @@ fn what_is_reserved_for_the_known_is_not_taken_by_strangers() {
 #[test]
 fn a_flood_that_comes_again_from_the_same_addresses_is_a_flood_of_strangers() {
     let program = or_skip!("a flood that comes again", Program::load());
-    let text = RULES.to_owned() + "aggregate = { packets = \"1k/s\", packets_burst = 200, reserve = 0.5 }\n";
-    let image = rules::compile(&text, None).unwrap();
-    program.install(&image);
-    let dns = rules::number(&image, "dns");
+    let dns = reserve_half(&program);
     let known = packet().source("192.0.2.1").udp(1000, 53).build();
     let newcomer = packet().source("192.0.2.2").udp(1000, 53).build();
     let mut spoofed = Spoofed::new();

@@ -26,8 +26,8 @@ pub fn sweeping(datapath: &Datapath) -> Section {
     row("read all", sources.capacity(), sources.read_all().len(), began);
     for (what, idle) in [("sweep, nobody idle", u64::MAX >> 2), ("sweep, everybody idle", 0)] {
         let (mut at, began) = (SweptTo::default(), Instant::now());
-        let swept = sources.sweep(&mut at, now, idle, STEP);
-        row(what, STEP, swept.removed, began);
+        let removed = sources.sweep(&mut at, now, idle, STEP);
+        row(what, STEP, removed, began);
     }
     section
 }
