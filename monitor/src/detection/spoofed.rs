@@ -26,7 +26,7 @@ const SECOND: u64 = 1_000_000_000;
 pub struct Parameters {
     /// Packets from impossible sources from which it is a `warning`; one is an `info`.
     pub warning_packets: u64,
-    /// Indexes of interfaces on which no inside address may be a source.
+    /// Interfaces on which no inside address may be a source, by the numbers that `sluice status -o json` calls `slot`.
     pub outside_interfaces: Vec<u32>,
     /// This host's addresses: as sources they come only from here.
     pub own_addresses: Vec<IpAddr>,
