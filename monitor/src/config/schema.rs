@@ -270,14 +270,14 @@ pub enum WhenStale {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Capacity {
-    /// A multiple of eight. A source finds no place when its two sets of eight are full, which begins at nine tenths.
+    /// A multiple of eight. A source finds no place when its two sets of eight are full, which begins at seven tenths.
     pub sources: u32,
     /// Cells per row of the sketch, a power of two.
     pub sketch_cells: u32,
     pub bans: u32,
     pub conversations: u32,
     pub services: u32,
-    /// Ways to match a service (ports times destinations), per generation.
+    /// Distinct ways to match a service (destinations times precisions), per generation.
     pub rules: u32,
     /// Distinct limits, per generation.
     pub limits: u32,

@@ -11,7 +11,7 @@ use super::declaration::ALL;
 const HEAD: &str = "# Metrics
 
 This page is made from `monitor/src/metrics/declaration.rs`; a test holds it true. Write it anew with
-`SLUICE_WRITE_DOCS=1 cargo test -p monitor --lib metrics`.
+`cargo xtask docs`.
 
 The daemon serves them at `http://127.0.0.1:9477/metrics` unless `[metrics]` in the configuration says otherwise.
 Counters belong to the kernel's maps: they go on through a restart or a crash of the daemon. The figures are those of the
