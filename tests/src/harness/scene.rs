@@ -68,12 +68,17 @@ impl Scene {
 
     /// The attacker sends UDP over IPv4 to [`FLOODED`] of the guarded host.
     pub fn flood(&self, per_second: u64, time: Duration) -> Result<Flood> {
+        self.flood_from(Sources::One, FLOODED, per_second, time)
+    }
+
+    /// The same from other sources and to another port.
+    pub fn flood_from(&self, sources: Sources, port: u16, per_second: u64, time: Duration) -> Result<Flood> {
         let frame = packet()
             .macs([2, 0, 0, 0, 0, 9], self.guarded_mac()?)
             .between("10.77.0.3", "10.77.0.1")
-            .udp(4000, FLOODED)
+            .udp(4000, port)
             .build();
-        let plan = Plan { interface: INTERFACE.to_owned(), frame, sources: Sources::One, per_second, time };
+        let plan = Plan { interface: INTERFACE.to_owned(), frame, sources, per_second, time };
         Flood::start(&self.attacker, plan)
     }
 

@@ -5,9 +5,8 @@ use std::time::Duration;
 use monitor_tests::{
     harness::{
         daemon::{Daemon, PATIENCE},
-        flood::{Flood, Plan, Sources},
+        flood::Sources,
         network::eventually,
-        packet::packet,
         scene::{INTERFACE, Over, Scene},
     },
     or_skip,
@@ -42,22 +41,8 @@ relax_after_seconds = 2
 rungs = [{ limits = 0.2, in_flood_mode = true }]
 "#;
 
-/// Anybody, to a service that drops nothing.
-fn strangers(scene: &Scene) -> Flood {
-    let frame = packet()
-        .macs([2, 0, 0, 0, 0, 9], scene.guarded_mac().unwrap())
-        .between("198.18.0.1", "10.77.0.1")
-        .udp(4000, 9998)
-        .build();
-    let plan = Plan {
-        interface: INTERFACE.to_owned(),
-        frame,
-        sources: Sources::Spoofed,
-        per_second: 10_000,
-        time: Duration::from_mins(1),
-    };
-    Flood::start(&scene.attacker, plan).unwrap()
-}
+/// The port of the service that only observes.
+const LURE: u16 = 9998;
 
 /// While one known source sends three times its limit, so much of that passes a second.
 fn passes(scene: &Scene, guarded: &Daemon, per_second: std::ops::Range<f64>) {
@@ -82,7 +67,8 @@ fn a_flood_tightens_limits_aloud_and_calm_relaxes_them_again() {
     passes(&scene, &guarded, 500.0..1750.0);
     assert!(!guarded.logged().contains("defence rung"), "{}", guarded.logged());
 
-    let flood = strangers(&scene);
+    // Anybody, to a service that drops nothing.
+    let flood = scene.flood_from(Sources::Spoofed, LURE, 10_000, Duration::from_mins(1)).unwrap();
     guarded.reaches("sluice_defence_rung", &[], |rung| rung > 0.5).unwrap();
     told("defence rung 0 -> 1: limits x 0.2");
     assert!(problems().contains("defence rung 1"), "{}", problems());
