@@ -181,9 +181,9 @@ pub struct Event {
     pub high: u64,
     pub low: u64,
     pub service: u32,
-    /// A [`crate::verdict::Reason`].
+    /// A [`crate::verdict::Reason`], of a source that starts to exceed its limit; else 0.
     pub reason: u32,
-    /// By kind: packets dropped so far, or the end of a ban.
+    /// By kind, see [`EventKind`].
     pub value: u64,
 }
 plain!(
@@ -205,7 +205,7 @@ plain!(
 pub enum EventKind {
     /// A source starts to exceed its limit.
     ExceedStarted = 1,
-    /// A source is within its limit again.
+    /// A source is within its limit again; `value` is how many of its packets were dropped so far.
     ExceedEnded = 2,
     /// A source was banned for violations; `value` is the end.
     Banned = 3,

@@ -2,7 +2,7 @@
 //!
 //! A source owns [`ROWS`] cells of one cache line. Its debt is at most the smaller of them, so a source whose smaller cell
 //! is light is surely light; updates are conservative (no cell is raised above the smaller plus the cost), which keeps
-//! strangers' noise low. The key is random at every load, so collisions cannot be crafted from outside. That both cells
+//! strangers' noise low. The key is random when the maps are made, so collisions cannot be crafted from outside. That both cells
 //! share a line costs a little accuracy and saves a cache miss per packet, which in a flood is what counts.
 
 use crate::names::capacity::BAN_FILTER_WORDS;

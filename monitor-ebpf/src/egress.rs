@@ -1,4 +1,4 @@
-//! The way of a packet out: containment of local senders and of inside sources, then its conversation.
+//! The way of a packet out: the containments of the workload that sends it and of its source, then its conversation.
 
 use core::ops::ControlFlow;
 

@@ -1,4 +1,5 @@
-//! Entry points. Each makes a window, runs the stages and leaves by one exit that counts.
+//! Entry points but for egress: the way of a packet in, which makes a window, runs the stages and leaves by one exit that
+//! counts; the kernel's clocks for calibration; the parser alone for tests.
 
 use core::ops::ControlFlow;
 

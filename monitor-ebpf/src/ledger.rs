@@ -1,4 +1,5 @@
-//! What a source's entry or its ban counts, and what it owes: plain stores by the CPU that owns it, locked instructions by all others.
+//! What a source's entry or its ban counts, and what it owes: plain stores by the CPU that owns it, locked instructions
+//! by all others.
 //!
 //! The rules are in [`SourceEntry`]. A locked instruction costs five nanoseconds and lets nothing overtake it, so the
 //! cache misses of one packet could not overlap those of the next; an owner needs none.

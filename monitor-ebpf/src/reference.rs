@@ -155,7 +155,8 @@ mod programs {
         XDP_DROP
     }
 
-    /// A lookup in a table of the exact table's shape and size; it is filled by the warm-up.
+    /// A bare lookup in the kernel's own hash table, with keys, entries and size of the exact table; it is filled by the
+    /// warm-up.
     #[xdp(frags)]
     pub fn exact_lookup(ctx: XdpContext) -> u32 {
         let Some(source) = source(&ctx) else {

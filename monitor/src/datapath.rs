@@ -194,7 +194,8 @@ impl Datapath {
         self.clock.refresh()
     }
 
-    /// The key of the sketch and of filters: random at the first load, kept as long as the maps live.
+    /// The key of the hash that the exact table, the sketch and the filters take: random at the first load, kept as long as
+    /// the maps live.
     pub fn hash_key(&self) -> [u64; 2] {
         self.hash_key
     }

@@ -1,7 +1,7 @@
 //! The tables of bans and of containments, and the filter that stands before both.
 //!
-//! In: sources, workloads and ends. Out: bans, containments. The kernel adds bans of its own to both; neither side waits for the other, so after
-//! every write the filter is checked against the table, until no bit is missing.
+//! In: sources, workloads and ends. Out: bans, containments. The kernel adds bans of its own, with their bits; neither side
+//! waits for the other, so after every write the filter is checked against both tables, until no bit is missing.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use super::table::{Array, Hash};
 /// How often a filter that others write too is mended before we give up.
 const ATTEMPTS: usize = 8;
 
-/// The table of bans with its filter.
+/// The tables of bans and of containments with their filter.
 #[derive(Debug)]
 pub struct Bans {
     map: Hash<BanKey, Ban>,
@@ -131,7 +131,7 @@ impl Bans {
         Ok(swept)
     }
 
-    /// Makes the filter anew from the table, for example under a new key.
+    /// Makes the filter anew from both tables, after something left one of them.
     pub fn rebuild(&self, hash_key: [u64; 2]) -> Result<()> {
         let there = self.filter.get_all(0, BAN_FILTER_WORDS + 1)?;
         let wanted = self.wanted(hash_key)?;
@@ -144,7 +144,7 @@ impl Bans {
         self.mend(hash_key)
     }
 
-    /// Sets every bit that a ban in the table needs.
+    /// Sets every bit that a ban or a containment needs.
     fn mend(&self, hash_key: [u64; 2]) -> Result<()> {
         for _ in 0..ATTEMPTS {
             let wanted = self.wanted(hash_key)?;
@@ -163,7 +163,7 @@ impl Bans {
         bail!("the ban filter changed under every attempt to mend it: try again")
     }
 
-    /// The filter's words that are not zero, the last of which says whether there is any ban.
+    /// The filter's words that are not zero, the last of which says whether there is any ban or containment.
     fn wanted(&self, hash_key: [u64; 2]) -> Result<BTreeMap<u32, u64>> {
         let mut words = BTreeMap::new();
         let mut want = |key| {

@@ -58,7 +58,7 @@ impl Capacities {
         );
         ensure!(
             self.sketch_cells.is_power_of_two() && self.sketch_cells >= 8,
-            "the sketch's cells must be a power of two"
+            "the sketch's cells must be a power of two, at least 8"
         );
         for (name, bytes) in [("event", self.event_ring_bytes), ("record", self.record_ring_bytes)] {
             ensure!(

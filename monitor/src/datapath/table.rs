@@ -117,7 +117,7 @@ fn count_of_list(text: &str) -> Option<usize> {
     last.parse::<usize>().ok().map(|last| last + 1)
 }
 
-/// An error for a descriptor that cannot be copied.
+/// A second descriptor of the same object; `name` is what an error calls it.
 pub fn copy_descriptor(fd: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
     fd.try_clone_to_owned().map_err(|error: io::Error| {
         anyhow::Error::new(SyscallError { command: Command::OBJ_GET, error })

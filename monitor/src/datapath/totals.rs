@@ -1,6 +1,6 @@
-//! What the kernel counted, summed over its CPUs, and how full its tables are.
+//! What the kernel counted, summed over its CPUs.
 //!
-//! In: per-CPU maps. Out: plain numbers that only grow while the maps live. It keeps no history.
+//! In: per-CPU maps. Out: plain numbers that only grow, until a slot or a service is given to another. It keeps no history.
 
 use anyhow::Result;
 use monitor_common::names::{capacity, map};

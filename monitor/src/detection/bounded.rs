@@ -1,8 +1,9 @@
 //! A map that cannot grow past its capacity: the memory of every detector.
 //!
-//! Policy when full, looked at once a second at most (every ten seconds when nothing could go): entries that have expired go, then those that were not touched for
-//! an hour, a quarter of that, and so on down to fifteen seconds, until an eighth is free. After that a new key is refused
-//! and counted. Keys that an outsider can invent fill three quarters at most, and never push out an insider's.
+//! Policy when full, looked at once a second at most (every ten seconds when nothing could go): entries that have expired
+//! go, then those that were not touched for an hour, a quarter of that, and so on down to fifteen seconds, until an
+//! eighth is free. After that a new key is refused and counted. Keys that an outsider can invent fill three quarters at
+//! most, and never push out an insider's.
 
 use std::{collections::HashMap, hash::Hash};
 

@@ -1,8 +1,8 @@
 //! `brute_force`: many short, similar connections of one source to one login service, or to one login port of many hosts
 //! (spraying).
 //!
-//! In: ends of connections. Out: one signal per source and service, or per source. It reads sizes and times only, so a client that opens
-//! many short sessions of equal size (a script, a health check) looks the same: declare those.
+//! In: ends of connections. Out: one signal per source and service, or per source. It reads sizes and times only, so a
+//! client that opens many short sessions of equal size (a script, a health check) looks the same: declare those.
 
 use std::{
     collections::{HashSet, VecDeque},

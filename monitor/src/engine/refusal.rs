@@ -15,7 +15,7 @@ pub struct Refusal {
     pub next_step: Option<String>,
 }
 
-/// Kinds of refusals. The numbers are API (docs/control.md, `sluice help`).
+/// Kinds of refusals. Names, statuses and exit codes are API (docs/control-api.md, docs/cli.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {

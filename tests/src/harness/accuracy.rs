@@ -1,7 +1,8 @@
 //! How exact the limiter is, measured with the simulated clock: whom it drops wrongly, and what it lets through.
 //!
-//! In: a program that was just loaded, and how large and long the experiment is to be. Out: counts. The honest and the flood go to services of their own with equal
-//! limits; the sketch does not tell services apart, so they collide there as if they had one.
+//! In: a program that was just loaded, and how large and long the experiment is to be. Out: counts. The honest and the
+//! flood go to services of their own with equal limits; the sketch's cells are shared by all services, so they collide
+//! there as if they had one.
 
 use anyhow::{Context as _, Result, ensure};
 use monitor_common::{record::Incident, verdict::Reason};

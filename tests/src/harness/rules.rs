@@ -32,7 +32,7 @@ pub const SECOND: u64 = 1000 * MILLISECOND;
 /// Where the clock of a test begins: far from zero.
 pub const START: u64 = 1000 * SECOND;
 
-/// The hash key of test runs; in the kernel it is random at every load.
+/// The hash key of test runs; a daemon's is random when it makes the maps.
 pub const HASH_KEY: [u64; 2] = [0x5eed, 0xfeed];
 
 /// Compiles `text`, with the service numbers of `before` if there were rules before.

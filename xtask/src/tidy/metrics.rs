@@ -1,7 +1,7 @@
 //! A metric that a document, an alert or a dashboard names is one that the daemon exports.
 //!
-//! In: the names in the declaration of all metrics, those of the kernel's programs, and one file. Out: the lines that name another. It reads names, not
-//! queries: whether an expression makes sense is for promtool.
+//! In: the names in the declaration of all metrics, those of the kernel's programs, and one file. Out: the lines that
+//! name another. It reads names, not queries: whether an expression makes sense is for promtool.
 
 use std::collections::BTreeSet;
 use std::fs;

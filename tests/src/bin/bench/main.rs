@@ -1,7 +1,8 @@
 //! What a packet costs: sluice beside reference programs, each ratio from one interleaved run.
 //!
 //! With `--accuracy`, how exact the limiter is. Else nanoseconds per packet come from test runs through a wrapper that
-//! varies the source; the floor (the wrapper with an immediate drop behind it) is taken off. Rounds go over all cases in turn, and the median of the rounds counts.
+//! varies the source; the floor (the wrapper with an immediate drop behind it) is taken off. Rounds go over all cases in
+//! turn, and the median of the rounds counts.
 
 mod accuracy;
 mod cases;
