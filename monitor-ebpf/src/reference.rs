@@ -24,7 +24,6 @@ mod programs {
     };
     use monitor_common::{
         bucket::admit,
-        flow::SourceKey,
         names::capacity,
         packet::Packet,
         parse::{Frame, end, parse_into},
@@ -41,7 +40,7 @@ mod programs {
     #[map]
     static LRU: LruHashMap<u32, [u64; 2]> = LruHashMap::with_max_entries(131_072, 0);
     #[map]
-    static EXACT: HashMap<SourceKey, SourceEntry> = HashMap::with_max_entries(capacity::SOURCES, 0);
+    static EXACT: HashMap<[u64; 3], SourceEntry> = HashMap::with_max_entries(capacity::SOURCES, 0);
     #[map]
     static EMPTY: Array<SourceEntry> = Array::with_max_entries(1, 0);
 
@@ -162,7 +161,7 @@ mod programs {
         let Some(source) = source(&ctx) else {
             return XDP_PASS;
         };
-        let key = SourceKey::new(0, 0xffff_0000_0000 | u64::from(u32::from_be(source)), 0);
+        let key = [0, 0xffff_0000_0000 | u64::from(u32::from_be(source)), 0];
         if EXACT.get_ptr_mut(&key).is_some() {
             return XDP_DROP;
         }

@@ -274,7 +274,7 @@ pub struct RateAndBurst {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitInForce {
     pub service: String,
-    /// `outside`, `inside` or a named class; `all` for aggregates.
+    /// `outside`, `inside` or a named class; `any` for all that have no limit of their own, and for aggregates.
     pub class: String,
     pub scope: LimitScope,
     pub mode: LimitMode,
@@ -282,7 +282,7 @@ pub struct LimitInForce {
     pub bytes: Option<RateAndBurst>,
     pub connections: Option<RateAndBurst>,
     pub fragments: Option<RateAndBurst>,
-    /// Where it comes from: `config`, `default`, or the name of who set it while running.
+    /// Where it comes from: `config`, `default` (the embedded one), or `set while running`.
     pub origin: String,
 }
 

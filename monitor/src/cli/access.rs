@@ -67,7 +67,7 @@ struct Entry {
     /// An address, or a prefix as in 10.0.0.0/8
     #[arg(value_parser = parse_prefix, value_name = "ADDRESS")]
     prefix: IpNet,
-    /// How long, as in 10m [default: for ever; bans: what the configuration says]
+    /// How long, as in 1h [default: for ever; bans: 10m]
     #[arg(long = "for", value_name = "TIME")]
     duration: Option<Duration>,
     /// Why, for those who read the list later

@@ -33,7 +33,7 @@ enum Action {
 struct Which {
     /// Name of a service; `default` for what no service names
     service: String,
-    /// Class of sources [default: outside]
+    /// Class of sources [default: every class that has no limit of its own]
     #[arg(long, value_name = "NAME", conflicts_with = "aggregate")]
     class: Option<String>,
     /// The limit over all sources of the service together

@@ -277,7 +277,7 @@ pub struct SourceList {
 pub struct LimitTarget {
     /// Name of a service; `default` for what no service names.
     pub service: String,
-    /// `outside` unless named; aggregates have none.
+    /// Left out: every class that has no limit of its own. Aggregates have none.
     #[serde(default)]
     pub class: Option<String>,
     #[serde(default)]
@@ -340,7 +340,7 @@ impl AccessKind {
 pub struct AccessAdd {
     pub kind: AccessKind,
     pub prefix: IpNet,
-    /// How long; left out: for ever (bans: the configured first duration).
+    /// How long; left out: for ever (bans: ten minutes).
     #[serde(default)]
     pub for_seconds: Option<u64>,
     #[serde(default)]

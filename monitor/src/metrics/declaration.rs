@@ -5,7 +5,7 @@
 /// How a value moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Only grows, also over a restart of the daemon as long as the kernel's maps live.
+    /// Only grows; what the kernel counts, also over a restart of the daemon as long as its maps live.
     Counter,
     Gauge,
 }

@@ -14,7 +14,7 @@ use crate::datapath::Capacities;
 use crate::detection::contact::default_inside;
 use crate::policy::{self, Environment, Image, ListPolicy, Numbering, Rules, compile};
 
-/// Keys sketch and filter, which are otherwise keyed at random: two replays are to say the same.
+/// The key of the hash that table, sketch and filters take, which is otherwise random: two replays are to say the same.
 const HASH_KEY: [u64; 2] = [0x736c_7569_6365_2072, 0x6570_6c61_7920_6b65];
 /// No packet stands for others: the detectors see each.
 const OBSERVATIONS: u64 = 1_000_000_000;
