@@ -115,11 +115,6 @@ impl SourceKey {
         Self { high, low, service }
     }
 
-    #[inline(always)]
-    pub const fn address_halves(&self) -> (u64, u64) {
-        (self.high, self.low)
-    }
-
     /// The aggregated address.
     pub const fn address(&self) -> Address {
         from_halves(self.high, self.low)

@@ -18,7 +18,7 @@ pub use access::{Grant, Permission};
 pub use compile::{CompileError, Environment, Image, check, compile};
 pub use diff::{Change, ChangeKind, Item, diff};
 pub use explain::{AppliedLimit, Explanation, Ground, explain};
-pub use guard::{Cut, Tightened, would_cut, would_limit};
+pub use guard::{Cut, would_cut};
 pub use list::{ImportedList, LineError, ListPolicy, import};
 pub use numbering::Numbering;
 
@@ -153,11 +153,6 @@ impl Rules {
             service && name.class.as_deref().is_none_or(|class| classes.contains(&class))
         };
         self.limits.keys().filter(|name| !exists(name)).collect()
-    }
-
-    /// When the next exemption or denial made at run time ends: the moment to compile anew.
-    pub fn next_end(&self, now: Timestamp) -> Option<Timestamp> {
-        self.access.iter().filter_map(|entry| entry.until).filter(|until| *until > now).min()
     }
 
     /// Drops what has ended; says what.

@@ -45,13 +45,6 @@ impl Store {
         &self.path
     }
 
-    /// Bytes that the file takes, its journal not included.
-    pub fn size_bytes(&self) -> anyhow::Result<u64> {
-        let pages: i64 = self.connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
-        let size: i64 = self.connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
-        Ok(u64::try_from(pages.saturating_mul(size)).unwrap_or(0))
-    }
-
     /// Forgets what is over: access rules that ended, findings closed before `findings_before`, all but the newest
     /// `changes` lines of the history. Bounded by what is there; meant for once an hour.
     pub fn prune(&mut self, now: Timestamp, findings_before: Timestamp, changes: u64) -> anyhow::Result<()> {

@@ -43,12 +43,6 @@ impl PacketRate {
     pub const fn per_second(count: u64) -> Self {
         Self { count, period: Period::Second }
     }
-
-    /// For people and metrics; the kernel gets the exact count and period.
-    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-    pub fn as_per_second(self) -> f64 {
-        self.count as f64 * 1e9 / self.period.nanoseconds() as f64
-    }
 }
 
 /// Bytes per second: `"50 Mbit/s"`, `"10 MB/s"`, `"1 Gbit/s"`.

@@ -66,11 +66,6 @@ impl Clock {
         self.tick_ns
     }
 
-    /// Clock units per tick, as [`monitor_common::rule::Settings::tick`] wants it.
-    pub fn tick_units(&self) -> u64 {
-        self.tick_ns * UNITS_PER_NS
-    }
-
     /// Now in clock units; the kernel's own reading is at most one tick behind.
     pub fn now(&self) -> u64 {
         self.at(monotonic_ns())

@@ -1,4 +1,4 @@
-//! The lockout guard: whom a desired state would cut off, and whom it would begin to limit.
+//! The lockout guard: whom a desired state would cut off.
 
 use std::{fmt, net::IpAddr};
 
@@ -6,8 +6,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{EffectiveService, Rules};
-use crate::config::Mode;
+use super::Rules;
 
 /// An address that would be dropped, and by what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,21 +19,6 @@ pub struct Cut {
 impl fmt::Display for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} lies in {} ({})", self.address, self.prefix, self.from)
-    }
-}
-
-/// An address that would be held to a limit that did not hold it before.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Tightened {
-    pub address: IpAddr,
-    pub service: String,
-    /// The limit, in words.
-    pub limit: String,
-}
-
-impl fmt::Display for Tightened {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} would be limited at {} to {}", self.address, self.service, self.limit)
     }
 }
 
@@ -54,41 +38,13 @@ pub fn would_cut(rules: &Rules, addresses: &[IpAddr], now: Timestamp) -> Vec<Cut
         .collect()
 }
 
-/// At which services `new` would enforce a limit on one of `addresses` that `old` did not enforce.
-///
-/// Exempt addresses are never limited. A service that exists only in `new` counts as having had no limit.
-pub fn would_limit(old: &Rules, new: &Rules, addresses: &[IpAddr], now: Timestamp) -> Vec<Tightened> {
-    let mut found = Vec::new();
-    let names: Vec<String> = new.services().into_iter().map(|EffectiveService { name, .. }| name).collect();
-    for address in addresses {
-        let before = super::explain(old, *address, None, now);
-        let after = super::explain(new, *address, None, now);
-        if after.exempt.is_some() {
-            continue;
-        }
-        for name in &names {
-            let limit = |explanation: &super::Explanation| {
-                let applied = explanation.limits.iter().find(|applied| applied.service == *name)?;
-                (applied.mode == Mode::Enforce && explanation.exempt.is_none()).then_some(applied.limit)
-            };
-            if let Some(limits) = limit(&after)
-                && limit(&before) != Some(limits)
-                && limits != crate::config::Limits::default()
-            {
-                found.push(Tightened { address: *address, service: name.clone(), limit: limits.to_string() });
-            }
-        }
-    }
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use std::{net::IpAddr, sync::Arc};
 
     use jiff::Timestamp;
 
-    use super::{would_cut, would_limit};
+    use super::would_cut;
     use crate::{config::Config, policy::Rules};
 
     fn rules(text: &str) -> Rules {
@@ -111,15 +67,5 @@ mod tests {
     fn an_exempt_operator_is_not_cut() {
         let rules = rules("[access]\ndenied = [\"192.0.2.0/24\"]\nexempt = [\"192.0.2.9\"]\n");
         assert!(would_cut(&rules, &[address("192.0.2.9")], Timestamp::UNIX_EPOCH).is_empty());
-    }
-
-    #[test]
-    fn a_new_limit_on_the_operator_is_named_and_an_old_one_is_not() {
-        let open = rules("");
-        let limited = rules("[default]\nmode = \"enforce\"\nlimit = { packets = \"10/s\" }\n");
-        let operator = [address("192.0.2.9")];
-        let found = would_limit(&open, &limited, &operator, Timestamp::UNIX_EPOCH);
-        assert_eq!(found[0].to_string(), "192.0.2.9 would be limited at default to packets 10/s");
-        assert!(would_limit(&limited, &limited, &operator, Timestamp::UNIX_EPOCH).is_empty());
     }
 }

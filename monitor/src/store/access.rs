@@ -87,17 +87,6 @@ impl Store {
         )?;
         Ok(removed > 0)
     }
-
-    /// Makes `rules` the whole of all lists.
-    pub fn replace_access(&mut self, rules: &[AccessRule]) -> anyhow::Result<()> {
-        let transaction = self.connection.transaction()?;
-        transaction.execute("DELETE FROM access", [])?;
-        for rule in rules {
-            insert(&transaction, rule)?;
-        }
-        transaction.commit()?;
-        Ok(())
-    }
 }
 
 fn insert(connection: &Connection, rule: &AccessRule) -> anyhow::Result<()> {

@@ -24,26 +24,6 @@ impl Store {
         .collect()
     }
 
-    /// Makes `overrides` the whole set.
-    pub fn replace_overrides<T: Serialize>(
-        &mut self,
-        overrides: &BTreeMap<String, T>,
-        made_by: &str,
-        at: Timestamp,
-    ) -> anyhow::Result<()> {
-        let transaction = self.connection.transaction()?;
-        transaction.execute("DELETE FROM override", [])?;
-        for (key, value) in overrides {
-            let value = serde_json::to_string(value).with_context(|| format!("override {key:?}"))?;
-            transaction.execute(
-                "INSERT INTO override (key, value, made_by, at) VALUES (?1, ?2, ?3, ?4)",
-                params![key, value, made_by, stored(at)],
-            )?;
-        }
-        transaction.commit()?;
-        Ok(())
-    }
-
     /// Sets one override.
     pub fn set_override<T: Serialize>(
         &mut self,

@@ -92,21 +92,6 @@ impl Decision {
             Self::Step { .. } => "step",
         }
     }
-
-    /// Every label, for metrics.
-    pub const LABELS: [&'static str; 11] = [
-        "not_tuned",
-        "frozen_flood",
-        "frozen_alert",
-        "thawing",
-        "too_little_data",
-        "too_few_sources",
-        "would_lock_out",
-        "steady",
-        "settling",
-        "waiting",
-        "step",
-    ];
 }
 
 impl Automatic {
