@@ -84,6 +84,9 @@ impl Engine {
         {
             self.image.numbering.swept_services(&retired);
         }
+        // The kernel forgot them as it took the rules.
+        let retired = self.image.numbering.retired_denials();
+        self.image.numbering.swept_denials(&retired);
         self.fallible("numbering", Self::keep_numbering);
     }
 

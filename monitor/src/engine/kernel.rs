@@ -62,7 +62,7 @@ pub trait Kernel: Send {
     /// Follows a wall clock that was set.
     fn refresh_clock(&mut self) -> Result<()>;
 
-    /// Writes the idle generation and flips.
+    /// Writes the idle generation and flips. Denials that it does not have are forgotten, with what they counted.
     fn install(&mut self, image: &Image) -> Result<Rules>;
     fn rules(&self) -> Result<Rules>;
 

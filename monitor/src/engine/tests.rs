@@ -348,6 +348,20 @@ fn a_denial_ends_by_itself() {
 }
 
 #[test]
+fn denials_that_come_and_go_never_use_up_the_table() {
+    let bench = Bench::new();
+    let few = format!("{CONFIG}[capacity]\ndenials = 16\n");
+    std::fs::write(bench.config(), few).unwrap();
+    let mut bench = bench.restart();
+    for network in 0..40 {
+        let prefix = format!("198.51.{network}.0/24");
+        bench.ask(NOW, |reply| Command::AccessAdd(access(AccessKind::Deny, &prefix, None), reply)).unwrap();
+        let gone = AccessTarget { kind: AccessKind::Deny, prefix: prefix.parse().unwrap() };
+        bench.ask(NOW, |reply| Command::AccessRemove(gone, reply)).unwrap();
+    }
+}
+
+#[test]
 fn unknown_names_are_refused_with_the_nearest() {
     let mut bench = Bench::new();
     let refusal = bench.ask(NOW, |reply| Command::LimitUnset(target("wbe"), reply)).unwrap_err();

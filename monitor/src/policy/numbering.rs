@@ -135,7 +135,7 @@ impl Numbering {
         self.services.retired.keys().copied().collect()
     }
 
-    /// Denial numbers whose counters the engine is to clear.
+    /// Denial numbers that fell free; the kernel side forgets their counts as it takes the rules.
     pub fn retired_denials(&self) -> BTreeSet<u32> {
         self.denials.retired.keys().copied().collect()
     }
