@@ -83,6 +83,8 @@ pub struct Engine {
     tuner: Tuner,
     /// When what was learned was last kept.
     learned_at: Timestamp,
+    /// When the store last forgot what is old; nothing before the first time.
+    pruned_at: Option<Timestamp>,
     loads: defend::Loads,
     /// Sessions of operators that gave a command, as long as they last: exempt while `access.operator_safe` holds.
     operators: Vec<IpAddr>,

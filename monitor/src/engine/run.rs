@@ -6,10 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use anyhow::Result;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{DRAIN, Engine, LOOK, TICK, links};
+
+/// How often the store forgets what is old.
+const PRUNE: SignedDuration = SignedDuration::from_hours(1);
+/// How long findings that are over are kept, and how many changes of the history.
+const FINDINGS_KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
+const CHANGES_KEPT: u64 = 10_000;
 
 /// How the engine ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +118,18 @@ impl Engine {
         self.guarded = guarded;
     }
 
+    /// The store keeps findings and history for a time, not for ever.
+    fn prune(&mut self, now: Timestamp) {
+        if self.pruned_at.is_some_and(|at| now.duration_since(at) < PRUNE) {
+            return;
+        }
+        self.pruned_at = Some(now);
+        let before = now.checked_sub(FINDINGS_KEPT).unwrap_or(Timestamp::MIN);
+        self.fallible("prune the store", |engine| engine.store.prune(now, before, CHANGES_KEPT));
+    }
+
     async fn look(&mut self) {
+        self.prune(Timestamp::now());
         self.forget_operators();
         self.follow_links();
         self.fallible("clock", |engine| engine.kernel.refresh_clock());

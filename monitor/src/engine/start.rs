@@ -114,6 +114,7 @@ impl Start {
             watch,
             tuner: Tuner::new(standing.rules.config.tuning.clone()),
             learned_at: now,
+            pruned_at: None,
             loads: Loads::default(),
             operators: operator.into_iter().collect(),
             unprotected: BTreeSet::new(),

@@ -63,7 +63,12 @@ impl Store {
     }
 }
 
+/// The one of the highest number stays, so that none is given twice.
 pub(super) fn prune(connection: &Connection, before: Timestamp) -> anyhow::Result<()> {
-    connection.execute("DELETE FROM finding WHERE closed < ?1", [stored(before)])?;
+    connection.execute(
+        "DELETE FROM finding WHERE closed < ?1
+         AND CAST(id AS INTEGER) < (SELECT max(CAST(id AS INTEGER)) FROM finding)",
+        [stored(before)],
+    )?;
     Ok(())
 }

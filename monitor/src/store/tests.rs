@@ -240,6 +240,26 @@ fn what_ended_is_pruned_and_what_waits_is_not() {
 }
 
 #[test]
+fn findings_that_ended_long_ago_are_pruned_but_for_the_last_number() {
+    let mut store = Store::in_memory().unwrap();
+    let finding = |id: u32, closed| StoredFinding {
+        id: id.to_string(),
+        opened: at(1),
+        updated: at(100),
+        closed,
+        body: json!({}),
+    };
+    let all =
+        [finding(8, Some(at(100))), finding(9, None), finding(10, Some(at(100))), finding(7, Some(at(300)))];
+    store.keep_findings(&all).unwrap();
+    store.prune(at(0), at(200), 10).unwrap();
+    let mut left: Vec<_> =
+        store.findings(Timestamp::MIN, 10).unwrap().into_iter().map(|one| one.id).collect();
+    left.sort();
+    assert_eq!(left, ["10", "7", "9"]);
+}
+
+#[test]
 fn a_revert_names_the_change_that_did_it() {
     let mut store = Store::in_memory().unwrap();
     let first = store.record(&change("limit web")).unwrap();
