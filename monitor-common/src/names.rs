@@ -20,6 +20,7 @@ pub mod map {
     pub const ACTIVE: &str = "ACTIVE";
     pub const SETTINGS: &str = "SETTINGS";
     pub const PREFIXES: &str = "PREFIXES";
+    pub const PREFIX_FILTER: &str = "PREFIX_FILTER";
     pub const DENIALS: &str = "DENIALS";
     pub const PORTS: &str = "PORTS";
     pub const SERVICES: &str = "SERVICES";

@@ -116,6 +116,24 @@ pub const ROOT_NODES: u32 = 4096;
 /// Root nodes of both families: where further nodes of a generation begin (relative to the generation's base).
 pub const FIRST_INNER_NODE: u32 = 2 * ROOT_NODES;
 
+/// Words of a generation's filter before the tree: a bit for each first sixteen bits of an address, of both families.
+pub const PREFIX_FILTER_WORDS: u32 = 2 * ROOT_NODES / FILTERED_NODES;
+/// Root nodes whose children a word of the filter stands for.
+pub const FILTERED_NODES: u32 = 4;
+
+/// Where the filter has the bit of an address that begins with `bits` (sixteen): which word, and which bit of it.
+#[inline(always)]
+pub const fn filter_place(bits: u32, is_v4: bool) -> (u32, u64) {
+    let base = if is_v4 { 0 } else { PREFIX_FILTER_WORDS / 2 };
+    (base + (bits >> 6), 1 << (bits & 63))
+}
+
+/// A word of the filter, from the root nodes that it stands for: a bit for each child that says anything.
+pub fn filter_word(nodes: &[PrefixNode]) -> u64 {
+    let children = nodes.iter().flat_map(|node| node.children);
+    children.enumerate().fold(0, |word, (place, child)| word | u64::from(child != 0) << place)
+}
+
 /// What a child of a [`PrefixNode`] says.
 ///
 /// Bit 31: the rest is the number of a node, relative to the generation's base. Otherwise a leaf: bit 30 exempt, bit 29

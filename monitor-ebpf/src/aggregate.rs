@@ -45,3 +45,30 @@ pub fn judge(rules: &Rules, case: &mut Case, known: bool) -> ControlFlow<Verdict
     case.note_would_drop(verdict);
     ControlFlow::Continue(())
 }
+
+/// Refuses a stranger while the strangers' share is spent. It would be refused by [`judge`] too; asked in a flood before the
+/// source's own limit, it leaves the sketch alone, which is too large to stay in a cache beside the rest, and free of
+/// what nobody was served for.
+#[inline(always)]
+pub fn refuse_strangers(rules: &Rules, case: &Case) -> ControlFlow<Verdict> {
+    if fresh(&case.has_aggregate) == 0 || fresh(&case.enforce) == 0 {
+        return ControlFlow::Continue(());
+    }
+    let (Some(limit), Some(state)) = (
+        maps::AGGREGATES.get(rules.generation * maps::services() + case.service),
+        maps::AGGREGATE_STATES.get_ptr_mut(case.service),
+    ) else {
+        return ControlFlow::Continue(());
+    };
+    if limit.mode != mode::ENFORCE {
+        return ControlFlow::Continue(());
+    }
+    // SAFETY: the pointer is to a map value, valid for the whole run.
+    let judgement =
+        unsafe { word::ask(&raw const (*state).strangers, &limit.strangers, &case.units, case.now) };
+    if judgement == Judgement::WITHIN {
+        ControlFlow::Continue(())
+    } else {
+        ControlFlow::Break(judgement.verdict(Verdict::of_aggregate))
+    }
+}

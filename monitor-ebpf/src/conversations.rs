@@ -49,15 +49,21 @@ pub fn is_followed(rules: &Rules, verdict: Verdict) -> bool {
 /// What was dropped for a rate makes no entry and counts in no conversation, but it was sent, so it is observed.
 #[inline(always)]
 pub fn follow<W: Wire>(wire: &W, rules: &Rules, case: &mut Case, verdict: Verdict) {
-    let settings = rules.settings;
-    let all = settings.flags & setting::TRACK_ALL != 0;
-    let looks = fresh(&case.inside) != 0 || all || quotes(case) || is_present(settings, case);
-    if looks && !verdict.drops() {
+    if !verdict.drops() && looks(rules.settings, case) {
         let left = if quotes(case) && failed(wire, case) { left::NOTHING } else { track(rules, case) };
         settle(wire, rules, case, left);
     } else {
         observe(wire, rules, case, note(case));
     }
+}
+
+/// Whether the packet may belong to a conversation.
+#[inline(always)]
+fn looks(settings: &Settings, case: &Case) -> bool {
+    fresh(&case.inside) != 0
+        || settings.flags & setting::TRACK_ALL != 0
+        || quotes(case)
+        || is_present(settings, case)
 }
 
 /// Observes an ARP request.

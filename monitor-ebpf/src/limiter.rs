@@ -57,14 +57,19 @@ fn of_source(
 ) -> ControlFlow<Verdict, Option<*mut SourceEntry>> {
     let mut found = table::find(case);
     if found.is_none() {
-        match stranger::judge(rules.settings, limit, case) {
-            Standing::Entered => found = table::find(case),
-            Standing::Within => {
-                case.stranger = 1;
-                return ControlFlow::Continue(None);
+        let calm = flood::may_enter(rules.settings, case.interface, case.now);
+        case.stranger = 1;
+        if !calm {
+            // Before anything is read that only strangers need.
+            aggregate::refuse_strangers(rules, case)?;
+        }
+        match stranger::judge(rules.settings, limit, case, calm) {
+            Standing::Entered => {
+                case.stranger = 0;
+                found = table::find(case);
             }
+            Standing::Within => return ControlFlow::Continue(None),
             Standing::Exceeding => {
-                case.stranger = 1;
                 if fresh(&case.enforce) != 0 && limit.force.mode == mode::ENFORCE {
                     return ControlFlow::Break(Reason::SketchRate.into());
                 }

@@ -14,7 +14,10 @@ use monitor_common::{
     record::{
         AggregateState, Ban, Budget, ClockReading, FloodState, Incident, InterfaceIndex, ParsedRecord, Totals,
     },
-    rule::{Active, Aggregate, BLOCKS, Denial, Limit, PortBlock, PrefixNode, ServiceRule, Settings},
+    rule::{
+        Active, Aggregate, BLOCKS, Denial, Limit, PREFIX_FILTER_WORDS, PortBlock, PrefixNode, ServiceRule,
+        Settings,
+    },
     sketch::{Line, lines},
     table::{Slot, Tags, WAYS},
 };
@@ -36,6 +39,10 @@ pub static SETTINGS: Array<Settings> = Array::with_max_entries(2, 0);
 /// Generation * `PREFIX_NODES` + node -> sixteen children.
 #[map]
 pub static PREFIXES: Array<PrefixNode> = Array::with_max_entries(2 * capacity::PREFIX_NODES, MMAPABLE);
+/// Generation * `PREFIX_FILTER_WORDS` + word -> which first sixteen bits of addresses the tree says anything of. A cache
+/// holds it, where the root of the tree would take the place of other tables.
+#[map]
+pub static PREFIX_FILTER: Array<u64> = Array::with_max_entries(2 * PREFIX_FILTER_WORDS, MMAPABLE);
 /// Generation * `BLOCKS` + block -> service rule by port.
 #[map]
 pub static PORTS: Array<PortBlock> = Array::with_max_entries(2 * BLOCKS, 0);

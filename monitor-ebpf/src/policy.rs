@@ -9,8 +9,8 @@ use monitor_common::{
     parse::{Fragment, Frame},
     record::Incident,
     rule::{
-        BLOCKS, FIRST_INNER_NODE, Limit, MAX_RULE_CHAIN, PORTS_PER_BLOCK, PROTOCOL_BLOCK, ROOT_NODES,
-        ServiceRule, Settings, leaf, setting,
+        BLOCKS, FIRST_INNER_NODE, Limit, MAX_RULE_CHAIN, PORTS_PER_BLOCK, PREFIX_FILTER_WORDS,
+        PROTOCOL_BLOCK, ROOT_NODES, ServiceRule, Settings, filter_place, leaf, setting,
     },
     sketch,
     verdict::{Reason, Verdict},
@@ -70,7 +70,7 @@ pub fn admit(rules: &Rules, case: &mut Case) -> ControlFlow<Verdict> {
     case.inside = (leaf & leaf::INSIDE) / leaf::INSIDE;
     case.enforce = u32::from(leaf & leaf::EXEMPT == 0 && !watch_only && !is_stale(rules, case.now));
     if leaf & leaf::EXEMPT == 0 {
-        if is_marked(case.hash) {
+        if is_any_marked() && is_marked(case.hash) {
             marked(case, watch_only)?;
         }
         if leaf & leaf::DENIED != 0 && is_denied(leaf & leaf::DENIAL_MASK, case) && !watch_only {
@@ -91,7 +91,21 @@ pub fn is_inside(generation: u32, high: u64, low: u64, is_v4: bool) -> bool {
 /// What the prefix tree says of an address.
 #[inline(always)]
 pub fn leaf(generation: u32, high: u64, low: u64, is_v4: bool) -> u32 {
-    if is_v4 { leaf_v4(generation, low as u32) } else { leaf_v6(generation, high, low) }
+    let beginning = if is_v4 { low as u32 >> 16 } else { (high >> 48) as u32 };
+    if !is_named(generation, beginning, is_v4) {
+        0
+    } else if is_v4 {
+        leaf_v4(generation, low as u32)
+    } else {
+        leaf_v6(generation, high, low)
+    }
+}
+
+/// Whether any prefix covers an address with these first sixteen bits, or lies within them.
+#[inline(always)]
+fn is_named(generation: u32, beginning: u32, is_v4: bool) -> bool {
+    let (word, bit) = filter_place(beginning, is_v4);
+    maps::PREFIX_FILTER.get(generation * PREFIX_FILTER_WORDS + word).is_some_and(|word| *word & bit != 0)
 }
 
 #[inline(always)]
@@ -145,7 +159,7 @@ fn marked(case: &mut Case, watch_only: bool) -> ControlFlow<Verdict> {
     containment::judge(BanKey { high: case.high, low: case.low }, case)
 }
 
-/// Whether there is any ban or containment at all: asked where no hash is at hand.
+/// Whether there is any ban or containment at all. Where there is none, the filter's lines stay out of the cache.
 #[inline(always)]
 pub fn is_any_marked() -> bool {
     maps::BAN_FILTER.get(capacity::BAN_FILTER_WORDS).is_some_and(|any| *any != 0)

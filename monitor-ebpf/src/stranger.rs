@@ -30,11 +30,11 @@ pub enum Standing {
     Exceeding = 2,
 }
 
-/// Lets the source in or judges it by the sketch.
+/// Lets the source in, in calm times or when it is heavy, or judges it by the sketch.
 ///
 /// Not inlined: on its own it has its own stack and is verified with little state.
 #[inline(never)]
-pub fn judge(settings: &Settings, limit: &Limit, case: &Case) -> Standing {
+pub fn judge(settings: &Settings, limit: &Limit, case: &Case, calm: bool) -> Standing {
     let hash = case.hash;
     let Some(line) = maps::SKETCH.get_ptr_mut(sketch::line(hash, maps::sketch_cells())) else {
         return Standing::Within;
@@ -43,7 +43,6 @@ pub fn judge(settings: &Settings, limit: &Limit, case: &Case) -> Standing {
     // SAFETY: the pointer is to a map value, and both places lie within a line.
     let cells = unsafe { [&raw mut (*line)[first & 7], &raw mut (*line)[second & 7]] };
     let debt = estimate(cells, case.now).0;
-    let calm = flood::may_enter(settings, case.interface, case.now);
     let limited = limit.force.mode != mode::OFF;
     let next = debt + dearest(&limit.force, &case.units);
     let heavy = limited && next > limit.heavy;

@@ -90,6 +90,31 @@ impl Judgement {
     }
 }
 
+/// What [`charge`] would say, without charging.
+///
+/// Not inlined: on its own it is verified with little state.
+///
+/// # Safety
+/// As for [`charge`].
+#[inline(never)]
+pub unsafe fn ask(
+    buckets: *const [u64; DIMENSIONS],
+    rates: &[Rate; DIMENSIONS],
+    units: &Units,
+    now: u64,
+) -> Judgement {
+    let mut over = 0;
+    let mut dimension = 0;
+    while dimension < DIMENSIONS {
+        // SAFETY: by contract; the dimension is in range.
+        let owed = level(unsafe { load(&raw const (*buckets)[dimension]) }, now);
+        let capacity = rates[dimension].capacity;
+        over |= excess(owed, rates[dimension].cost(units[dimension]), capacity) << dimension;
+        dimension += 1;
+    }
+    if over == 0 { Judgement::WITHIN } else { Judgement::exceeding(over) }
+}
+
 /// Charges the buckets of all dimensions that apply, or none: first all are asked, then all are charged. Only when
 /// another CPU takes the room in between can a dimension be charged in vain.
 ///

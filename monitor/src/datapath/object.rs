@@ -78,10 +78,11 @@ pub struct LoadedProgram {
 }
 
 /// Every map that may outlive the process. The others (`.rodata`, logs, scratch) are made anew.
-const PINNED: [&str; 26] = [
+const PINNED: [&str; 27] = [
     map::ACTIVE,
     map::SETTINGS,
     map::PREFIXES,
+    map::PREFIX_FILTER,
     map::DENIALS,
     map::PORTS,
     map::SERVICES,
@@ -110,8 +111,16 @@ const PRIVATE: [&str; 4] = [map::CASE, map::BEGUN, map::CLOCK, map::PARSED];
 const PROGRAMS: [&str; 4] = [program::INGRESS, program::EGRESS, program::CLOCK, program::PARSE];
 
 /// Maps that flip together.
-const GENERATIONAL: [&str; 7] =
-    [map::ACTIVE, map::SETTINGS, map::PREFIXES, map::PORTS, map::SERVICES, map::LIMITS, map::AGGREGATES];
+const GENERATIONAL: [&str; 8] = [
+    map::ACTIVE,
+    map::SETTINGS,
+    map::PREFIXES,
+    map::PREFIX_FILTER,
+    map::PORTS,
+    map::SERVICES,
+    map::LIMITS,
+    map::AGGREGATES,
+];
 
 /// Maps that say nothing without each other.
 const EXACT_TABLE: [&str; 2] = [map::SOURCES, map::SOURCE_TAGS];

@@ -8,7 +8,8 @@ use anyhow::{Context as _, Result, ensure};
 use monitor_common::names::{capacity, map};
 use monitor_common::plain::Plain as _;
 use monitor_common::rule::{
-    Active, Aggregate, BLOCKS, Denial, Limit, PortBlock, PrefixNode, ServiceRule, Settings,
+    Active, Aggregate, BLOCKS, Denial, Limit, PREFIX_FILTER_WORDS, PortBlock, PrefixNode, ServiceRule,
+    Settings,
 };
 
 use super::capacity::Capacities;
@@ -26,6 +27,7 @@ pub struct RuleMaps {
     active: Array<Active>,
     settings: Array<Settings>,
     prefixes: Array<PrefixNode>,
+    prefix_filter: Array<u64>,
     denials: Array<Denial>,
     ports: Array<PortBlock>,
     services: Array<ServiceRule>,
@@ -52,6 +54,7 @@ impl RuleMaps {
             active: Array::new(loaded.map(map::ACTIVE)?)?,
             settings: Array::new(loaded.map(map::SETTINGS)?)?,
             prefixes: Array::new(loaded.map(map::PREFIXES)?)?,
+            prefix_filter: Array::new(loaded.map(map::PREFIX_FILTER)?)?,
             denials: Array::new(loaded.map(map::DENIALS)?)?,
             ports: Array::new(loaded.map(map::PORTS)?)?,
             services: Array::new(loaded.map(map::SERVICES)?)?,
@@ -125,6 +128,7 @@ impl RuleMaps {
     fn write(&self, image: &Image, generation: u32) -> Result<()> {
         let Capacities { prefix_nodes, rules, limits, services, .. } = self.capacities;
         self.prefixes.set_all(generation * prefix_nodes, &image.nodes)?;
+        self.prefix_filter.set_all(generation * PREFIX_FILTER_WORDS, &image.prefix_filter())?;
         self.ports.set_all(generation * BLOCKS, &padded(&image.blocks, BLOCKS))?;
         self.services.set_all(generation * rules, &image.rules)?;
         self.limits.set_all(generation * limits, &image.limits)?;

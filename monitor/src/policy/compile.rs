@@ -68,6 +68,11 @@ impl Environment {
 }
 
 impl Image {
+    /// The filter before the tree, word by word.
+    pub fn prefix_filter(&self) -> Vec<u64> {
+        prefixes::filter(&self.nodes)
+    }
+
     /// The name of a service by its number.
     pub fn service_name(&self, number: u32) -> Option<&str> {
         self.services.get(usize::try_from(number).ok()?)?.as_deref()

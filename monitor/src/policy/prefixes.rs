@@ -7,7 +7,9 @@
 use std::collections::HashMap;
 
 use ipnet::IpNet;
-use monitor_common::rule::{FIRST_INNER_NODE, INSIDE, PrefixNode, ROOT_NODES, leaf};
+use monitor_common::rule::{
+    FILTERED_NODES, FIRST_INNER_NODE, INSIDE, PREFIX_FILTER_WORDS, PrefixNode, ROOT_NODES, filter_word, leaf,
+};
 
 use super::access::{Grant, Permission, Statement};
 
@@ -117,6 +119,11 @@ pub(super) fn build(statements: &[Statement], denials: impl Fn(&IpNet) -> u32) -
     builder.family(0, &mut v4);
     builder.family(ROOT_NODES as usize, &mut v6);
     builder.nodes
+}
+
+/// The filter before the tree: which first sixteen bits of an address it says anything of.
+pub(super) fn filter(nodes: &[PrefixNode]) -> Vec<u64> {
+    nodes.chunks(FILTERED_NODES as usize).take(PREFIX_FILTER_WORDS as usize).map(filter_word).collect()
 }
 
 impl<D: Fn(&IpNet) -> u32> Builder<'_, D> {

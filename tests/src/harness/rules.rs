@@ -15,7 +15,7 @@ use monitor_common::{
     names::{capacity, map},
     plain::Plain,
     record::{Ban, Count, SourceEntry, Totals},
-    rule::{Active, BLOCKS},
+    rule::{Active, BLOCKS, PREFIX_FILTER_WORDS},
     sketch,
     table::{self, Slot},
     verdict::Reason,
@@ -76,6 +76,7 @@ impl Program {
         let active: Active = self.read(map::ACTIVE, 0);
         let idle = (active.generation & 1) ^ 1;
         self.write_all(map::PREFIXES, idle * capacity::PREFIX_NODES, &image.nodes);
+        self.write_all(map::PREFIX_FILTER, idle * PREFIX_FILTER_WORDS, &image.prefix_filter());
         self.write_all(map::PORTS, idle * BLOCKS, &image.blocks);
         self.write_all(map::SERVICES, idle * capacity::RULES, &image.rules);
         self.write_all(map::LIMITS, idle * capacity::LIMITS, &image.limits);

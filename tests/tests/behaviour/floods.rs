@@ -177,6 +177,37 @@ fn what_is_reserved_for_the_known_is_not_taken_by_strangers() {
     assert!(passed >= 4500, "{passed} packets of strangers");
 }
 
+#[test]
+fn in_a_flood_the_sketch_is_not_charged_for_strangers_whose_share_is_spent() {
+    let program = or_skip!("a share that is spent", Program::load());
+    let dns = reserve_half(&program);
+    program.set_clock(START);
+    // Calm: two have spent the strangers' share, and a newcomer gets its entry all the same.
+    for address in ["198.51.100.1", "198.51.100.4"] {
+        program.judge(&packet().source(address).udp(1000, 53).build(), 100);
+    }
+    let newcomer = packet().source("198.51.100.2").udp(1000, 53).build();
+    assert_eq!(program.judge(&newcomer, 1).verdict, DROP);
+    assert!(program.source("198.51.100.2", dns).is_some(), "it cannot become known without an entry");
+    // A flood begins while the share is spent.
+    let mut spoofed = Spoofed::new();
+    for source in 0..2000 {
+        assert_eq!(program.judge(spoofed.from(0x0b00_0000 + source), 1).verdict, DROP);
+    }
+    assert!(program.entries() < 1000, "a flood");
+    assert_eq!(program.incidents(Incident::JudgedBySketch), 0);
+    // Far more than its own limit, of which nothing was served: it owes nothing, and enters no table.
+    let stranger = packet().source("198.51.100.3").udp(1000, 53).build();
+    let before = program.ended(dns, AggregatePacketRate);
+    assert_eq!(program.judge(&stranger, 300).verdict, DROP);
+    assert_eq!(program.ended(dns, AggregatePacketRate), before + 300);
+    assert!(program.source("198.51.100.3", dns).is_none());
+    // Where there is room again, the sketch judges.
+    program.set_clock(START + SECOND);
+    assert_eq!(program.judge(&stranger, 10).verdict, PASS);
+    assert_eq!(program.incidents(Incident::JudgedBySketch), 10);
+}
+
 /// Attackers who come back find the entries that they got before their first flood was noticed.
 #[test]
 fn a_flood_that_comes_again_from_the_same_addresses_is_a_flood_of_strangers() {

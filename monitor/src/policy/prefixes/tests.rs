@@ -3,11 +3,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use monitor_common::{
     flow,
-    rule::{FIRST_INNER_NODE, INSIDE, leaf, lookup},
+    rule::{FIRST_INNER_NODE, INSIDE, filter_place, leaf, lookup},
 };
 use proptest::prelude::*;
 
-use super::{Ruling, build};
+use super::{Ruling, build, filter};
 use crate::policy::access::{Grant, Permission, Statement};
 
 fn say(prefix: &str, grant: Grant) -> Statement {
@@ -47,7 +47,15 @@ fn look(nodes: &[monitor_common::rule::PrefixNode], address: IpAddr) -> u32 {
         IpAddr::V6(v6) => (v6.octets(), false),
     };
     let (high, low) = flow::halves(&octets);
-    lookup(|number| nodes.get(number as usize).copied(), high, low, is_v4).expect("the tree is whole")
+    let beginning = if is_v4 { low >> 16 } else { high >> 48 };
+    let (word, bit) = filter_place(u32::try_from(beginning & 0xffff).expect("sixteen bits"), is_v4);
+    let leaf =
+        lookup(|number| nodes.get(number as usize).copied(), high, low, is_v4).expect("the tree is whole");
+    // The kernel asks the filter first: what it has no bit for has no leaf.
+    if filter(nodes)[word as usize] & bit == 0 {
+        assert_eq!(leaf, 0, "the filter hides {address}");
+    }
+    leaf
 }
 
 fn check(statements: &[Statement], address: &str, expected: u32) {
