@@ -50,7 +50,7 @@ pub use interfaces::{Interface, Mode, Xdp, find as find_interface, list as list_
 pub use object::{KernelLog, embedded, is_stub};
 pub use rules::Applied;
 pub use simulate::{SHORTEST_FRAME, Simulator, Verdict};
-pub use sources::{Sources, SweptTo};
+pub use sources::{Kept, Sources, SweptTo};
 pub use syscall::TestRun;
 pub use table::TableFull;
 pub use totals::{Counters, Total};

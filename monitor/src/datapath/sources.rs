@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, ensure};
+use monitor_common::bucket::UNITS_PER_NS;
 use monitor_common::flow::SourceKey;
 use monitor_common::names::map;
 use monitor_common::plain::Plain as _;
-use monitor_common::record::SourceEntry;
+use monitor_common::record::{SourceEntry, entry};
+use monitor_common::rule::DIMENSIONS;
 use monitor_common::sketch;
 use monitor_common::table::{self, FREE, Slot, WAYS, state};
 
@@ -19,11 +21,16 @@ use super::mapped::Mapped;
 use super::object::Loaded;
 use super::syscall;
 use super::table::Map;
+use crate::policy::Image;
 
 /// Words of a slot; the third holds the service and, above it, the state.
 const WORDS: usize = size_of::<Slot>() / 8;
 const STATE_WORD: usize = 2;
 const STATE_SHIFT: u32 = 32;
+
+/// At the earliest, an entry is forgotten after five minutes, and that of a stranger of a flood after a second.
+const LEAST_IDLE: u64 = 300 * LEAST_FROM_FLOOD;
+const LEAST_FROM_FLOOD: u64 = 1_000_000_000 * UNITS_PER_NS;
 
 /// A handle of the exact table.
 #[derive(Clone, Debug)]
@@ -38,6 +45,33 @@ struct Table {
     hash_key: [u64; 2],
     /// Held while slots are retired and freed: two at once would free a slot that is taken again in between.
     retiring: Mutex<()>,
+}
+
+/// How long entries stay after their source was last seen, in clock units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Longer than any burst lasts, so that a bucket that is forgotten was full again anyway.
+    pub idle: u64,
+    /// The same for whom a flood brought, if it owes nothing and has nothing against it: when it comes back, it begins
+    /// anew even if its entry stands. So floods that come again and again do not fill the table.
+    pub from_flood: u64,
+}
+
+impl Kept {
+    /// Under these rules.
+    pub fn under(image: &Image) -> Self {
+        let slots = image.limits.iter().flat_map(|limit| [&limit.force, &limit.candidate]);
+        let longest = slots.flat_map(|slot| slot.rates.iter().map(|rate| rate.capacity)).max().unwrap_or(0);
+        let idle = longest.saturating_mul(2).max(LEAST_IDLE);
+        Self { idle, from_flood: image.settings.known_after.clamp(LEAST_FROM_FLOOD, idle) }
+    }
+
+    fn is_over(&self, entry: &SourceEntry, now: u64) -> bool {
+        let nothing_known = entry.flags == entry::FROM_FLOOD && entry.violations == 0;
+        let owes_nothing = || (0..DIMENSIONS).all(|dimension| entry.owed(dimension, now) == 0);
+        let brief = nothing_known && owes_nothing();
+        is_idle(entry.last_seen, now, if brief { self.from_flood } else { self.idle })
+    }
 }
 
 /// Where a sweep goes on.
@@ -91,11 +125,8 @@ impl Sources {
         retired.len()
     }
 
-    /// Looks at so many slots and removes the entries not seen for `idle` clock units; goes on at `cursor`. How
-    /// many it removed.
-    ///
-    /// `idle` must be longer than any burst lasts, so that a bucket that is forgotten was full again anyway.
-    pub fn sweep(&self, cursor: &mut SweptTo, now: u64, idle: u64, at_most: u32) -> usize {
+    /// Looks at so many slots and removes the entries whose time is over; goes on at `cursor`. How many it removed.
+    pub fn sweep(&self, cursor: &mut SweptTo, now: u64, kept: Kept, at_most: u32) -> usize {
         let _retiring = self.table.retiring.lock().unwrap_or_else(PoisonError::into_inner);
         let mut removed = 0;
         let (capacity, mut retired) = (self.capacity() as usize, Vec::new());
@@ -104,8 +135,8 @@ impl Sources {
             cursor.0 = number + 1;
             match self.table.state(number) {
                 state::LIVE => {
-                    let is_idle = |slot: Slot| is_idle(slot.entry.last_seen, now, idle);
-                    if self.table.live(number).is_some_and(is_idle) && self.table.retire(number) {
+                    let is_over = |slot: Slot| kept.is_over(&slot.entry, now);
+                    if self.table.live(number).is_some_and(is_over) && self.table.retire(number) {
                         removed += 1;
                         retired.push(number);
                     }

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use monitor_common::conversation::Record;
@@ -17,8 +16,7 @@ use super::batch::{Batch, Seen, What};
 use super::clock::{Clock, units_of};
 use super::rules::Standing;
 use super::verdicts::is_excess;
-use crate::datapath::{Conversations, Ring, Simulator, Sources, SweptTo};
-use crate::policy::Image;
+use crate::datapath::{Conversations, Kept, Ring, Simulator, Sources, SweptTo};
 
 const SECOND: u64 = 1_000_000_000;
 /// Where frames seem to come in: a guarded interface.
@@ -31,8 +29,6 @@ const SWEEP_NS: u64 = 10 * SECOND;
 const RARE_SWEEP_NS: u64 = 60 * SECOND;
 const FRAMES_PER_SWEEP: u64 = 2048;
 const SOURCES_SWEEP_NS: u64 = 60 * SECOND;
-/// An entry of a source is forgotten after so long at the earliest, as by the daemon.
-const LEAST_IDLE: Duration = Duration::from_mins(5);
 /// Seconds of silence that pass one by one: whatever waits for an answer has waited long enough then.
 const SILENT_SECONDS: u64 = 120;
 
@@ -54,7 +50,7 @@ pub struct Judge {
     swept: u64,
     sources_swept: u64,
     since_sweep: u64,
-    source_idle: u64,
+    sources_kept: Kept,
     /// The last second in which a source was over its limit.
     exceeded: HashMap<IpAddr, u64>,
 }
@@ -96,7 +92,7 @@ impl Judge {
             swept: 0,
             sources_swept: 0,
             since_sweep: 0,
-            source_idle: idle(&standing.image),
+            sources_kept: Kept::under(&standing.image),
             exceeded: HashMap::new(),
         })
     }
@@ -168,7 +164,7 @@ impl Judge {
         seen.times.resize(seen.records.len(), self.at_ns);
         if self.now - self.sources_swept >= SOURCES_SWEEP_NS {
             self.sources_swept = self.now;
-            self.sources.sweep(&mut SweptTo::default(), now, self.source_idle, u32::MAX);
+            self.sources.sweep(&mut SweptTo::default(), now, self.sources_kept, u32::MAX);
             self.exceeded.clear();
         }
         Ok(())
@@ -212,14 +208,6 @@ impl Ended {
             told.into_iter().map(|(incident, what)| (of(incident), what)).filter(|(count, _)| *count > 0);
         told.map(|(count, what)| format!("{count} {what}")).collect()
     }
-}
-
-/// When an entry of a source may be forgotten: no bucket of it can still be owed anything.
-fn idle(image: &Image) -> u64 {
-    let slots = image.limits.iter().flat_map(|limit| [&limit.force, &limit.candidate]);
-    let longest = slots.flat_map(|slot| slot.rates.iter().map(|rate| rate.capacity)).max().unwrap_or(0);
-    let least = u64::try_from(LEAST_IDLE.as_nanos()).map_or(u64::MAX, units_of);
-    longest.saturating_mul(2).max(least)
 }
 
 /// The last CPU that this thread may run on.

@@ -5,7 +5,7 @@ use std::{
     thread,
 };
 
-use monitor::datapath::{Capacities, Simulator, SweptTo};
+use monitor::datapath::{Capacities, Kept, Simulator, SweptTo};
 use monitor_common::verdict::Reason::*;
 use monitor_tests::{
     harness::{
@@ -28,6 +28,10 @@ fn frames(sources: u32) -> Vec<Vec<u8>> {
     (0..sources).map(|source| packet().source(&from(source)).udp(1000, 53).build()).collect()
 }
 
+fn all_idle_for(idle: u64) -> Kept {
+    Kept { idle, from_flood: idle }
+}
+
 #[test]
 fn a_sweep_that_races_with_admission_loses_no_packet_and_no_place() {
     const SOURCES: u32 = 64;
@@ -45,7 +49,7 @@ fn a_sweep_that_races_with_admission_loses_no_packet_and_no_place() {
             while !over.load(Ordering::Relaxed) {
                 // Idle for no more than a tick: every entry that is not hit right now goes.
                 let now = clock.load(Ordering::Relaxed);
-                swept += sources.sweep(&mut cursor, now, TICK_NS * 16, 1024);
+                swept += sources.sweep(&mut cursor, now, all_idle_for(TICK_NS * 16), 1024);
             }
             swept
         });
@@ -71,11 +75,46 @@ fn a_sweep_that_races_with_admission_loses_no_packet_and_no_place() {
     let late = START + 3600 * SECOND;
     let mut cursor = SweptTo::default();
     for _ in 0..10 {
-        sources.sweep(&mut cursor, late, SECOND, 1024);
+        sources.sweep(&mut cursor, late, all_idle_for(SECOND), 1024);
     }
     assert!(sources.read_all().is_empty());
     for frame in frames.iter().take(SOURCES as usize) {
         assert_eq!(simulator.run(frame, late).unwrap().reason, Accepted);
     }
     assert_eq!(sources.read_all().len(), SOURCES as usize);
+}
+
+#[test]
+fn whom_a_flood_brought_is_soon_forgotten_unless_something_is_known_of_him() {
+    let mut simulator =
+        or_skip!("the sweep after a flood", Simulator::open(Capacities::default(), Some(HASH_KEY)));
+    let text = rules("new_sources = \"100/s\"\nburst = 200\nhold = \"2s\"\nknown_after = \"5s\"")
+        + "aggregate = { packets = \"100k/s\" }\n";
+    let image = rules::compile(&text, None).unwrap();
+    simulator.apply(&image).unwrap();
+    let kept = Kept::under(&image);
+    assert_eq!((kept.from_flood, kept.idle), (5 * SECOND, 300 * SECOND));
+    let sources = simulator.sources();
+    let swept_at = |now: u64| sources.sweep(&mut SweptTo::default(), now, kept, u32::MAX);
+    let frame = |source: &str| packet().source(source).udp(1000, 53).build();
+    let known = frame("198.51.100.1");
+    simulator.run(&known, START).unwrap();
+    // Each of 400 sources comes twice: who has an entry by then is marked as brought by the flood.
+    let flood_at = START + 20 * SECOND;
+    for frame in frames(400).iter().chain(&frames(400)) {
+        simulator.run(frame, flood_at).unwrap();
+    }
+    let all = sources.read_all().len();
+    assert!(all > 100, "{all} entries");
+    let first = frames(1).remove(0);
+    for _ in 0..1200 {
+        simulator.run(&first, flood_at).unwrap();
+    }
+    assert_eq!(swept_at(flood_at + 4 * SECOND), 0);
+    assert_eq!(swept_at(flood_at + 6 * SECOND), all - 2, "all but the known and who is over its limit");
+    simulator.run(&known, flood_at + 7 * SECOND).unwrap();
+    let left = sources.read_all();
+    assert_eq!(left.len(), 2);
+    assert_eq!(left.iter().map(|(_, entry)| entry.packets).min(), Some(2), "the known one's count goes on");
+    assert_eq!(swept_at(flood_at + 400 * SECOND), 2);
 }

@@ -16,21 +16,19 @@ use monitor_common::flow::{BanKey, SourceKey};
 use monitor_common::names;
 use monitor_common::plain::Plain;
 use monitor_common::record::{Ban, Event, SourceEntry};
-use monitor_common::rule::{Denial, Slot};
+use monitor_common::rule::Denial;
 
 use super::{BanError, Counters, Guarded, Kernel};
 use crate::config::{BpfLog, Config, NativeMode, Track};
 use crate::datapath::{
-    self, Allowed, Attachment, Bans, Capacities, Conversations, Datapath, KernelLog, LogPump, Mode, Options,
-    Ring, Sources, SweptTo, TableFull,
+    self, Allowed, Attachment, Bans, Capacities, Conversations, Datapath, Kept, KernelLog, LogPump, Mode,
+    Options, Ring, Sources, SweptTo, TableFull,
 };
 use crate::policy::{Environment, Image};
 use crate::snapshot::{AttachMode, MapUse, Rules};
 
 /// Entries that one tick looks at: the whole default table in eight seconds.
 const SWEEP: u32 = 16_384;
-/// An entry is forgotten after so long at the earliest.
-const LEAST_IDLE: Duration = Duration::from_mins(5);
 /// How long a ban that is over is remembered, so that the next one is longer.
 const STRIKES_KEPT: Duration = Duration::from_hours(24);
 /// What one emptying of a ring takes at most.
@@ -49,7 +47,8 @@ pub struct Live {
     sources_at: SweptTo,
     /// Records that a sweep made, until the next emptying.
     swept: Vec<Record>,
-    idle: u64,
+    /// `None` before the first rules.
+    kept: Option<Kept>,
     ticks: u64,
 }
 
@@ -110,7 +109,7 @@ impl Live {
             maps: maps.collect(),
             sources_at: SweptTo::default(),
             swept: Vec::new(),
-            idle: 0,
+            kept: None,
             ticks: 0,
             datapath: Some(datapath),
         })
@@ -207,8 +206,7 @@ impl Kernel for Live {
 
     fn install(&mut self, image: &Image) -> Result<Rules> {
         let applied = self.held_mut()?.apply(image)?;
-        let slots = image.limits.iter().flat_map(|limit| [&limit.force, &limit.candidate]);
-        self.idle = slots.map(longest).max().unwrap_or(0).saturating_mul(2).max(units(LEAST_IDLE));
+        self.kept = Some(Kept::under(image));
         Ok(Rules { generation: applied.generation, flips: applied.flips })
     }
 
@@ -306,7 +304,9 @@ impl Kernel for Live {
     fn sweep(&mut self) -> Result<()> {
         let datapath = self.held()?;
         let (now, key_of_hash) = (datapath.clock().now(), datapath.hash_key());
-        self.sources.sweep(&mut self.sources_at, now, self.idle, SWEEP);
+        if let Some(kept) = self.kept {
+            self.sources.sweep(&mut self.sources_at, now, kept, SWEEP);
+        }
         self.conversations.sweep_and_tell(now, SWEEP, &mut self.swept)?;
         self.ticks += 1;
         if self.ticks.is_multiple_of(60) {
@@ -366,11 +366,6 @@ fn ban_error(error: anyhow::Error) -> BanError {
         Some(full) => BanError::Full(full.capacity.into()),
         None => BanError::Failed(error),
     }
-}
-
-/// How long the longest burst of a limit lasts.
-fn longest(slot: &Slot) -> u64 {
-    slot.rates.iter().map(|rate| rate.capacity).max().unwrap_or(0)
 }
 
 fn units(duration: Duration) -> u64 {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use monitor::datapath::{Datapath, Status, SweptTo};
+use monitor::datapath::{Datapath, Kept, Status, SweptTo};
 
 use crate::goals::{self, Goal, Unit};
 use crate::machine::Machine;
@@ -26,7 +26,7 @@ pub fn sweeping(datapath: &Datapath) -> Section {
     row("read all", sources.capacity(), sources.read_all().len(), began);
     for (what, idle) in [("sweep, nobody idle", u64::MAX >> 2), ("sweep, everybody idle", 0)] {
         let (mut at, began) = (SweptTo::default(), Instant::now());
-        let removed = sources.sweep(&mut at, now, idle, STEP);
+        let removed = sources.sweep(&mut at, now, Kept { idle, from_flood: idle }, STEP);
         row(what, STEP, removed, began);
     }
     section
