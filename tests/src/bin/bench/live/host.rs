@@ -52,7 +52,7 @@ protocol = "udp"
 ports = [7000]
 mode = "enforce"
 limit = { packets = "2k/s" }
-aggregate = { packets = "40k/s" }
+aggregate = { packets = "32k/s" }
 [[service]]
 name = "asked-tcp"
 protocol = "tcp"
@@ -85,7 +85,7 @@ table netdev guard {
   chain ingress {
     type filter hook ingress device DEVICE priority 0; policy accept;
     udp dport 7000 update @asked { ip saddr limit rate over 2000/second burst 2000 packets } drop
-    udp dport 7000 limit rate over 40000/second burst 40000 packets drop
+    udp dport 7000 limit rate over 32000/second burst 32000 packets drop
     tcp dport 7001 tcp flags & (syn | ack) == syn update @opening { ip saddr limit rate over 200/second burst 400 packets } drop
     tcp dport 7001 tcp flags & (syn | ack) == syn limit rate over 4000/second burst 4000 packets drop
     udp dport 7100 update @flooding { ip saddr limit rate over 1000/second burst 1000 packets } drop
