@@ -19,6 +19,9 @@ pub const OUTSIDE: u32 = 0;
 /// The class of the machines and workloads within the trust boundary.
 pub const INSIDE: u32 = 1;
 
+/// The service of what the rules name no other one for.
+pub const DEFAULT_SERVICE: u32 = 0;
+
 /// How a limit acts ([`Slot::mode`], [`Aggregate::mode`]).
 pub mod mode {
     pub const OFF: u32 = 0;

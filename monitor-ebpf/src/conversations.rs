@@ -1,7 +1,8 @@
 //! Conversations of insiders: a packet is counted in its conversation, begins one, or is observed under a budget.
 //!
 //! Only what passed is counted. What comes from outside never makes an entry, because it can be forged, and neither does
-//! a stranger of a flood; such packets cost one look at a filter and at a budget.
+//! a stranger of a flood, nor what a service answers over UDP in a flood; such packets cost one look at a filter and at a
+//! budget.
 
 use monitor_common::{
     bucket::admit,
@@ -17,7 +18,7 @@ use monitor_common::{
 
 use crate::{
     case::{Case, fresh},
-    maps,
+    flood, maps,
     policy::{self, Rules},
     records,
     telemetry::incident,
@@ -138,6 +139,9 @@ fn track(rules: &Rules, case: &mut Case) -> u32 {
             return left::NOTHING;
         }
     }
+    if answers_flood(rules, case) {
+        return left::NOTHING;
+    }
     let may_enter = fresh(&case.stranger) == 0;
     let track_all = settings.flags & setting::TRACK_ALL != 0;
     let frame = &case.frame;
@@ -152,6 +156,16 @@ fn track(rules: &Rules, case: &mut Case) -> u32 {
         Entering::ByDestination => left::ENTER_BY_DESTINATION,
         Entering::Observe(note) => note,
     }
+}
+
+/// Whether a guarded service answers over UDP while its interface is flooded. The question may have been forged, so the answer
+/// makes no conversation, as the question did not; else a flood fills the table by way of its answers.
+#[inline(always)]
+fn answers_flood(rules: &Rules, case: &Case) -> bool {
+    case.cgroup != 0
+        && case.frame.protocol == protocol::UDP
+        && flood::since(case.interface, case.now) != 0
+        && policy::is_served(rules, &case.frame)
 }
 
 /// What the packet costs is what it is on the wire.

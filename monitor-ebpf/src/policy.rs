@@ -9,8 +9,8 @@ use monitor_common::{
     parse::{Fragment, Frame},
     record::Incident,
     rule::{
-        BLOCKS, FIRST_INNER_NODE, Limit, MAX_RULE_CHAIN, PORTS_PER_BLOCK, PREFIX_FILTER_WORDS,
-        PROTOCOL_BLOCK, ROOT_NODES, ServiceRule, Settings, filter_place, leaf, setting,
+        BLOCKS, DEFAULT_SERVICE, FIRST_INNER_NODE, Limit, MAX_RULE_CHAIN, PORTS_PER_BLOCK,
+        PREFIX_FILTER_WORDS, PROTOCOL_BLOCK, ROOT_NODES, ServiceRule, Settings, filter_place, leaf, setting,
     },
     sketch,
     verdict::{Reason, Verdict},
@@ -212,7 +212,8 @@ fn is_denied(denial: u32, case: &Case) -> bool {
 /// The limit that applies to the source at the service that the packet is for.
 #[inline(always)]
 pub fn service(rules: &Rules, case: &mut Case) -> ControlFlow<Verdict, &'static Limit> {
-    let Some(rule) = rule(rules, &case.frame) else {
+    let frame = &case.frame;
+    let Some(rule) = rule(rules, place(frame, frame.destination_port), &frame.destination) else {
         return ControlFlow::Break(Reason::NotReady.into());
     };
     case.service = rule.service;
@@ -225,15 +226,24 @@ pub fn service(rules: &Rules, case: &mut Case) -> ControlFlow<Verdict, &'static 
     }
 }
 
+/// Whether the packet comes from a service that the rules name.
+///
+/// Not inlined: asked for rare packets only.
+#[inline(never)]
+pub fn is_served(rules: &Rules, frame: &Frame) -> bool {
+    let rule = rule(rules, place(frame, frame.source_port), &frame.source);
+    rule.is_some_and(|rule| rule.service != DEFAULT_SERVICE)
+}
+
+/// The rule of the service at a [`place`] and an address.
 #[inline(always)]
-fn rule(rules: &Rules, frame: &Frame) -> Option<&'static ServiceRule> {
-    let (block, place) = place(frame);
+fn rule(rules: &Rules, (block, place): (u32, u32), address: &[u64; 2]) -> Option<&'static ServiceRule> {
     let pair = maps::PORTS.get(rules.generation * BLOCKS + block)?.rules[(place >> 1 & 127) as usize];
     let mut number = if place & 1 == 0 { pair & 0xffff } else { pair >> 16 };
     let base = rules.generation * maps::rules();
     let mut rule = maps::SERVICES.get(base + number)?;
     let mut tried = 0;
-    while number != 0 && !matches(rule, frame) {
+    while number != 0 && !matches(rule, address) {
         tried += 1;
         number = if tried < MAX_RULE_CHAIN { rule.next } else { 0 };
         rule = maps::SERVICES.get(base + number)?;
@@ -242,14 +252,13 @@ fn rule(rules: &Rules, frame: &Frame) -> Option<&'static ServiceRule> {
 }
 
 #[inline(always)]
-fn matches(rule: &ServiceRule, frame: &Frame) -> bool {
-    frame.destination[0] & rule.mask[0] == rule.destination[0]
-        && frame.destination[1] & rule.mask[1] == rule.destination[1]
+fn matches(rule: &ServiceRule, address: &[u64; 2]) -> bool {
+    address[0] & rule.mask[0] == rule.destination[0] && address[1] & rule.mask[1] == rule.destination[1]
 }
 
-/// Block and place in it: by port where there is one, else by protocol.
+/// Block and place in it: by the port on the service's side where there is one, else by protocol.
 #[inline(always)]
-fn place(frame: &Frame) -> (u32, u32) {
+fn place(frame: &Frame, port: u16) -> (u32, u32) {
     let table = match frame.protocol {
         protocol::TCP => 0,
         protocol::UDP => 1,
@@ -259,7 +268,7 @@ fn place(frame: &Frame) -> (u32, u32) {
     if matches!(frame.fragment, Fragment::Later) {
         return (PROTOCOL_BLOCK, u32::from(frame.protocol));
     }
-    let port = u32::from(frame.destination_port);
+    let port = u32::from(port);
     (table * 256 + port / PORTS_PER_BLOCK, port % PORTS_PER_BLOCK)
 }
 

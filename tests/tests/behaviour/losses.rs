@@ -5,6 +5,7 @@ use std::{net::UdpSocket, thread, time::Duration};
 use monitor_tests::{
     harness::{
         daemon::{Daemon, PATIENCE},
+        flood::Sources,
         insider::Serving,
         network::{Space, eventually},
         scene::{INTERFACE, Over},
@@ -82,4 +83,41 @@ fn what_does_not_fit_is_counted_and_makes_room_again() {
     knock(&scene.client, 200);
     counted("sluice_conversation_records_total", &[], before + 100.0);
     assert!(daemon.metric("sluice_packets_total", &[]).unwrap() > 28_000.0);
+}
+
+const FLOODED: &str = "
+[flood]
+new_sources = \"500/s\"
+burst = 500
+[default]
+mode = \"off\"
+[[service]]
+name = \"echo\"
+protocol = \"udp\"
+ports = [7000]
+mode = \"enforce\"
+limit = { packets = \"1k/s\" }
+";
+
+#[test]
+fn a_spoofed_flood_fills_the_table_of_conversations_neither_by_questions_nor_by_answers() {
+    let scene = or_skip!("answers to a flood", scene(&[]));
+    let daemon = Daemon::start(&scene.guarded, &[INTERFACE], FLOODED).unwrap();
+    scene.warm_up(Over::Ipv4).unwrap();
+    // Answers to sources that do not exist end at the client.
+    scene.guarded.ip(&["route", "add", "default", "via", "10.77.0.2", "dev", INTERFACE]).unwrap();
+    let _echo = Serving::datagrams(&scene.guarded, "0.0.0.0:7000".parse().unwrap(), 20).unwrap();
+    let sent = || {
+        let shown = scene.guarded.ip(&["-j", "-s", "link", "show", "dev", INTERFACE]).unwrap();
+        let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        shown[0]["stats64"]["tx"]["packets"].as_u64().unwrap()
+    };
+    let before = sent();
+    let flood = scene.flood_from(Sources::Spoofed, 7000, 5000, Duration::from_secs(4)).unwrap();
+    eventually("the flood is answered", PATIENCE, || (sent() > before + 8000).then_some(())).unwrap();
+    drop(flood);
+    daemon.reaches("sluice_flood_active", &[INTERFACE], |active| active == 1.0).unwrap();
+    // Those before it was noticed to be one, on each CPU.
+    let entries = daemon.reaches("sluice_map_entries", &["CONVERSATIONS"], |entries| entries > 0.0).unwrap();
+    assert!(entries < 4000.0, "{entries} conversations of more than 8000 answers");
 }
