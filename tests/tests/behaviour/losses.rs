@@ -116,7 +116,7 @@ fn a_spoofed_flood_fills_the_table_of_conversations_neither_by_questions_nor_by_
     let flood = scene.flood_from(Sources::Spoofed, 7000, 5000, Duration::from_secs(4)).unwrap();
     eventually("the flood is answered", PATIENCE, || (sent() > before + 8000).then_some(())).unwrap();
     drop(flood);
-    daemon.reaches("sluice_flood_active", &[INTERFACE], |active| active == 1.0).unwrap();
+    daemon.reaches("sluice_flood_active", &[INTERFACE], |active| active > 0.0).unwrap();
     // Those before it was noticed to be one, on each CPU.
     let entries = daemon.reaches("sluice_map_entries", &["CONVERSATIONS"], |entries| entries > 0.0).unwrap();
     assert!(entries < 4000.0, "{entries} conversations of more than 8000 answers");
