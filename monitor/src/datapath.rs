@@ -27,14 +27,13 @@ mod syscall;
 mod table;
 mod totals;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use monitor_common::conversation::Record;
 use monitor_common::names::{map, program};
-use monitor_common::plain::Plain as _;
 use monitor_common::record::Event;
 use monitor_common::rule::Denial;
 
@@ -211,27 +210,7 @@ impl Datapath {
         );
         let applied = self.rules.apply(image)?;
         self.has_rules = true;
-        if let Err(error) = self.forget_denials(image) {
-            // The rules hold all the same; at worst a denial begins with the counts of another.
-            tracing::error!("forget the denials that are gone: {error:#}");
-        }
         Ok(applied)
-    }
-
-    /// Empties the places of denials that `image` does not have.
-    fn forget_denials(&self, image: &Image) -> Result<()> {
-        let denials = Array::<Denial>::new(self.loaded.map(map::DENIALS)?)?;
-        let kept: BTreeSet<u32> = image.denials.iter().map(|(number, _)| *number).collect();
-        let there = (0..).zip(denials.get_all(0, denials.capacity())?);
-        let is_gone =
-            |(number, denial): &(u32, Denial)| *denial != Denial::zeroed() && !kept.contains(number);
-        let gone: Vec<u32> = there.filter(is_gone).map(|(number, _)| number).collect();
-        if gone.is_empty() {
-            return Ok(());
-        }
-        // A packet that began under the rules before may still be looking at one.
-        syscall::wait_for_packets_under_way();
-        gone.into_iter().try_for_each(|number| denials.set(number, &Denial::zeroed()))
     }
 
     /// Guards an interface, or takes its guard over from an earlier run without a gap. Call it again after the interface

@@ -2,6 +2,7 @@
 //!
 //! In: an [`Image`]. Out: the same in the maps, judging. What does not fit is refused before anything is written.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -85,7 +86,8 @@ impl RuleMaps {
         Ok((settings.tick != 0).then_some(settings.hash_key))
     }
 
-    /// Writes the idle generation and flips. Denials, which both share, keep their counts.
+    /// Writes the idle generation and flips. Denials, which both share, keep their counts; those of denials that are gone
+    /// are forgotten.
     pub fn apply(&mut self, image: &Image) -> Result<Applied> {
         let started = Instant::now();
         self.check(image)?;
@@ -93,11 +95,17 @@ impl RuleMaps {
         let active = self.active()?;
         let idle = (active.generation & 1) ^ 1;
         self.write(image, idle).context("write the new rules beside those in force, which stay")?;
-        self.write_denials(image)?;
+        let denials = self.denials.get_all(0, self.denials.capacity())?;
+        self.write_denials(image, &denials)?;
         let flipped = Active { generation: idle, flips: active.flips.wrapping_add(1) };
         self.active.set(0, &flipped).context("flip to the new rules; the old ones stay in force")?;
         self.flipped = Some(Instant::now());
-        Ok(Applied { generation: flipped.generation, flips: flipped.flips, took: started.elapsed() })
+        let took = started.elapsed();
+        if let Err(error) = self.forget_denials(image, &denials) {
+            // The rules hold all the same; at worst a denial begins with the counts of another.
+            tracing::error!("forget the denials that are gone: {error:#}");
+        }
+        Ok(Applied { generation: flipped.generation, flips: flipped.flips, took })
     }
 
     /// Refuses what does not fit, before anything is written.
@@ -138,9 +146,7 @@ impl RuleMaps {
     }
 
     /// A denial's end is ours and its counts are the kernel's; a number that comes into use starts from nothing.
-    fn write_denials(&self, image: &Image) -> Result<()> {
-        let Some(highest) = image.denials.iter().map(|(number, _)| *number).max() else { return Ok(()) };
-        let there = self.denials.get_all(0, highest + 1)?;
+    fn write_denials(&self, image: &Image, there: &[Denial]) -> Result<()> {
         for (number, wanted) in &image.denials {
             let old = there.get(*number as usize).copied().unwrap_or(Denial::zeroed());
             if old.until != wanted.until {
@@ -149,6 +155,20 @@ impl RuleMaps {
             }
         }
         Ok(())
+    }
+
+    /// Empties the places of denials that `image` does not have.
+    fn forget_denials(&self, image: &Image, there: &[Denial]) -> Result<()> {
+        let kept: BTreeSet<u32> = image.denials.iter().map(|(number, _)| *number).collect();
+        let is_gone =
+            |(number, denial): &(u32, &Denial)| **denial != Denial::zeroed() && !kept.contains(number);
+        let gone: Vec<u32> = (0..).zip(there).filter(is_gone).map(|(number, _)| number).collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        // A packet that began under the rules before may still be looking at one.
+        self.wait_for_stragglers();
+        gone.into_iter().try_for_each(|number| self.denials.set(number, &Denial::zeroed()))
     }
 
     /// A packet that began under the generation that is idle now may still be under way. Waits until it cannot be.
