@@ -2,7 +2,11 @@
 
 use core::ops::ControlFlow;
 
-use monitor_common::{rule::mode, verdict::Verdict};
+use monitor_common::{
+    record::AggregateState,
+    rule::{Aggregate, mode},
+    verdict::Verdict,
+};
 
 use crate::{
     case::{Case, fresh},
@@ -15,16 +19,12 @@ use crate::{
 /// known source only in the total; so strangers never take what is reserved.
 #[inline(always)]
 pub fn judge(rules: &Rules, case: &mut Case, known: bool) -> ControlFlow<Verdict> {
-    let number = case.service;
-    let Some(limit) = maps::AGGREGATES.get(rules.generation * maps::services() + number) else {
+    let Some((limit, state)) = of_service(rules, case) else {
         return ControlFlow::Continue(());
     };
     if limit.mode == mode::OFF {
         return ControlFlow::Continue(());
     }
-    let Some(state) = maps::AGGREGATE_STATES.get_ptr_mut(number) else {
-        return ControlFlow::Continue(());
-    };
     let mut judgement = Judgement::WITHIN;
     // SAFETY: the pointer is to a map value, valid for the whole run; its words are changed by atomic instructions.
     unsafe {
@@ -54,10 +54,7 @@ pub fn refuse_strangers(rules: &Rules, case: &Case) -> ControlFlow<Verdict> {
     if fresh(&case.has_aggregate) == 0 || fresh(&case.enforce) == 0 {
         return ControlFlow::Continue(());
     }
-    let (Some(limit), Some(state)) = (
-        maps::AGGREGATES.get(rules.generation * maps::services() + case.service),
-        maps::AGGREGATE_STATES.get_ptr_mut(case.service),
-    ) else {
+    let Some((limit, state)) = of_service(rules, case) else {
         return ControlFlow::Continue(());
     };
     if limit.mode != mode::ENFORCE {
@@ -71,4 +68,11 @@ pub fn refuse_strangers(rules: &Rules, case: &Case) -> ControlFlow<Verdict> {
     } else {
         ControlFlow::Break(judgement.verdict(Verdict::of_aggregate))
     }
+}
+
+/// The limit over all sources of the packet's service, and what is owed of it.
+#[inline(always)]
+fn of_service(rules: &Rules, case: &Case) -> Option<(&'static Aggregate, *mut AggregateState)> {
+    let limit = maps::AGGREGATES.get(rules.generation * maps::services() + case.service)?;
+    Some((limit, maps::AGGREGATE_STATES.get_ptr_mut(case.service)?))
 }
