@@ -65,7 +65,7 @@ pub fn remove_pinned(options: &Options) -> Result<Vec<String>> {
     kernel::remove_pinned(&config.bpf.pin_directory)
 }
 
-async fn live(path: Option<PathBuf>, setting: ConfigSetting, config: &crate::config::Config) -> Result<()> {
+async fn live(path: Option<PathBuf>, setting: ConfigSetting, config: &policy::config::Config) -> Result<()> {
     let opened = Store::open(&config.state.directory, Timestamp::now()).map_err(not_permitted)?;
     if let Some(aside) = &opened.set_aside {
         tracing::error!("the store was unusable and begins anew: {aside}");

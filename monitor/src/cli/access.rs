@@ -12,7 +12,7 @@ use super::change::{ChangeArgs, render as render_change};
 use super::sources::address;
 use super::table::Page;
 use super::{Context, Execute, Exit, Failure, figures};
-use crate::config::Duration;
+use policy::config::Duration;
 use crate::control::protocol::{AccessBody, Versioned, parse_prefix};
 use crate::engine::command::{AccessEntry, AccessImport, AccessKind, AccessList, Applied};
 use crate::snapshot::Ban;

@@ -7,7 +7,7 @@ use super::change::{ChangeArgs, render as render_change};
 use super::limit::request;
 use super::table::Page;
 use super::{Context, Execute, Failure, figures};
-use crate::config::{ByteRate, Duration, PacketRate};
+use policy::config::{ByteRate, Duration, PacketRate};
 use crate::control::protocol::Versioned;
 use crate::engine::command::containment::Contained;
 use crate::engine::command::{Applied, ContainmentList, ContainmentSet};

@@ -2,10 +2,10 @@
 
 use std::io::Write;
 
-use crate::config::ConfigError;
 use crate::control::client;
 use crate::control::problem;
 use crate::engine::refusal::{self, Refusal};
+use policy::config::ConfigError;
 
 macro_rules! exits {
     ($($name:ident = $code:literal, $meaning:literal;)+) => {

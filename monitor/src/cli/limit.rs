@@ -6,7 +6,7 @@ use super::change::{ChangeArgs, render as render_change};
 use super::path::escape;
 use super::table::Page;
 use super::{Context, Execute, Exit, Failure};
-use crate::config::{ByteRate, Bytes, PacketRate, Period};
+use policy::config::{ByteRate, Bytes, PacketRate, Period};
 use crate::control::protocol::{LimitBody, Limits, Versioned};
 use crate::engine::command::{Applied, RateRequest};
 use crate::snapshot::{LimitInForce, LimitMode, LimitScope, RateAndBurst};

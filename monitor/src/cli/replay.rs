@@ -11,10 +11,10 @@ use ipnet::IpNet;
 use super::config::read_file;
 use super::table::Page;
 use super::{Context, Execute, Exit, Failure, figures};
-use crate::capture::NoCapture;
-use crate::config::Config;
+use capture::NoCapture;
+use policy::config::Config;
 use crate::control::protocol::parse_prefix;
-use crate::detection::finding::{Finding, Report};
+use detection::finding::{Finding, Report};
 use crate::replay::{Options, replay};
 
 /// Sources that the table shows.
@@ -173,7 +173,7 @@ mod tests {
     use super::{Replay, render};
     use crate::cli::table::Page;
     use crate::control::scripted::noon;
-    use crate::detection::finding::{CaptureSummary, Report, SourceCount, VerdictCount};
+    use detection::finding::{CaptureSummary, Report, SourceCount, VerdictCount};
 
     #[derive(clap::Parser)]
     struct Line {

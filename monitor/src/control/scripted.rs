@@ -25,10 +25,10 @@ use crate::snapshot::{
     AttachMode, Ban, Build, Count, Findings, Flood, Interface, LimitInForce, LimitMode, LimitScope, MapUse,
     RateAndBurst, Reload, Rules, Service, Snapshot, Source, Sources, Tally, Total,
 };
-use crate::tuning::proposal::{Confidence, Current, Dimension, Evidence, Hit, Proposal};
-use crate::tuning::quantiles::{Excess, RELATIVE_ERROR};
-use crate::tuning::trial::{self, Report, WouldDrop};
-use crate::tuning::{self, Advice, Limit, Subject};
+use tuning::proposal::{Confidence, Current, Dimension, Evidence, Hit, Proposal};
+use tuning::quantiles::{Excess, RELATIVE_ERROR};
+use tuning::trial::{self, Report, WouldDrop};
+use tuning::{self, Advice, Limit, Subject};
 
 /// What reached the engine: the command's debug text, who asked, and how.
 pub type Heard = Arc<Mutex<Vec<(String, Caller, ChangeOptions)>>>;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::SystemTime;
 
-use crate::config::{Format, Log};
+use policy::config::{Format, Log};
 
 /// Starts logging. `RUST_LOG` wins over the configuration's level.
 pub fn start(log: &Log) -> Result<()> {

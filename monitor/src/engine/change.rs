@@ -15,9 +15,9 @@ use super::command::{Applied, Change};
 use super::delta::{self, Delta, Standing};
 use super::refusal::{Code, Refusal};
 use super::{Engine, Waiting};
-use crate::policy::{self, LimitOverride};
 use crate::snapshot::LimitMode;
 use crate::store::{self, AccessRule, AccessRuleKind, Author, ChangeRecord, ChangeState, Moment, NewChange};
+use policy::{self, LimitOverride};
 
 impl Engine {
     /// Makes a change: `delta` over what stands.

@@ -16,10 +16,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::refusal::Refusal;
-pub use crate::detection::parameters::Silence;
 use crate::snapshot::{Ban, LimitInForce, LimitMode, LimitScope, RateAndBurst, Source};
+pub use detection::parameters::Silence;
 
-pub use crate::tuning::Aim;
+pub use ::tuning::Aim;
 pub use containment::{ContainmentList, ContainmentSet};
 pub use insight::{
     Alert, AlertQuery, AlertState, Flow, FlowEnd, FlowList, FlowOutcome, FlowQuery, Graph, GraphEdge,

@@ -9,9 +9,9 @@ use std::time::Instant;
 use super::Engine;
 use super::answer::Asking;
 use super::sources::float;
-use crate::config::{ByteRate, Limits, PacketRate};
-use crate::policy::{LimitName, Role, Rules};
-use crate::tuning::defence::Load;
+use policy::config::{ByteRate, Limits, PacketRate};
+use policy::{LimitName, Role, Rules};
+use tuning::defence::Load;
 
 /// The kernel's figures at the last look.
 #[derive(Debug, Default)]
@@ -125,7 +125,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::config::Config;
+    use policy::config::Config;
 
     #[test]
     fn softirq_time_and_backlog_drops_are_read_as_the_kernel_writes_them() {

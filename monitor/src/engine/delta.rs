@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::command::AccessKind;
 use super::command::containment::{Containment, Subject};
-use crate::config::{Config, ConfigError};
-use crate::policy::{self, AccessEntry, LimitName, LimitOverride, Permission, Rules};
 use crate::snapshot::LimitMode;
+use policy::config::{Config, ConfigError};
+use policy::{self, AccessEntry, LimitName, LimitOverride, Permission, Rules};
 
 /// Everything that was decided: the rules, the bans that operators made, and the containments.
 #[derive(Clone, Debug, PartialEq)]

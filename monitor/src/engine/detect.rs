@@ -21,15 +21,15 @@ use super::delta::{self, BanSetting, Delta};
 use super::webhook::Webhook;
 use super::workloads::Workloads;
 use super::{Engine, containment, operators};
-use crate::config::Config;
-use crate::detection::finding::{Finding, Severity};
-use crate::detection::ledger::{ChangeKind, FindingChange};
-use crate::detection::parameters::{Action, Parameters, Silence};
-use crate::detection::rate_shift::ServiceRate;
-use crate::detection::{Detection, Learned};
-use crate::policy::Rules;
 use crate::snapshot::{FindingCount, Findings, LimitMode, Memory};
 use crate::store::{Store, StoredFinding};
+use detection::finding::{Finding, Severity};
+use detection::ledger::{ChangeKind, FindingChange};
+use detection::parameters::{Action, Parameters, Silence};
+use detection::rate_shift::ServiceRate;
+use detection::{Detection, Learned};
+use policy::Rules;
+use policy::config::Config;
 
 /// Where detection's memory lies in the store.
 const AREA: &str = "detection";

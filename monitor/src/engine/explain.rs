@@ -14,8 +14,8 @@ use super::command::{AccessEntry, BucketLevel, ExplainedService, Explanation, So
 use super::limits::{ANY_CLASS, known};
 use super::refusal::Refusal;
 use super::sources::{Row, float};
-use crate::policy;
 use crate::snapshot::{Ban, Count, LimitInForce, LimitMode, LimitScope, RateAndBurst};
+use policy;
 
 const DIMENSIONS: [&str; 4] = ["packets", "bytes", "connections", "fragments"];
 

@@ -10,9 +10,9 @@ use super::answer::Asking;
 use super::command::{Applied, LimitSet, LimitTarget, RateRequest};
 use super::delta::{Delta, LimitSetting};
 use super::refusal::{Code, Refusal};
-use crate::config::{self, ByteRate, Bytes, DEFAULT_SERVICE, Limits, Mode, PacketRate, nearest, quantities};
-use crate::policy::{Dimension, EffectiveService, LimitName, LimitOverride, Role, Rules};
 use crate::snapshot::{LimitInForce, LimitMode, LimitScope, RateAndBurst};
+use policy::config::{self, ByteRate, Bytes, DEFAULT_SERVICE, Limits, Mode, PacketRate, nearest, quantities};
+use policy::{Dimension, EffectiveService, LimitName, LimitOverride, Role, Rules};
 
 /// How a limit that holds for every class without one of its own is listed.
 pub const ANY_CLASS: &str = "any";
@@ -217,7 +217,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::config::Config;
+    use policy::config::Config;
 
     fn rules(text: &str) -> Rules {
         Rules::new(Arc::new(Config::parse(text, "test.toml").unwrap()))

@@ -18,13 +18,13 @@ use super::command::{Applied, TuneList, TuneQuery, TuneTarget, Tuned};
 use super::delta::{Delta, LimitSetting};
 use super::limits::known;
 use super::refusal::{Code, Refusal};
-use crate::config::{self, ByteRate, Bytes, DEFAULT_SERVICE, Mode, OUTSIDE_CLASS, PacketRate, quantities};
-use crate::policy::{LimitName, LimitOverride, Permission, Role, Rules};
 use crate::snapshot::{ProposedLimit, Tuning, address_of};
-use crate::tuning::automatic::Decision;
-use crate::tuning::proposal::{Missing, NAMES, Proposal, with_burst};
-use crate::tuning::tuner::{AREA, InForce};
-use crate::tuning::{Advice, Aim, Limit, Limits, Sample, Subject, Tick, tuner};
+use policy::config::{self, ByteRate, Bytes, DEFAULT_SERVICE, Mode, OUTSIDE_CLASS, PacketRate, quantities};
+use policy::{LimitName, LimitOverride, Permission, Role, Rules};
+use tuning::automatic::Decision;
+use tuning::proposal::{Missing, NAMES, Proposal, with_burst};
+use tuning::tuner::{AREA, InForce};
+use tuning::{Advice, Aim, Limit, Limits, Sample, Subject, Tick, tuner};
 
 /// Seconds between two saves of what was learned; a kill loses at most this.
 const SAVE_EVERY: i64 = 300;

@@ -9,10 +9,10 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::Options;
-use crate::config::{ASSUMED_TICK_NS, PacketRate, Track, WhenStale};
-use crate::datapath::Capacities;
-use crate::detection::contact::default_inside;
-use crate::policy::{self, Environment, Image, ListPolicy, Numbering, Rules, compile};
+use datapath::Capacities;
+use detection::contact::default_inside;
+use policy::config::{ASSUMED_TICK_NS, PacketRate, Track, WhenStale};
+use policy::{self, Environment, Image, ListPolicy, Numbering, Rules, compile};
 
 /// The key of the hash that table, sketch and filters take, which is otherwise random: two replays are to say the same.
 const HASH_KEY: [u64; 2] = [0x736c_7569_6365_2072, 0x6570_6c61_7920_6b65];
@@ -67,7 +67,7 @@ impl Standing {
     }
 }
 
-fn capacities(config: &crate::config::Config, file_bytes: Option<u64>, is_compressed: bool) -> Capacities {
+fn capacities(config: &policy::config::Config, file_bytes: Option<u64>, is_compressed: bool) -> Capacities {
     let sizes = config.capacity;
     let bytes = file_bytes.map(|bytes| bytes.saturating_mul(if is_compressed { COMPRESSED } else { 1 }));
     let conversations = bytes.and_then(|bytes| u32::try_from(bytes / CONVERSATION_BYTES).ok());

@@ -49,7 +49,7 @@ fn configurations_are_refused_with_a_place_or_survive_a_round_trip() {
     let mut seeds = [Rules::Standard, Rules::Strict, Rules::Guarded, Rules::Observed, Rules::Grouped]
         .map(|rules| policy::text(rules).into_bytes())
         .to_vec();
-    seeds.push(monitor::config::Config::default_file().as_bytes().to_vec());
+    seeds.push(::policy::config::Config::default_file().as_bytes().to_vec());
     round("configurations", &seeds, 3000, inputs::config);
 }
 

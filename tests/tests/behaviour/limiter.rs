@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use monitor::policy::Image;
 use monitor_common::{
     names::map,
     record::{EventKind, SHARED},
@@ -20,6 +19,7 @@ use monitor_tests::{
     },
     or_skip,
 };
+use policy::Image;
 
 use crate::random::Random;
 

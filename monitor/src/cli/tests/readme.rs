@@ -3,7 +3,7 @@
 use clap::Parser;
 
 use crate::cli::Arguments;
-use crate::config::Config;
+use policy::config::Config;
 
 const README: &str = include_str!("../../../../README.md");
 

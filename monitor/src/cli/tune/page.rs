@@ -7,9 +7,9 @@ use crate::cli::limit::rate_of;
 use crate::cli::table::Page;
 use crate::engine::command::{TuneList, Tuned};
 use crate::snapshot::RateAndBurst;
-use crate::tuning::proposal::{Confidence, Dimension, Hit, Limit, Proposal};
-use crate::tuning::trial::{Report, WouldDrop};
-use crate::tuning::{Advice, Freeze};
+use tuning::proposal::{Confidence, Dimension, Hit, Limit, Proposal};
+use tuning::trial::{Report, WouldDrop};
+use tuning::{Advice, Freeze};
 
 /// Sources that are named; the rest is counted.
 const NAMED: usize = 10;
@@ -36,9 +36,9 @@ pub fn render(list: &TuneList, page: &mut Page) {
             tuned.class,
             tuned.mode.label(),
             match tuned.tuning {
-                crate::tuning::Mode::Off => "off",
-                crate::tuning::Mode::Propose => "proposes",
-                crate::tuning::Mode::Auto => "auto",
+                tuning::Mode::Off => "off",
+                tuning::Mode::Propose => "proposes",
+                tuning::Mode::Auto => "auto",
             }
         ));
         match &tuned.advice {
@@ -115,7 +115,7 @@ fn row(name: &str, told: &Dimension) -> Vec<String> {
             rate_of(name, &RateAndBurst { per_second: limit.per_second, burst: limit.burst });
         format!("{rate} +{burst}")
     };
-    let share = |excess: &crate::tuning::quantiles::Excess| {
+    let share = |excess: &tuning::quantiles::Excess| {
         if excess.of <= 0.0 {
             return "0 %".to_owned();
         }

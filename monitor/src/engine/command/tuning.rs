@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::snapshot::LimitMode;
-use crate::tuning::automatic::Decision;
-use crate::tuning::trial::Report;
-use crate::tuning::{self, Advice, Aim, Freeze};
+use tuning::automatic::Decision;
+use tuning::trial::Report;
+use tuning::{self, Advice, Aim, Freeze};
 
 /// What tuning is asked to show.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

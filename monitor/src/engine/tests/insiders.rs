@@ -7,9 +7,9 @@ use monitor_common::flow::{mapped, protocol, tcp};
 use monitor_common::plain::Plain;
 
 use super::*;
-use crate::detection::finding::Detector;
-use crate::detection::parameters::Silence;
 use crate::engine::kernel::Kernel;
+use detection::finding::Detector;
+use detection::parameters::Silence;
 
 const SCANNER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
 

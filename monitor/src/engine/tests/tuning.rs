@@ -6,7 +6,7 @@ use monitor_common::record::{FloodState, SourceEntry};
 
 use super::*;
 use crate::engine::kernel::Kernel;
-use crate::tuning::Advice;
+use ::tuning::Advice;
 
 const LEARNING: &str = "[interfaces]\nnames = [\"eth0\"]\n\
     [[service]]\nname = \"web\"\nprotocol = \"tcp\"\nports = [80]\nmode = \"enforce\"\n\
