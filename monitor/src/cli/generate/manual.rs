@@ -12,7 +12,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
 
 use super::super::{Exit, grammar};
-use crate::config::Config;
+use policy::config::Config;
 
 /// The command whose page is in section 8.
 const DAEMON: &str = "sluice run";
