@@ -197,7 +197,7 @@ fn verbatim(page: &mut Roff, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::{EXAMPLES, FILE_EXAMPLE, examples, grammar, write};
-    use crate::config::Config;
+    use policy::config::Config;
 
     #[test]
     fn every_example_is_a_command_line() {
