@@ -136,7 +136,7 @@ fn sigterm_ends_cleanly_and_sighup_reloads() {
     guarded.signal(libc::SIGHUP).unwrap();
     let failed = || guarded.metric("sluice_config_last_reload_successful", &[]).is_ok_and(|ok| ok < 0.5);
     eventually("the failed reload", PATIENCE, || failed().then_some(())).unwrap();
-    assert!(guarded.json(&["limit", "list"]).unwrap().to_string().contains("\"per_second\":200}"));
+    assert!(guarded.json(&["limit", "list"]).unwrap().to_string().contains("\"rate\":\"200/s\""));
     assert_eq!(guarded.terminate().unwrap(), 0, "{}", guarded.logged());
 }
 
