@@ -122,7 +122,7 @@ maintainer = \"The sluice authors <sluice@localhost.localdomain>\"
 extended-description = {DESCRIPTION:?}
 section = \"net\"
 priority = \"optional\"
-depends = \"libc6 (>= 2.34), libgcc-s1, systemd (>= 252), init-system-helpers\"
+depends = \"libc6 (>= 2.34), libgcc-s1, systemd (>= 252), init-system-helpers (>= 1.54)\"
 conf-files = [\"/etc/sluice/sluice.toml\"]
 maintainer-scripts = \"deb\"
 assets = [
