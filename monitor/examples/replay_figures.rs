@@ -7,8 +7,8 @@ use std::io::{BufWriter, Write};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use monitor::config::Config;
 use monitor::replay::{Options, replay};
+use policy::config::Config;
 use rustix::time::{ClockId, clock_gettime};
 
 const SYN: u8 = 0x02;

@@ -10,8 +10,8 @@
 
 use std::time::{Duration, Instant};
 
-use monitor::tuning::{Aim, Limits, Parameters, Sample, Subject, Tick, Tuner};
 use monitor_common::flow::mapped;
+use tuning::{Aim, Limits, Parameters, Sample, Subject, Tick, Tuner};
 
 const SOURCES: u32 = 100_000;
 const SERVICES: u32 = 20;

@@ -59,13 +59,19 @@ fn not_permitted(error: OpenError) -> anyhow::Error {
     }
 }
 
+/// What a daemon that is gone left in force.
+pub fn left_in_force(options: &Options) -> Result<Vec<datapath::Left>> {
+    let config = ConfigSetting::read(options.config.as_deref(), options.flags.clone())?.parse()?;
+    datapath::left_in_force(&config.bpf.pin_directory)
+}
+
 /// Removes what a daemon that is gone left in the kernel; returns the interfaces that were guarded.
 pub fn remove_pinned(options: &Options) -> Result<Vec<String>> {
     let config = ConfigSetting::read(options.config.as_deref(), options.flags.clone())?.parse()?;
     kernel::remove_pinned(&config.bpf.pin_directory)
 }
 
-async fn live(path: Option<PathBuf>, setting: ConfigSetting, config: &crate::config::Config) -> Result<()> {
+async fn live(path: Option<PathBuf>, setting: ConfigSetting, config: &policy::config::Config) -> Result<()> {
     let opened = Store::open(&config.state.directory, Timestamp::now()).map_err(not_permitted)?;
     if let Some(aside) = &opened.set_aside {
         tracing::error!("the store was unusable and begins anew: {aside}");

@@ -48,14 +48,14 @@ pub use handle::Handle;
 pub use run::{Ended, Pulse};
 pub use start::Start;
 
-use crate::policy::{Image, Rules};
 use crate::snapshot::{self, Snapshot};
 use crate::store::{self, Store};
-use crate::tuning::Tuner;
 use command::Request;
 use delta::{ConfigSetting, Standing};
 use kernel::{Guarded, Kernel};
+use policy::{Image, Rules};
 use sources::SourceTable;
+use tuning::Tuner;
 
 /// Everything that can change, in one place.
 pub struct Engine {

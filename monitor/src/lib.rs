@@ -6,17 +6,14 @@
 //! [`daemon`] wires the parts and [`cli`] is what people type. [`replay`] goes the same way with a [`capture`] and without a
 //! daemon.
 
-pub mod capture;
 pub mod cli;
-pub mod config;
+
 pub mod control;
 pub mod daemon;
-pub mod datapath;
-pub mod detection;
+
 pub mod engine;
 pub mod metrics;
-pub mod policy;
+
 pub mod replay;
 pub mod snapshot;
 pub mod store;
-pub mod tuning;

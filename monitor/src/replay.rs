@@ -20,11 +20,11 @@ use std::thread;
 use anyhow::{Context as _, Result, anyhow};
 use ipnet::IpNet;
 
-use crate::capture::{Capture, NoCapture};
-use crate::config::Config;
-use crate::detection::finding::{Finding, Report};
-use crate::detection::ledger::ChangeKind;
-use crate::detection::{Detection, Learned};
+use capture::{Capture, NoCapture};
+use detection::finding::{Finding, Report};
+use detection::ledger::ChangeKind;
+use detection::{Detection, Learned};
+use policy::config::Config;
 
 use batch::{Batch, Seen, What};
 use frames::Frames;

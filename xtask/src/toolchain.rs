@@ -2,7 +2,7 @@
 //!
 //! In: the machine (rustup's toolchains, `/usr/bin/rustc`, `bpf-linker`). Out: a [`Toolchain`] whose compiler and
 //! linker speak the same LLVM, or one sentence that says what is missing. It installs nothing and never touches
-//! the network. `monitor/build.rs` includes this file, so it uses nothing but `std`.
+//! the network. `monitor/datapath/build.rs` includes this file, so it uses nothing but `std`.
 
 use std::env;
 use std::path::{Path, PathBuf};

@@ -12,7 +12,7 @@ use super::change::{ChangeArgs, render as render_change};
 use super::sources::address;
 use super::table::Page;
 use super::{Context, Execute, Exit, Failure, figures};
-use crate::config::Duration;
+use policy::config::Duration;
 use crate::control::protocol::{AccessBody, Versioned, parse_prefix};
 use crate::engine::command::{AccessEntry, AccessImport, AccessKind, AccessList, Applied};
 use crate::snapshot::Ban;
@@ -154,7 +154,7 @@ pub fn render(lists: &AccessList, now: Timestamp, page: &mut Page) {
     let mut rows = entries(AccessKind::Exempt, &lists.exempt);
     rows.extend(entries(AccessKind::Deny, &lists.denied));
     rows.extend(lists.banned.iter().map(|ban| ban_row(ban, now)));
-    let headings = ["LIST", "ADDRESS", "ENDS", ">DROPPED", ">STRIKES", "FROM", "WHY"];
+    let headings = ["LIST", "ADDRESS", "ENDS", ">DROPPED", "~>STRIKES", "~FROM", "WHY"];
     page.table(&headings, rows, "nobody is exempt, denied or banned");
 }
 

@@ -14,8 +14,8 @@ use super::path::with_query;
 use super::table::{self, Page};
 use super::{Context, Execute, Exit, Failure, figures};
 use crate::control::protocol::{Alerts as List, Versioned, parse_prefix};
-use crate::detection::parameters::Silence;
-use crate::detection::finding::{Detector, Severity};
+use detection::parameters::Silence;
+use detection::finding::{Detector, Severity};
 use crate::engine::command::{Alert, AlertState, Applied};
 
 /// Shows and handles findings
@@ -218,7 +218,7 @@ pub fn render(alerts: &[Alert], now: Timestamp, page: &mut Page) {
         ]
     });
     let headings =
-        [">NUMBER", "STATE", "SEVERITY", "DETECTOR", "SUBJECT", "TARGET", "MEASURED", "UPDATED", ""];
+        [">NUMBER", "STATE", "SEVERITY", "DETECTOR", "SUBJECT", "TARGET", "MEASURED", "~UPDATED", "~"];
     page.table(&headings, rows.collect(), "nothing was found");
 }
 

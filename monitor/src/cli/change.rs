@@ -5,8 +5,8 @@ use clap::Args;
 use super::figures;
 use super::path::with_query;
 use super::table::Page;
-use crate::config::Duration;
 use crate::engine::command::Applied;
+use policy::config::Duration;
 
 /// Lines of what is different now; an undone import may have thousands.
 const SHOWN: usize = 20;
@@ -71,8 +71,8 @@ pub fn render(applied: &Applied, page: &mut Page) {
 mod tests {
     use super::{ChangeArgs, render};
     use crate::cli::table::Page;
-    use crate::config::Duration;
     use crate::engine::command::Applied;
+    use policy::config::Duration;
 
     #[test]
     fn a_query_holds_what_was_asked_for_and_nothing_else() {

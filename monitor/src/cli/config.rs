@@ -6,10 +6,10 @@ use clap::{Args, Subcommand};
 
 use super::context::print;
 use super::{Context, Execute, Exit, Failure};
-use crate::config;
+use policy::config;
 use crate::control::protocol::Versioned;
 use crate::engine::command::ConfigText;
-use crate::policy;
+use policy;
 
 /// Where the configuration stands unless a path is given.
 pub const DEFAULT_FILE: &str = "/etc/sluice/sluice.toml";

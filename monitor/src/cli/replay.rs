@@ -11,10 +11,10 @@ use ipnet::IpNet;
 use super::config::read_file;
 use super::table::Page;
 use super::{Context, Execute, Exit, Failure, figures};
-use crate::capture::NoCapture;
-use crate::config::Config;
+use capture::NoCapture;
+use policy::config::Config;
 use crate::control::protocol::parse_prefix;
-use crate::detection::finding::{Finding, Report};
+use detection::finding::{Finding, Report};
 use crate::replay::{Options, replay};
 
 /// Sources that the table shows.
@@ -131,7 +131,7 @@ fn render(report: &Report, page: &mut Page) {
     page.table(&["VERDICT", ">PACKETS", ">BYTES", ">WOULD DROP"], verdicts.collect(), "nothing was judged");
     page.blank();
     let findings = report.findings.iter().map(row_of_finding).collect();
-    let headings = ["SEVERITY", "FINDING", "SUBJECT", "TARGET", "SERVICE", ">MEASURED", "RAISED", "CONTAINMENT"];
+    let headings = ["SEVERITY", "FINDING", "SUBJECT", "TARGET", "SERVICE", ">MEASURED", "~RAISED", "~CONTAINMENT"];
     page.table(&headings, findings, "no findings");
     page.blank();
     let sources = report.sources.iter().take(SOURCES).map(|source| {
@@ -173,7 +173,7 @@ mod tests {
     use super::{Replay, render};
     use crate::cli::table::Page;
     use crate::control::scripted::noon;
-    use crate::detection::finding::{CaptureSummary, Report, SourceCount, VerdictCount};
+    use detection::finding::{CaptureSummary, Report, SourceCount, VerdictCount};
 
     #[derive(clap::Parser)]
     struct Line {

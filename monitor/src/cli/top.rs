@@ -8,7 +8,7 @@ use super::context::{on_terminal, print};
 use super::sources::{Order, Sources};
 use super::table::Page;
 use super::{Context, Execute, Failure, sources, status};
-use crate::config;
+use policy::config;
 use crate::control::protocol::{self, Versioned};
 use crate::engine::command::SourceList;
 

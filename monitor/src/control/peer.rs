@@ -9,8 +9,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use anyhow::{Result, anyhow};
 use tokio::net::UnixStream;
 
-use crate::config::Control;
 use crate::engine::command::Role;
+use policy::config::Control;
 
 /// Who connected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,8 +131,8 @@ fn supplementary_groups(stream: &UnixStream) -> io::Result<Vec<u32>> {
 #[cfg(test)]
 mod tests {
     use super::{Peer, Roles, group_number};
-    use crate::config::Control;
     use crate::engine::command::Role;
+    use policy::config::Control;
 
     fn peer(uid: u32, gid: u32, groups: &[u32]) -> Peer {
         Peer { uid, gid, pid: 1, groups: groups.to_vec() }

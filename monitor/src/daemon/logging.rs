@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::time::SystemTime;
 
-use crate::config::{Format, Log};
+use policy::config::{Format, Log};
 
 /// Starts logging. `RUST_LOG` wins over the configuration's level.
 pub fn start(log: &Log) -> Result<()> {

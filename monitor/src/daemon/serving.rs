@@ -13,11 +13,11 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::exposition;
-use crate::config::Config;
 use crate::control::peer::Roles;
 use crate::control::server::{self, Limits};
 use crate::control::{listen, router};
 use crate::engine::Handle;
+use policy::config::Config;
 
 /// Requests that still run at the end get this long.
 const DRAIN: Duration = Duration::from_secs(5);

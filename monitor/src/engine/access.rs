@@ -14,9 +14,9 @@ use super::answer::Asking;
 use super::command::{AccessAdd, AccessEntry, AccessKind, AccessList, AccessTarget, Applied};
 use super::delta::{self, AccessSetting, BanSetting, Delta};
 use super::refusal::{Code, Refusal};
-use crate::config::ListAction;
-use crate::policy::{self, Permission};
 use crate::snapshot::{Ban, Count, address_of};
+use policy::config::ListAction;
+use policy::{self, Permission};
 
 /// How long a ban lasts when nobody says.
 const BAN_FOR: Duration = Duration::from_mins(10);

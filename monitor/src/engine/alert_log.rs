@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::command::Alert;
-use crate::detection::ledger::ChangeKind;
+use detection::ledger::ChangeKind;
 
 /// A file larger than this is put aside.
 const LARGEST: u64 = 32 << 20;

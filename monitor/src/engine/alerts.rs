@@ -10,9 +10,9 @@ use super::answer::Asking;
 use super::command::{Alert, AlertQuery, AlertState, Applied};
 use super::detect::SILENCES;
 use super::refusal::{Code, Refusal};
-use crate::detection::finding::Finding;
-use crate::detection::parameters::Silence;
 use crate::store::{Store, StoredFinding};
+use detection::finding::Finding;
+use detection::parameters::Silence;
 
 /// Findings that a list reads at most.
 const MOST: usize = 10_000;

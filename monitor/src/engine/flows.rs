@@ -13,8 +13,8 @@ use monitor_common::flow::from_halves;
 use super::Engine;
 use super::command::{Flow, FlowEnd, FlowList, FlowOutcome, FlowQuery, Graph, GraphEdge, LocalSender};
 use super::refusal::Refusal;
-use crate::detection::finding::{Detector, Service};
 use crate::snapshot::{Count, address_of};
+use detection::finding::{Detector, Service};
 
 /// Conversations that ended: they stay in the table for their last stray segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,8 +15,8 @@ use super::answer::Asking;
 use super::command::{AccessImport, AccessKind, Applied};
 use super::delta::{self, AccessSetting, Delta};
 use super::refusal::{Code, Refusal};
-use crate::config::{AccessList, ListAction};
-use crate::policy::{self, AccessEntry, ImportedList, ListPolicy, Permission};
+use policy::config::{AccessList, ListAction};
+use policy::{self, AccessEntry, ImportedList, ListPolicy, Permission};
 
 /// Prefixes and skipped lines that an answer names; it counts the others.
 const SHOWN: usize = 10;

@@ -18,7 +18,7 @@ use super::delta::{self, Standing};
 use super::kernel::BanError;
 use super::refusal::{Code, Refusal};
 use super::{Engine, operators};
-use crate::policy::{AccessEntry, CompileError, Permission, Rules, compile};
+use policy::{AccessEntry, CompileError, Permission, Rules, compile};
 
 impl Engine {
     /// Puts `next` in force.

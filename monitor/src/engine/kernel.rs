@@ -15,9 +15,9 @@ use monitor_common::flow::{BanKey, SourceKey};
 use monitor_common::record::{Ban, Event, FloodState, SourceEntry, Totals};
 use monitor_common::rule::Denial;
 
-use crate::config::Config;
-use crate::policy::{Environment, Image};
 use crate::snapshot::{AttachMode, MapUse, Rules};
+use policy::config::Config;
+use policy::{Environment, Image};
 
 /// One interface and how it is guarded.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,8 +13,8 @@ use super::answer::Asking;
 use super::command::Applied;
 use super::delta::{ConfigSetting, Delta, Flags, Standing};
 use super::refusal::{Code, Refusal};
-use crate::config::Config;
-use crate::policy::{self, ListPolicy};
+use policy::config::Config;
+use policy::{self, ListPolicy};
 
 /// Larger files are a mistake, not a configuration.
 const LARGEST_FILE: u64 = 16 << 20;

@@ -14,8 +14,8 @@ use monitor_common::record::{SourceEntry, entry};
 
 use super::command::SourceOrder;
 use super::kernel::Guarded;
-use crate::policy::Image;
 use crate::snapshot::{self, Count, Source, address_of};
+use policy::Image;
 
 /// One entry with its rates.
 #[derive(Clone, Copy, Debug)]

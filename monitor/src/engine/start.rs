@@ -26,11 +26,11 @@ use super::observe::{self, Measured};
 use super::refusal::{Code, Refusal};
 use super::sources::SourceTable;
 use super::{Engine, answer::Asking, containment};
-use crate::config::Config;
-use crate::policy::{AccessEntry, LimitName, LimitOverride, Numbering, Permission, Rules, compile};
 use crate::snapshot::{Reload, address_of};
 use crate::store::{AccessRuleKind, ChangeState, Store};
-use crate::tuning::Tuner;
+use policy::config::Config;
+use policy::{AccessEntry, LimitName, LimitOverride, Numbering, Permission, Rules, compile};
+use tuning::Tuner;
 
 /// Where the numbering lies in the store.
 const AREA: &str = "engine";

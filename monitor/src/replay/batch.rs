@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use monitor_common::conversation::Record;
 
-use crate::datapath::Verdict;
+use datapath::Verdict;
 
 /// Frames of a batch, and bytes from which on it is full.
 const FRAMES: usize = 256;

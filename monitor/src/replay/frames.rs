@@ -8,9 +8,9 @@ use monitor_common::flow::from_halves;
 use monitor_common::parse::{Parsed, parse};
 
 use super::batch::{Batch, Frame};
-use crate::capture::{Broken, Capture, Link, NoCapture, Packet, name_of};
-use crate::detection::contact::ip_of;
-use crate::detection::finding::CaptureSummary;
+use capture::{Broken, Capture, Link, NoCapture, Packet, name_of};
+use detection::contact::ip_of;
+use detection::finding::CaptureSummary;
 
 /// A capture on its way into batches.
 #[derive(Debug)]

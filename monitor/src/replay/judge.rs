@@ -16,7 +16,7 @@ use super::batch::{Batch, Seen, What};
 use super::clock::{Clock, units_of};
 use super::rules::Standing;
 use super::verdicts::is_excess;
-use crate::datapath::{Conversations, Kept, Ring, Simulator, Sources, SweptTo};
+use datapath::{Conversations, Kept, Ring, Simulator, Sources, SweptTo};
 
 const SECOND: u64 = 1_000_000_000;
 /// Where frames seem to come in: a guarded interface.

@@ -9,10 +9,10 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::Options;
-use crate::config::{ASSUMED_TICK_NS, PacketRate, Track, WhenStale};
-use crate::datapath::Capacities;
-use crate::detection::contact::default_inside;
-use crate::policy::{self, Environment, Image, ListPolicy, Numbering, Rules, compile};
+use datapath::Capacities;
+use detection::contact::default_inside;
+use policy::config::{ASSUMED_TICK_NS, Rate, Track, WhenStale};
+use policy::{self, Environment, Image, ListPolicy, Numbering, Rules, compile};
 
 /// The key of the hash that table, sketch and filters take, which is otherwise random: two replays are to say the same.
 const HASH_KEY: [u64; 2] = [0x736c_7569_6365_2072, 0x6570_6c61_7920_6b65];
@@ -41,7 +41,7 @@ impl Standing {
     pub fn of(options: &Options, is_compressed: bool) -> Result<Self> {
         let mut config = options.config.clone();
         config.conversations.track = Track::All;
-        config.conversations.observations = PacketRate::per_second(OBSERVATIONS);
+        config.conversations.observations = Rate::per_second(OBSERVATIONS);
         config.conversations.observations_burst = 10 * OBSERVATIONS;
         config.heartbeat.when_stale = WhenStale::Keep;
         let loopback = || default_inside().into_iter().filter(|prefix| prefix.addr().is_loopback());
@@ -67,7 +67,7 @@ impl Standing {
     }
 }
 
-fn capacities(config: &crate::config::Config, file_bytes: Option<u64>, is_compressed: bool) -> Capacities {
+fn capacities(config: &policy::config::Config, file_bytes: Option<u64>, is_compressed: bool) -> Capacities {
     let sizes = config.capacity;
     let bytes = file_bytes.map(|bytes| bytes.saturating_mul(if is_compressed { COMPRESSED } else { 1 }));
     let conversations = bytes.and_then(|bytes| u32::try_from(bytes / CONVERSATION_BYTES).ok());

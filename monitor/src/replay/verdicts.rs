@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use monitor_common::verdict::{Action, REASONS, Reason};
 
 use super::batch::Frame;
-use crate::detection::finding::{Report, SourceCount, VerdictCount};
-use crate::detection::rate_shift::ServiceRate;
+use detection::finding::{Report, SourceCount, VerdictCount};
+use detection::rate_shift::ServiceRate;
 
 /// Sources that are counted at once: about 100 MiB. When there are more, those with the fewest packets are forgotten.
 const MOST_SOURCES: usize = 1 << 20;
@@ -118,7 +118,7 @@ pub fn is_excess(reason: Reason) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::datapath::Verdict;
+    use datapath::Verdict;
 
     fn frame(source: &str, reason: Reason, would_drop: Option<Reason>) -> Frame {
         let verdict = Some(Verdict { reason, would_drop, candidate: false, service: 3 });

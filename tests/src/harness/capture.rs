@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use monitor::capture::Capture;
+use capture::Capture;
 
 /// Ethernet's link type.
 pub const ETHERNET: u16 = 1;

@@ -73,10 +73,7 @@ pub fn binary() -> Result<PathBuf> {
 /// What this machine lacks for running a daemon.
 pub fn possible() -> Result<()> {
     ensure!(rustix::process::geteuid().is_root(), "the daemon needs root");
-    ensure!(
-        !monitor::datapath::embedded().is_empty(),
-        "built without a BPF toolchain: run `cargo xtask setup`"
-    );
+    ensure!(!datapath::embedded().is_empty(), "built without a BPF toolchain: run `cargo xtask setup`");
     let mounts = fs::read_to_string("/proc/mounts").context("read /proc/mounts")?;
     let mounted = mounts.lines().any(|line| line.split(' ').nth(1) == Some("/sys/fs/bpf"));
     ensure!(mounted, "no BPF file system at /sys/fs/bpf: run `cargo xtask setup`");

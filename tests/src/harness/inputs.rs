@@ -2,15 +2,13 @@
 //!
 //! In: bytes. Out: nothing; a violation panics.
 
-use monitor::{
-    capture::{Capture, LONGEST_FRAME, Link, SHORTEST_FRAME},
-    config::Config,
-    control::protocol::{AccessBody, ConfirmBody, LimitBody, TuneBody, parse_prefix},
-};
+use capture::{Capture, LONGEST_FRAME, Link, SHORTEST_FRAME};
+use monitor::control::protocol::{AccessBody, ConfirmBody, LimitBody, TuneBody, parse_prefix};
 use monitor_common::{
     flow::{aggregate, from_halves, halves},
     parse::{Parsed, parse},
 };
+use policy::config::Config;
 use serde::{Serialize, de::DeserializeOwned};
 
 /// A frame is read within its bounds, and always in the same way.

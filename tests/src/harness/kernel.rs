@@ -13,8 +13,8 @@ use std::{
     time::Duration,
 };
 
+use datapath::TestRun;
 use libc::{c_long, c_uint};
-use monitor::datapath::TestRun;
 
 const MAP_LOOKUP: c_uint = 1;
 const MAP_UPDATE: c_uint = 2;

@@ -25,7 +25,7 @@ impl PinDirectory {
     pub fn new() -> Result<Self> {
         let mounted = Path::new("/sys/fs/bpf");
         ensure!(mounted.is_dir(), "no bpffs at /sys/fs/bpf");
-        ensure!(!monitor::datapath::is_stub(), "built without a BPF toolchain");
+        ensure!(!datapath::is_stub(), "built without a BPF toolchain");
         Ok(Self(mounted.join(unique("sluice-test-"))))
     }
 
@@ -36,7 +36,7 @@ impl PinDirectory {
 
 impl Drop for PinDirectory {
     fn drop(&mut self) {
-        let _ = once_let_go(|| monitor::datapath::unload_pinned(&self.0));
+        let _ = once_let_go(|| datapath::unload_pinned(&self.0));
     }
 }
 

@@ -245,7 +245,7 @@ fn shortened(error: &anyhow::Error) -> String {
 
 /// The object that the daemon embeds.
 fn object() -> Result<&'static [u8]> {
-    let object = monitor::datapath::embedded();
+    let object = datapath::embedded();
     ensure!(!object.is_empty(), "built without a BPF toolchain: run `cargo xtask setup`, then build again");
     Ok(object)
 }

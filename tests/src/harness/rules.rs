@@ -5,10 +5,6 @@
 use std::{net::IpAddr, sync::Arc};
 
 use anyhow::{Context as _, Result, anyhow};
-use monitor::{
-    config::Config,
-    policy::{self, Environment, Image, Rules},
-};
 use monitor_common::{
     bucket::UNITS_PER_NS,
     flow::{BanKey, halves, mapped_halves},
@@ -20,6 +16,8 @@ use monitor_common::{
     table::{self, Slot},
     verdict::Reason,
 };
+use policy::config::Config;
+use policy::{Environment, Image, Rules};
 
 use super::program::Program;
 

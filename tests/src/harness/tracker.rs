@@ -7,17 +7,15 @@ use std::{
     path::Path,
 };
 
-use ipnet::IpNet;
-use monitor::{
-    capture::{Capture, Link, name_of},
-    detection::{
-        Detection, Learned,
-        contact::{Inside, ip_of},
-        finding::Finding,
-        ledger::ChangeKind,
-        parameters::Parameters,
-    },
+use capture::{Capture, Link, name_of};
+use detection::{
+    Detection, Learned,
+    contact::{Inside, ip_of},
+    finding::Finding,
+    ledger::ChangeKind,
+    parameters::Parameters,
 };
+use ipnet::IpNet;
 use monitor_common::{
     bucket::UNITS_PER_NS,
     conversation::{

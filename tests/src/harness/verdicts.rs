@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use ipnet::IpNet;
-use monitor::detection::{
+use detection::{
     finding::{Finding, Severity},
     parameters::Parameters,
 };
+use ipnet::IpNet;
 
 use super::{timeline::Traffic, tracker::Tracker};
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path, thread};
 
 use anyhow::Result;
-use monitor::datapath::{Datapath, Options, Status};
+use datapath::{Datapath, Options, Status};
 use monitor_tests::{harness::pins::PinDirectory, or_skip};
 
 const MIB: u64 = 1 << 20;

@@ -8,17 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use detection::{
+    contact::default_inside,
+    finding::{Finding, Report, Severity},
+    parameters::Parameters,
+};
 use ipnet::IpNet;
 use jiff::Timestamp;
-use monitor::{
-    config::Config,
-    detection::{
-        contact::default_inside,
-        finding::{Finding, Report, Severity},
-        parameters::Parameters,
-    },
-    replay::{Options, replay},
-};
+use monitor::replay::{Options, replay};
 use monitor_tests::{
     harness::{
         capture::directory,
@@ -30,6 +27,7 @@ use monitor_tests::{
     },
     or_skip,
 };
+use policy::config::Config;
 
 use crate::stress::published::first_of;
 

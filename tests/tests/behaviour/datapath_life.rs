@@ -3,11 +3,7 @@
 use std::{os::unix::fs::DirBuilderExt as _, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context as _, Result};
-use monitor::{
-    config::Config,
-    datapath::{Allowed, Capacities, Datapath, How, Mode, Options, TableFull, unload_pinned},
-    policy::{self, Environment, Rules},
-};
+use datapath::{Allowed, Capacities, Datapath, How, Mode, Options, TableFull, unload_pinned};
 use monitor_common::{flow::BanKey, flow::mapped_halves, verdict::Reason};
 use monitor_tests::{
     harness::{
@@ -17,6 +13,8 @@ use monitor_tests::{
     },
     or_skip,
 };
+use policy::config::Config;
+use policy::{Environment, Rules};
 
 /// A guarded host and a peer, and where the host pins.
 struct Place {

@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use monitor::policy::Image;
 use monitor_common::{
     names::{capacity, map, program},
     record::Incident,
@@ -23,6 +22,7 @@ use monitor_tests::{
     },
     or_skip,
 };
+use policy::Image;
 
 use crate::random::Random;
 

@@ -49,14 +49,14 @@ fn configurations_are_refused_with_a_place_or_survive_a_round_trip() {
     let mut seeds = [Rules::Standard, Rules::Strict, Rules::Guarded, Rules::Observed, Rules::Grouped]
         .map(|rules| policy::text(rules).into_bytes())
         .to_vec();
-    seeds.push(monitor::config::Config::default_file().as_bytes().to_vec());
+    seeds.push(::policy::config::Config::default_file().as_bytes().to_vec());
     round("configurations", &seeds, 3000, inputs::config);
 }
 
 #[test]
 fn requests_are_refused_or_survive_a_round_trip() {
     let seeds = [
-        r#"{"mode":"enforce","packets":{"per_second":2000,"burst":4000},"scope":"aggregate"}"#,
+        r#"{"mode":"enforce","packets":{"rate":"2k/s","burst":4000},"kind":"aggregate"}"#,
         r#"{"prefix":"198.51.100.9","for_seconds":600,"comment":"ticket 4711"}"#,
         r#"{"change":7}"#,
         r#"{"class":"inside","quantile":0.99,"headroom":2.0}"#,

@@ -5,8 +5,8 @@ mod attacks;
 mod benign;
 pub mod published;
 
+use detection::contact::default_inside;
 use ipnet::IpNet;
-use monitor::detection::contact::default_inside;
 use monitor_tests::harness::{
     skip::skip,
     timeline::{Dice, EPOCH, S, Traffic},

@@ -5,7 +5,7 @@ use std::{
     thread,
 };
 
-use monitor::datapath::{Capacities, Kept, Simulator, SweptTo};
+use datapath::{Capacities, Kept, Simulator, SweptTo};
 use monitor_common::verdict::Reason::*;
 use monitor_tests::{
     harness::{

@@ -29,7 +29,7 @@ fn malformed_of(program: &Program, kind: Malformed) -> u64 {
 }
 
 /// Sends the frame as often as the row says and compares every count of every service.
-fn check(program: &Program, image: &monitor::policy::Image, row: &Fixture) -> Result<(), String> {
+fn check(program: &Program, image: &::policy::Image, row: &Fixture) -> Result<(), String> {
     let service = rules::number(image, row.service);
     let all = || (0..64).map(|service| program.totals(service)).collect::<Vec<Totals>>();
     let (before, malformed_before) = (all(), Malformed::ALL.map(|kind| malformed_of(program, kind)));

@@ -12,7 +12,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
 
 use super::super::{Exit, grammar};
-use crate::config::Config;
+use policy::config::Config;
 
 /// The command whose page is in section 8.
 const DAEMON: &str = "sluice run";
@@ -197,7 +197,7 @@ fn verbatim(page: &mut Roff, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::{EXAMPLES, FILE_EXAMPLE, examples, grammar, write};
-    use crate::config::Config;
+    use policy::config::Config;
 
     #[test]
     fn every_example_is_a_command_line() {

@@ -7,9 +7,10 @@ use crate::cli::limit::rate_of;
 use crate::cli::table::Page;
 use crate::engine::command::{TuneList, Tuned};
 use crate::snapshot::RateAndBurst;
-use crate::tuning::proposal::{Confidence, Dimension, Hit, Limit, Proposal};
-use crate::tuning::trial::{Report, WouldDrop};
-use crate::tuning::{Advice, Freeze};
+use policy::config::{Mode, Rate};
+use tuning::proposal::{Confidence, Dimension, Hit, Limit, Proposal};
+use tuning::trial::{Report, WouldDrop};
+use tuning::{Advice, Freeze};
 
 /// Sources that are named; the rest is counted.
 const NAMED: usize = 10;
@@ -36,9 +37,9 @@ pub fn render(list: &TuneList, page: &mut Page) {
             tuned.class,
             tuned.mode.label(),
             match tuned.tuning {
-                crate::tuning::Mode::Off => "off",
-                crate::tuning::Mode::Propose => "proposes",
-                crate::tuning::Mode::Auto => "auto",
+                tuning::Mode::Off => "off",
+                tuning::Mode::Propose => "proposes",
+                tuning::Mode::Auto => "auto",
             }
         ));
         match &tuned.advice {
@@ -87,10 +88,10 @@ fn show(tuned: &Tuned, proposal: &Proposal, page: &mut Page) {
         "  LIMIT ON",
         ">NOW",
         ">PROPOSED",
-        ">OBSERVED",
-        ">BETWEEN",
-        ">HIGHEST",
-        "BUSIEST HOUR",
+        "~>OBSERVED",
+        "~>BETWEEN",
+        "~>HIGHEST",
+        "~BUSIEST HOUR",
         ">PROPOSED DROPS",
         ">NOW DROPS",
     ];
@@ -104,18 +105,21 @@ fn show(tuned: &Tuned, proposal: &Proposal, page: &mut Page) {
     if !proposal.locked_out.is_empty() {
         page.field("  LOCKS OUT", hits(&proposal.locked_out));
     }
-    if tuned.mode == crate::snapshot::LimitMode::Off {
+    if tuned.mode == Mode::Off {
         page.field("  note", "the limit is off: no rate changes a verdict until its mode does");
     }
 }
 
 fn row(name: &str, told: &Dimension) -> Vec<String> {
     let limit = |limit: Limit| {
-        let (rate, burst) =
-            rate_of(name, &RateAndBurst { per_second: limit.per_second, burst: limit.burst });
+        let rate = match name {
+            "bytes" => Rate::bytes_per_second(limit.per_second),
+            _ => Rate::per_second(limit.per_second),
+        };
+        let (rate, burst) = rate_of(&RateAndBurst { rate, burst: limit.burst });
         format!("{rate} +{burst}")
     };
-    let share = |excess: &crate::tuning::quantiles::Excess| {
+    let share = |excess: &tuning::quantiles::Excess| {
         if excess.of <= 0.0 {
             return "0 %".to_owned();
         }

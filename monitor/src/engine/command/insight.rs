@@ -6,8 +6,8 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::detection::finding::{Detector, Finding, Severity};
 use crate::snapshot::Count;
+use detection::finding::{Detector, Finding, Severity};
 
 /// Which findings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::snapshot::LimitMode;
-use crate::tuning::automatic::Decision;
-use crate::tuning::trial::Report;
-use crate::tuning::{self, Advice, Aim, Freeze};
+use policy::config::Mode;
+use tuning::automatic::Decision;
+use tuning::trial::Report;
+use tuning::{self, Advice, Aim, Freeze};
 
 /// What tuning is asked to show.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -49,7 +49,7 @@ pub struct Tuned {
     /// How far tuning may go.
     pub tuning: tuning::Mode,
     /// What the limit in force does.
-    pub mode: LimitMode,
+    pub mode: Mode,
     pub limits: tuning::Limits,
     pub advice: Advice,
     /// What the limit on trial has shown.

@@ -19,13 +19,13 @@ use monitor_common::record::{Ban, Event, SourceEntry};
 use monitor_common::rule::Denial;
 
 use super::{BanError, Counters, Guarded, Kernel};
-use crate::config::{BpfLog, Config, NativeMode, Track};
-use crate::datapath::{
+use crate::snapshot::{AttachMode, MapUse, Rules};
+use datapath::{
     self, Allowed, Attachment, Bans, Capacities, Conversations, Datapath, Kept, KernelLog, LogPump, Mode,
     Options, Ring, Sources, SweptTo, TableFull,
 };
-use crate::policy::{Environment, Image};
-use crate::snapshot::{AttachMode, MapUse, Rules};
+use policy::config::{BpfLog, Config, NativeMode, Track};
+use policy::{Environment, Image};
 
 /// Entries that one tick looks at: the whole default table in eight seconds.
 const SWEEP: u32 = 16_384;

@@ -12,10 +12,10 @@ use monitor_common::flow::{BanKey, SourceKey};
 use monitor_common::record::{Ban, Event, SourceEntry};
 use monitor_common::rule::Denial;
 
-use crate::config::Config;
 use crate::engine::kernel::{BanError, Counters, Guarded, Kernel};
-use crate::policy::{Environment, Image};
 use crate::snapshot::{AttachMode, MapUse, Rules};
+use policy::config::Config;
+use policy::{Environment, Image};
 
 /// When its clock began: in 2026, as it lasts for 36 years.
 const BEGAN: i128 = 1_767_225_600_000_000_000;

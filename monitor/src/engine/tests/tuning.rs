@@ -6,7 +6,7 @@ use monitor_common::record::{FloodState, SourceEntry};
 
 use super::*;
 use crate::engine::kernel::Kernel;
-use crate::tuning::Advice;
+use ::tuning::Advice;
 
 const LEARNING: &str = "[interfaces]\nnames = [\"eth0\"]\n\
     [[service]]\nname = \"web\"\nprotocol = \"tcp\"\nports = [80]\nmode = \"enforce\"\n\
@@ -62,10 +62,10 @@ impl Learning {
         let of = |class: &str| {
             limits
                 .iter()
-                .find(|l| l.service == "web" && l.scope == LimitScope::Source && l.class == class)
+                .find(|l| l.service == "web" && l.kind == LimitKind::PerSource && l.class == class)
                 .and_then(|limit| limit.packets)
         };
-        of("outside").or_else(|| of("any")).unwrap().per_second
+        of("outside").or_else(|| of("any")).unwrap().rate.amount
     }
 }
 

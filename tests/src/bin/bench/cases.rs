@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use aya::maps::{Array, Map, MapData};
-use monitor::datapath::Datapath;
+use datapath::Datapath;
 use monitor_common::{
     flow::{BanKey, mapped_halves, tcp},
     names::{LAYOUT, map, program},

@@ -8,10 +8,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
+use datapath::Datapath;
 use ipnet::IpNet;
-use monitor::config::Config;
-use monitor::datapath::Datapath;
-use monitor::policy::{self, Environment, Image, Numbering, Rules};
+use policy::config::Config;
+use policy::{self, Environment, Image, Numbering, Rules};
 
 const SERVICES: u16 = 20;
 /// The port of the service that every case sends to.

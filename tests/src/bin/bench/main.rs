@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use monitor::datapath::{Datapath, Options, Status};
+use datapath::{Datapath, Options, Status};
 
 use machine::Machine;
 use monitor_tests::harness::processor;
@@ -71,7 +71,7 @@ fn main() -> Result<()> {
 fn datapath(machine: &Machine, rounds: usize) -> Result<Vec<Report>> {
     let pins = PathBuf::from(format!("/sys/fs/bpf/sluice-bench-{}", std::process::id()));
     let measured = measure(&pins, rounds);
-    if let Err(error) = monitor::datapath::unload_pinned(&pins) {
+    if let Err(error) = datapath::unload_pinned(&pins) {
         eprintln!("remove {}: {error:#}", pins.display());
     }
     let (medians, status, sweeping) = measured?;

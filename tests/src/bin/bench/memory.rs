@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use monitor::datapath::{Datapath, Kept, Status, SweptTo};
+use datapath::{Datapath, Kept, Status, SweptTo};
 
 use crate::goals::{self, Goal, Unit};
 use crate::machine::Machine;

@@ -43,7 +43,7 @@ fn published(place: &Path, truth: Truth) -> Published {
     let mut case = Case::new(&truth.file, traffic, attacks);
     case.tolerated = 0;
     // The moment at which the threshold was reachable is taken from the capture as it is.
-    let clean = case.judge(&monitor::detection::contact::default_inside());
+    let clean = case.judge(&detection::contact::default_inside());
     for attack in &mut case.attacks {
         let raised = clean
             .findings

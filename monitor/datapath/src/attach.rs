@@ -1,0 +1,263 @@
+//! Hooks: the ingress program in XDP, the egress program in tcx, each by a link that is pinned at once.
+//!
+//! In: an interface's name and loaded programs. Out: a guarded interface, with the mode read back from the kernel. A foreign
+//! program is never replaced, an unpinnable attachment is never made, and links of earlier runs are updated in place.
+
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+
+use super::interfaces::{self, Interface, Mode};
+use super::pins::{self, Hook, LinkPin, Pins};
+use super::syscall::{self, SyscallError};
+
+// Numbers of linux/bpf.h and linux/if_link.h.
+const ATTACH_XDP: u32 = 37;
+const ATTACH_TCX_EGRESS: u32 = 47;
+const XDP_GENERIC: u32 = 1 << 1;
+const XDP_NATIVE: u32 = 1 << 2;
+const ORDER_BEFORE: u32 = 1 << 3;
+
+/// Which modes of XDP may be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Allowed {
+    /// The driver's, and nothing else.
+    #[default]
+    Native,
+    /// The driver's, or the network stack's where the driver has none.
+    NativeOrGeneric,
+    /// The network stack's only.
+    Generic,
+}
+
+/// How an interface came under guard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// By a new link.
+    Attached,
+    /// By swapping the program in the link of an earlier run, without a gap.
+    TakenOver,
+}
+
+/// The links that guard an interface.
+#[derive(Debug)]
+pub struct Links {
+    pub mode: Mode,
+    pub how: How,
+    ingress: OwnedFd,
+    egress: Option<OwnedFd>,
+}
+
+impl Links {
+    pub fn has_egress(&self) -> bool {
+        self.egress.is_some()
+    }
+
+    /// The index of the interface that the ingress link is bound to; `None` once that interface is gone.
+    pub fn bound_to(&self) -> Result<Option<u32>> {
+        Ok(LinkState::of(self.ingress.as_fd())?.ifindex())
+    }
+}
+
+/// What the kernel says about a link (`struct bpf_link_info`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkState {
+    program: u32,
+    /// 0 when the interface is gone.
+    ifindex: u32,
+}
+
+impl LinkState {
+    pub fn of(link: BorrowedFd<'_>) -> Result<Self, SyscallError> {
+        // type, id, prog_id, padding, then the index for XDP and tcx.
+        let mut info = [0_u8; 24];
+        syscall::object_info(link, &mut info)?;
+        let word = |at: usize| u32::from_ne_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]);
+        Ok(Self { program: word(8), ifindex: word(16) })
+    }
+
+    pub fn ifindex(self) -> Option<u32> {
+        (self.ifindex != 0).then_some(self.ifindex)
+    }
+}
+
+/// The programs that are to be in the hooks.
+#[derive(Clone, Copy, Debug)]
+pub struct Programs<'a> {
+    pub ingress: BorrowedFd<'a>,
+    pub egress: Option<BorrowedFd<'a>>,
+}
+
+/// Puts the programs into the hooks of `interface`: through the pinned links of an earlier run, or through new ones.
+pub fn attach(
+    pins: &Pins,
+    slot: u32,
+    interface: &Interface,
+    programs: Programs<'_>,
+    allowed: Allowed,
+) -> Result<Links> {
+    let name = &interface.name;
+    // Judging nothing while it says "guarded" would be worse than not to guard.
+    ensure!(
+        interface.ethernet,
+        "{name} is a layer-3 interface (tun, WireGuard, PPP or an IP tunnel): its packets have no Ethernet header, and the \
+         program cannot read them; guard the interface that carries the tunnel instead"
+    );
+    let ours = |hook| pins.links().map(|links| links.into_iter().filter(move |link| link.hook == hook));
+    let taken = take_over(pins, ours(Hook::Ingress)?, Hook::Ingress, slot, interface, programs.ingress)?;
+    let (ingress, how) = if let Some(link) = taken {
+        (link, How::TakenOver)
+    } else {
+        let link = create_ingress(interface, programs.ingress, allowed)?;
+        pin(pins, &link, Hook::Ingress, slot, name)?;
+        (link, How::Attached)
+    };
+    let egress = if let Some(program) = programs.egress {
+        let taken = take_over(pins, ours(Hook::Egress)?, Hook::Egress, slot, interface, program)?;
+        Some(taken.map_or_else(|| create_egress(pins, slot, interface, program), Ok)?)
+    } else {
+        // An earlier run may have followed egress.
+        for link in ours(Hook::Egress)?.filter(|link| link.interface == *name) {
+            pins::detach(&link)?;
+        }
+        None
+    };
+    // Read back: what the kernel says, not what we asked for.
+    let xdp = interfaces::find(name)?.xdp;
+    let mode = xdp.with_context(|| format!("{name} holds no XDP program right after attaching"))?.mode;
+    Ok(Links { mode, how, ingress, egress })
+}
+
+/// Removes the hooks of `interface` and their pins.
+pub fn detach(pins: &Pins, interface: &str) -> Result<bool> {
+    let mut found = false;
+    for link in pins.links()?.iter().filter(|link| link.interface == interface) {
+        pins::detach(link)?;
+        found = true;
+    }
+    Ok(found)
+}
+
+/// Swaps the program in the link that already holds this interface's hook, and removes pins whose interface is gone.
+fn take_over(
+    pins: &Pins,
+    links: impl Iterator<Item = LinkPin>,
+    hook: Hook,
+    slot: u32,
+    interface: &Interface,
+    program: BorrowedFd<'_>,
+) -> Result<Option<OwnedFd>> {
+    let mut taken = None;
+    for pin in links {
+        let shown = pin.path.display();
+        let link = syscall::open_pin(&pin.path).with_context(|| format!("open the pinned link {shown}"))?;
+        let state =
+            LinkState::of(link.as_fd()).with_context(|| format!("ask for the pinned link {shown}"))?;
+        if state.ifindex == 0 {
+            if pin.interface == interface.name {
+                pins::remove_if_there(&pin.path)?;
+            }
+            continue;
+        }
+        if state.ifindex != interface.index {
+            continue;
+        }
+        // Indexes repeat in other network namespaces; program ids do not.
+        let holds = hook == Hook::Egress || interface.xdp.is_some_and(|xdp| xdp.program == state.program);
+        if !holds {
+            bail!(
+                "{shown} belongs to an interface with index {} in another network namespace: use another pin directory \
+                 there or here",
+                state.ifindex
+            );
+        }
+        syscall::update_link(link.as_fd(), program)
+            .with_context(|| format!("swap the program of {} through its pinned link", interface.name))?;
+        let wanted = pins.link(hook, slot, &interface.name);
+        if pin.path != wanted {
+            std::fs::rename(&pin.path, &wanted)
+                .with_context(|| format!("rename {shown} to {}", wanted.display()))?;
+        }
+        taken = Some(link);
+    }
+    Ok(taken)
+}
+
+fn pin(pins: &Pins, link: &OwnedFd, hook: Hook, slot: u32, interface: &str) -> Result<()> {
+    // Without a pin the guard would end with the process; then it is better to say so now. Dropping the link detaches.
+    pins::replace(link.as_fd(), &pins.link(hook, slot, interface))
+        .with_context(|| format!("pin the link of {interface}, so nothing was attached"))
+}
+
+fn create_ingress(interface: &Interface, program: BorrowedFd<'_>, allowed: Allowed) -> Result<OwnedFd> {
+    let create = |flags| syscall::create_link(program, interface.index, ATTACH_XDP, flags);
+    if allowed == Allowed::Generic {
+        return create(XDP_GENERIC).map_err(|error| refusal(interface, "generic", error));
+    }
+    let error = match create(XDP_NATIVE) {
+        Ok(link) => return Ok(link),
+        Err(error) => error,
+    };
+    let unable = [libc::EOPNOTSUPP, libc::ERANGE, libc::EINVAL].iter().any(|number| error.is(*number));
+    if unable && allowed == Allowed::NativeOrGeneric {
+        tracing::warn!(
+            interface = interface.name,
+            %error,
+            "no native XDP here, so packets are judged after their socket buffer is made"
+        );
+        return create(XDP_GENERIC).map_err(|error| refusal(interface, "generic", error));
+    }
+    Err(refusal(interface, "native", error))
+}
+
+/// First in the chain, so that what others drop or redirect is seen as well.
+fn create_egress(pins: &Pins, slot: u32, interface: &Interface, program: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let name = &interface.name;
+    let link = syscall::create_link(program, interface.index, ATTACH_TCX_EGRESS, ORDER_BEFORE)
+        .with_context(|| format!("attach to the egress of {name} (tcx, Linux 6.6 or newer)"))?;
+    pin(pins, &link, Hook::Egress, slot, name)?;
+    Ok(link)
+}
+
+/// What the kernel's refusal means, and what to do.
+fn refusal(interface: &Interface, mode: &str, error: SyscallError) -> anyhow::Error {
+    let Interface { name, mtu, .. } = interface;
+    let number = error.error.raw_os_error().unwrap_or_default();
+    let why = match number {
+        libc::EBUSY | libc::EEXIST => occupied(name),
+        libc::ERANGE => format!(
+            "its MTU of {mtu} is too large for native XDP in this driver: lower the MTU, or allow generic mode"
+        ),
+        libc::EOPNOTSUPP | libc::EINVAL if mode == "native" => {
+            format!("its driver has no native XDP (MTU {mtu}, multi-buffer): allow generic mode for {name}")
+        }
+        libc::EPERM | libc::EACCES => "no permission: attaching needs CAP_NET_ADMIN (or root)".to_owned(),
+        libc::ENODEV => "it has just gone".to_owned(),
+        _ => "the kernel refuses".to_owned(),
+    };
+    anyhow!(error).context(format!("attach to {name} in {mode} mode: {why}"))
+}
+
+fn occupied(name: &str) -> String {
+    let holder = interfaces::find(name).ok().and_then(|interface| interface.xdp);
+    let Some(xdp) = holder else {
+        return "its XDP hook is taken, and it is not ours to replace".to_owned();
+    };
+    let program = program_name(xdp.program).unwrap_or_else(|_| "unknown".to_owned());
+    format!(
+        "its XDP hook holds program {} ({program}) in {} mode, which is not ours to replace: detach that first",
+        xdp.program,
+        xdp.mode.label()
+    )
+}
+
+/// The name of a program that somebody else loaded.
+fn program_name(id: u32) -> Result<String, SyscallError> {
+    let fd = syscall::program_by_id(id)?;
+    // struct bpf_prog_info: type, id, tag[8], four sizes and pointers, load_time, uid, nr_map_ids, map_ids, name[16].
+    let mut info = [0_u8; 80];
+    syscall::object_info(fd.as_fd(), &mut info)?;
+    let name = info.get(64..80).unwrap_or_default();
+    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+    Ok(String::from_utf8_lossy(name).into_owned())
+}

@@ -1,0 +1,198 @@
+//! Rules into the idle generation, then one flip: no packet is ever judged by a mixture.
+//!
+//! In: an [`Image`]. Out: the same in the maps, judging. What does not fit is refused before anything is written.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use monitor_common::names::{capacity, map};
+use monitor_common::plain::Plain as _;
+use monitor_common::rule::{
+    Active, Aggregate, BLOCKS, Denial, Limit, PREFIX_FILTER_WORDS, PortBlock, PrefixNode, ServiceRule,
+    Settings,
+};
+
+use super::capacity::Capacities;
+use super::object::Loaded;
+use super::syscall;
+use super::table::Array;
+use policy::Image;
+
+/// After this long no packet can still be under way with the generation that was left.
+const SURELY_OVER: Duration = Duration::from_secs(10);
+
+/// The maps of the rules.
+#[derive(Debug)]
+pub struct RuleMaps {
+    active: Array<Active>,
+    settings: Array<Settings>,
+    prefixes: Array<PrefixNode>,
+    prefix_filter: Array<u64>,
+    denials: Array<Denial>,
+    ports: Array<PortBlock>,
+    services: Array<ServiceRule>,
+    limits: Array<Limit>,
+    aggregates: Array<Aggregate>,
+    capacities: Capacities,
+    flipped: Option<Instant>,
+    stragglers: bool,
+}
+
+/// What an installed change was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The generation that judges now.
+    pub generation: u32,
+    pub flips: u32,
+    /// How long the writing took, the flip included.
+    pub took: Duration,
+}
+
+impl RuleMaps {
+    pub fn new(loaded: &Loaded, capacities: Capacities) -> Result<Self> {
+        Ok(Self {
+            active: Array::new(loaded.map(map::ACTIVE)?)?,
+            settings: Array::new(loaded.map(map::SETTINGS)?)?,
+            prefixes: Array::new(loaded.map(map::PREFIXES)?)?,
+            prefix_filter: Array::new(loaded.map(map::PREFIX_FILTER)?)?,
+            denials: Array::new(loaded.map(map::DENIALS)?)?,
+            ports: Array::new(loaded.map(map::PORTS)?)?,
+            services: Array::new(loaded.map(map::SERVICES)?)?,
+            limits: Array::new(loaded.map(map::LIMITS)?)?,
+            aggregates: Array::new(loaded.map(map::AGGREGATES)?)?,
+            capacities,
+            // Who flipped last may have done so a moment ago, in another process.
+            flipped: Some(Instant::now()),
+            stragglers: true,
+        })
+    }
+
+    /// Nobody but the caller runs the program, so nothing needs to be waited for.
+    #[must_use]
+    pub fn without_packets_under_way(mut self) -> Self {
+        self.stragglers = false;
+        self
+    }
+
+    /// Which generation judges.
+    pub fn active(&self) -> Result<Active> {
+        self.active.get(0)
+    }
+
+    /// The key of the hash that the maps were filled under; `None` before the first rules.
+    pub fn hash_key(&self) -> Result<Option<[u64; 2]>> {
+        let settings = self.settings.get(self.active()?.generation & 1)?;
+        Ok((settings.tick != 0).then_some(settings.hash_key))
+    }
+
+    /// Writes the idle generation and flips. Denials, which both share, keep their counts; those of denials that are gone
+    /// are forgotten.
+    pub fn apply(&mut self, image: &Image) -> Result<Applied> {
+        let started = Instant::now();
+        self.check(image)?;
+        self.wait_for_stragglers();
+        let active = self.active()?;
+        let idle = (active.generation & 1) ^ 1;
+        self.write(image, idle).context("write the new rules beside those in force, which stay")?;
+        let denials = self.denials.get_all(0, self.denials.capacity())?;
+        self.write_denials(image, &denials)?;
+        let flipped = Active { generation: idle, flips: active.flips.wrapping_add(1) };
+        self.active.set(0, &flipped).context("flip to the new rules; the old ones stay in force")?;
+        self.flipped = Some(Instant::now());
+        let took = started.elapsed();
+        if let Err(error) = self.forget_denials(image, &denials) {
+            // The rules hold all the same; at worst a denial begins with the counts of another.
+            tracing::error!("forget the denials that are gone: {error:#}");
+        }
+        Ok(Applied { generation: flipped.generation, flips: flipped.flips, took })
+    }
+
+    /// Refuses what does not fit, before anything is written.
+    fn check(&self, image: &Image) -> Result<()> {
+        ensure!(image.settings.tick != 0, "these rules have no clock: settings.tick is 0");
+        let Capacities { prefix_nodes, rules, limits, services, denials, .. } = self.capacities;
+        let fits = [
+            ("prefix_nodes", image.nodes.len(), prefix_nodes),
+            ("port blocks", image.blocks.len(), BLOCKS),
+            ("rules", image.rules.len(), rules),
+            ("limits", image.limits.len(), limits),
+            ("services", image.aggregates.len(), services),
+            (
+                "denials",
+                image.denials.iter().map(|(number, _)| *number as usize + 1).max().unwrap_or(0),
+                denials,
+            ),
+        ];
+        for (what, count, room) in fits {
+            ensure!(
+                count <= room as usize,
+                "the rules need {count} {what}, and the tables hold {room}: raise it in [capacity]"
+            );
+        }
+        Ok(())
+    }
+
+    fn write(&self, image: &Image, generation: u32) -> Result<()> {
+        let Capacities { prefix_nodes, rules, limits, services, .. } = self.capacities;
+        self.prefixes.set_all(generation * prefix_nodes, &image.nodes)?;
+        self.prefix_filter.set_all(generation * PREFIX_FILTER_WORDS, &image.prefix_filter())?;
+        self.ports.set_all(generation * BLOCKS, &padded(&image.blocks, BLOCKS))?;
+        self.services.set_all(generation * rules, &image.rules)?;
+        self.limits.set_all(generation * limits, &image.limits)?;
+        // All of them: a service that is gone must not keep the aggregate of two changes ago.
+        self.aggregates.set_all(generation * services, &padded(&image.aggregates, services))?;
+        self.settings.set(generation, &image.settings)
+    }
+
+    /// A denial's end is ours and its counts are the kernel's; a number that comes into use starts from nothing.
+    fn write_denials(&self, image: &Image, there: &[Denial]) -> Result<()> {
+        for (number, wanted) in &image.denials {
+            let old = there.get(*number as usize).copied().unwrap_or(Denial::zeroed());
+            if old.until != wanted.until {
+                let fresh = if old.until == 0 { *wanted } else { Denial { until: wanted.until, ..old } };
+                self.denials.set(*number, &fresh)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Empties the places of denials that `image` does not have.
+    fn forget_denials(&self, image: &Image, there: &[Denial]) -> Result<()> {
+        let kept: BTreeSet<u32> = image.denials.iter().map(|(number, _)| *number).collect();
+        let is_gone =
+            |(number, denial): &(u32, &Denial)| **denial != Denial::zeroed() && !kept.contains(number);
+        let gone: Vec<u32> = (0..).zip(there).filter(is_gone).map(|(number, _)| number).collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        // A packet that began under the rules before may still be looking at one.
+        self.wait_for_stragglers();
+        gone.into_iter().try_for_each(|number| self.denials.set(number, &Denial::zeroed()))
+    }
+
+    /// A packet that began under the generation that is idle now may still be under way. Waits until it cannot be.
+    fn wait_for_stragglers(&self) {
+        if !self.stragglers || self.flipped.is_none_or(|at| at.elapsed() > SURELY_OVER) {
+            return;
+        }
+        syscall::wait_for_packets_under_way();
+    }
+
+    /// The denials' counts by number, for as many as are asked for.
+    pub fn denials(&self, count: u32) -> Result<Vec<Denial>> {
+        self.denials.get_all(0, count.min(self.denials.capacity()))
+    }
+}
+
+/// `values`, filled up with zeros.
+fn padded<V: monitor_common::plain::Plain>(values: &[V], length: u32) -> Vec<V> {
+    let mut all = values.to_vec();
+    all.resize(length as usize, V::zeroed());
+    all
+}
+
+/// Slots of interfaces times services: where a total stands.
+pub const fn total_index(slot: u32, services: u32, service: u32) -> u32 {
+    (slot % capacity::INTERFACES) * services + service
+}

@@ -1,0 +1,477 @@
+//! `brute_force`: many short, similar connections of one source to one login service, or to one login port of many hosts
+//! (spraying).
+//!
+//! In: ends of connections. Out: one signal per source and service, or per source. It reads sizes and times only, so a
+//! client that opens many short sessions of equal size (a script, a health check) looks the same: declare those.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    hash::Hash,
+    net::IpAddr,
+};
+
+use monitor_common::{conversation::outcome, flow::protocol};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{
+    bounded::{Bounded, StateSize},
+    contact::Contact,
+    detect::{Detect, Scope},
+    evidence,
+    finding::{Detector, Party, Service, Severity, Signal, Signals},
+    statistics::{count, median, median_deviation, real, regularity, rounded},
+    window::Rolling,
+};
+
+const SECOND: u64 = 1_000_000_000;
+
+/// Sessions remembered per pair.
+const REMEMBERED: usize = 256;
+/// Regularity of beginnings from which sessions are on a timer.
+const TIMED: f64 = 0.85;
+
+/// `[detection.brute_force]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Parameters {
+    /// Services where people log in, and where few connections are usual.
+    pub login_ports: Vec<u16>,
+    /// Services where programs log in for every task.
+    pub program_ports: Vec<u16>,
+    /// Short connections that raise a finding on a login service,
+    pub login_attempts: usize,
+    /// on a service of programs,
+    pub program_attempts: usize,
+    /// and, within a minute, on any other service (`info`).
+    pub other_attempts_per_minute: usize,
+    /// The same within the window, where connections and answers are alike to this relative deviation (`info`).
+    pub alike_attempts: usize,
+    pub alike: f64,
+    /// Alike connections to any service that are guesses: what is asked differs by the length of a name or a password,
+    /// what is answered is the same refusal. A warning.
+    pub guesses: usize,
+    /// Sizes of requests that differ at least,
+    pub guessed_sizes: usize,
+    /// or answers so small that they say no more than yes or no.
+    pub refusal_bytes: f64,
+    /// Messages over UDP of one conversation within five minutes, answered one by one and alike.
+    pub messages: u64,
+    /// UDP services where people log in with single messages.
+    pub message_ports: Vec<u16>,
+    /// Attempts on a login service within `slow_window_s`, for guessing that takes its time.
+    pub slow_attempts: usize,
+    pub slow_window_s: u64,
+    /// Attempts on a login service within ten minutes that are worth an `info`.
+    pub noted_attempts: usize,
+    /// Hosts among which attempts on one login port are spraying: a warning when it crosses the border, `info` inside,
+    /// where programs of administration do the same.
+    pub sprayed_hosts: usize,
+    /// Payload that somebody sends at least who tries to log in; looking for a banner takes less.
+    pub login_bytes: u64,
+    pub window_s: u64,
+    /// A connection is short below this many bytes of payload both ways
+    pub short_bytes: u64,
+    /// and this duration.
+    pub short_s: u64,
+    /// Share of a pair's connections that must be short.
+    pub short_share: f64,
+    /// Median absolute deviation of the answers' sizes over their median, at most.
+    pub similarity: f64,
+    pub pairs: usize,
+}
+
+impl Default for Parameters {
+    fn default() -> Self {
+        Self {
+            login_ports: vec![21, 22, 23, 139, 445, 2222, 3389, 5900, 5901, 5985],
+            program_ports: vec![
+                88, 110, 143, 389, 465, 587, 636, 993, 995, 1433, 1521, 1883, 3306, 5432, 6379, 8883, 27017,
+            ],
+            login_attempts: 30,
+            program_attempts: 200,
+            other_attempts_per_minute: 240,
+            alike_attempts: 60,
+            alike: 0.05,
+            guesses: 100,
+            guessed_sizes: 4,
+            refusal_bytes: 64.0,
+            messages: 200,
+            message_ports: vec![88, 5060, 5061],
+            slow_attempts: 60,
+            slow_window_s: 6 * 3600,
+            noted_attempts: 6,
+            sprayed_hosts: 10,
+            login_bytes: 300,
+            window_s: 1800,
+            short_bytes: 12_000,
+            short_s: 120,
+            short_share: 0.7,
+            similarity: 0.35,
+            pairs: 4096,
+        }
+    }
+}
+
+type Pair = (IpAddr, IpAddr, u16);
+
+#[derive(Clone, Copy, Debug)]
+struct Session {
+    now: u64,
+    at: u64,
+    /// Payload, as far as 32 bits go: there are many of these.
+    sent_bytes: u32,
+    answered_bytes: u32,
+    /// The destination, or what is left of a long one.
+    destination: u32,
+    short: bool,
+}
+
+#[derive(Debug, Default)]
+struct Sessions {
+    recent: VecDeque<Session>,
+    total: u64,
+    quiet_until: u64,
+}
+
+#[derive(Debug)]
+pub struct BruteForce {
+    parameters: Parameters,
+    /// On ports where people or programs log in: other services must not crowd these out.
+    logins: Bounded<Pair, Sessions>,
+    others: Bounded<Pair, Sessions>,
+    /// By source and login port.
+    sprayed: Bounded<(IpAddr, u16), Sessions>,
+    messages: Bounded<Pair, Messages>,
+}
+
+impl BruteForce {
+    pub fn new(parameters: &Parameters) -> Self {
+        Self {
+            parameters: parameters.clone(),
+            logins: Bounded::new("brute_force", parameters.pairs),
+            others: Bounded::new("brute_force_others", parameters.pairs / 2),
+            sprayed: Bounded::new("brute_force_sprayed", parameters.pairs / 4),
+            messages: Bounded::new("brute_force_messages", parameters.pairs / 4),
+        }
+    }
+}
+
+impl Detect for BruteForce {
+    fn contact(&mut self, contact: &Contact<'_>, _scope: &Scope<'_>, signals: &mut Signals) {
+        if contact.is_udp() {
+            self.message(contact, signals);
+            return;
+        }
+        if !contact.is_tcp() || !contact.ended() || !contact.succeeded() || contact.protocol != protocol::TCP
+        {
+            return;
+        }
+        let record = contact.record;
+        let parameters = &self.parameters;
+        // Port 0 cannot be a service; a connection without any payload logs nobody in.
+        if record.forward.payload == 0 && record.backward.payload == 0 {
+            return;
+        }
+        let short = record.forward.payload.saturating_add(record.backward.payload) <= parameters.short_bytes
+            && contact.duration() <= parameters.short_s * SECOND;
+        let session = Session {
+            now: contact.now,
+            at: contact.began_at(),
+            sent_bytes: u32::try_from(record.forward.payload).unwrap_or(u32::MAX),
+            answered_bytes: u32::try_from(record.backward.payload).unwrap_or(u32::MAX),
+            destination: folded(contact.destination),
+            short,
+        };
+        let is_login = parameters.login_ports.contains(&contact.port);
+        let logs_in = is_login || parameters.program_ports.contains(&contact.port);
+        let pairs = if logs_in { &mut self.logins } else { &mut self.others };
+        let pair = (contact.source, contact.destination, contact.port);
+        if let Some(sessions) = sessions(pairs, pair, contact, parameters) {
+            sessions.add(session, parameters);
+            signals.extend(parameters.judge_pair(sessions, contact));
+        }
+        if is_login && record.forward.payload >= parameters.login_bytes {
+            let key = (contact.source, contact.port);
+            if let Some(sessions) = sessions(&mut self.sprayed, key, contact, parameters) {
+                sessions.add(session, parameters);
+                signals.extend(parameters.judge_spraying(sessions, contact));
+            }
+        }
+    }
+
+    fn sizes(&self) -> Vec<StateSize> {
+        vec![self.logins.size(), self.others.size(), self.sprayed.size(), self.messages.size()]
+    }
+}
+
+/// Messages of one conversation, both ways: packets, payload and its squares.
+#[derive(Debug)]
+struct Messages {
+    sums: Rolling<6, 10>,
+    first_at: u64,
+    touched: u64,
+    quiet_until: u64,
+}
+
+impl BruteForce {
+    /// Single messages that are answered one by one, all alike: registrations with another password each.
+    fn message(&mut self, contact: &Contact<'_>, signals: &mut Signals) {
+        let p = &self.parameters;
+        if !p.message_ports.contains(&contact.port) || contact.observed().is_some() {
+            return;
+        }
+        let now = contact.now;
+        let new = || Messages {
+            sums: Rolling::new(30 * SECOND),
+            first_at: contact.at,
+            touched: now,
+            quiet_until: 0,
+        };
+        let keep = |one: &Messages| now - one.touched < 300 * SECOND;
+        let pair = (contact.source, contact.destination, contact.port);
+        let Some(messages) = self.messages.entry(pair, contact.source_inside, now, keep, new) else { return };
+        if now - messages.touched > 300 * SECOND {
+            *messages = new();
+        }
+        messages.touched = now;
+        let (forward, backward) = (&contact.delta.forward, &contact.delta.backward);
+        messages.sums.add(
+            now,
+            [
+                forward.packets,
+                forward.payload,
+                forward.payload_squares,
+                backward.packets,
+                backward.payload,
+                backward.payload_squares,
+            ],
+        );
+        let sums = messages.sums.sums(now);
+        if sums[0] < p.messages || now < messages.quiet_until {
+            return;
+        }
+        messages.quiet_until = now + SECOND;
+        let spread = |at: usize| {
+            let (packets, total, squares) = (real(sums[at]).max(1.0), real(sums[at + 1]), real(sums[at + 2]));
+            let mean = total / packets;
+            ((squares / packets - mean * mean).max(0.0).sqrt() / mean.max(1.0), mean)
+        };
+        let ((sent_spread, _), (answer_spread, answer)) = (spread(0), spread(3));
+        let answered = real(sums[3]) / real(sums[0]);
+        if !(0.5..=1.5).contains(&answered)
+            || sent_spread > 4.0 * p.alike
+            || answer_spread > 4.0 * p.alike
+            || answer == 0.0
+        {
+            return;
+        }
+        signals.push(Signal {
+            detector: Detector::BruteForce,
+            severity: Severity::Warning,
+            subject: Party::Address(contact.source),
+            target: Some(Party::Address(contact.destination)),
+            service: Some(Service::new(contact.protocol, contact.port)),
+            first_seen: messages.first_at,
+            measured: real(sums[0]),
+            threshold: real(p.messages),
+            unit: "messages",
+            window_s: 300,
+            confidence: 0.8,
+            evidence: evidence(json!({
+                "answered_share": rounded(answered),
+                "spread": rounded(answer_spread),
+                "mean_answer_bytes": rounded(answer),
+            })),
+            workload: contact.workload.map(str::to_owned),
+        });
+    }
+}
+
+/// An address in 32 bits, enough to tell a few hundred apart.
+fn folded(address: IpAddr) -> u32 {
+    match address {
+        IpAddr::V4(v4) => v4.to_bits(),
+        IpAddr::V6(v6) => v6.octets().chunks_exact(4).fold(0, |sum: u32, part| {
+            part.iter().fold(sum.rotate_left(5), |sum, byte| sum.rotate_left(8) ^ u32::from(*byte))
+        }),
+    }
+}
+
+/// The sessions under `key`, if there is room.
+fn sessions<'a, K: Hash + Eq>(
+    all: &'a mut Bounded<K, Sessions>,
+    key: K,
+    contact: &Contact<'_>,
+    parameters: &Parameters,
+) -> Option<&'a mut Sessions> {
+    let (now, window) = (contact.now, parameters.slow_window_s * SECOND);
+    let keep = |sessions: &Sessions| sessions.recent.back().is_some_and(|last| now - last.now < window);
+    all.entry(key, contact.source_inside, now, keep, Sessions::default)
+}
+
+/// How alike sessions are.
+struct Likeness {
+    short_share: f64,
+    /// Of the answers of short ones: median, and median absolute deviation over it.
+    answer: f64,
+    answer_spread: f64,
+    sent_spread: f64,
+}
+
+impl Sessions {
+    fn add(&mut self, session: Session, parameters: &Parameters) {
+        let window = parameters.slow_window_s * SECOND;
+        self.total += 1;
+        self.recent.push_back(session);
+        while self.recent.len() > REMEMBERED
+            || self.recent.front().is_some_and(|first| session.now - first.now > window)
+        {
+            self.recent.pop_front();
+        }
+    }
+
+    fn within(&self, now: u64, seconds: u64) -> usize {
+        self.recent.iter().filter(|one| now - one.now <= seconds * SECOND).count()
+    }
+
+    fn likeness(&self) -> Likeness {
+        let short = || self.recent.iter().filter(|one| one.short);
+        let spread = |mut sizes: Vec<f64>| {
+            let middle = median(&mut sizes);
+            (middle, median_deviation(&sizes, middle) / middle.max(1.0))
+        };
+        let (answer, answer_spread) = spread(short().map(|one| f64::from(one.answered_bytes)).collect());
+        let (_, sent_spread) = spread(short().map(|one| f64::from(one.sent_bytes)).collect());
+        let short_share = count(short().count()) / count(self.recent.len());
+        Likeness { short_share, answer, answer_spread, sent_spread }
+    }
+
+    /// Whether they begin as on a timer, which is how programs ask for what they know.
+    fn is_timed(&self) -> bool {
+        let starts = self.recent.iter().zip(self.recent.iter().skip(1));
+        let gaps: Vec<f64> = starts.map(|(one, next)| real(next.at.saturating_sub(one.at)) / 1e9).collect();
+        regularity(&gaps) >= TIMED
+    }
+}
+
+impl Parameters {
+    fn judge_pair(&self, sessions: &mut Sessions, contact: &Contact<'_>) -> Option<Signal> {
+        let now = contact.now;
+        let recent = sessions.within(now, self.window_s);
+        let is_public = !contact.source_inside && contact.destination_inside;
+        let (measured, threshold, window_s, severity) = if self.login_ports.contains(&contact.port) {
+            if recent >= self.login_attempts {
+                (recent, self.login_attempts, self.window_s, Severity::Warning)
+            } else if sessions.recent.len() >= self.slow_attempts && (is_public || !sessions.is_timed()) {
+                (sessions.recent.len(), self.slow_attempts, self.slow_window_s, Severity::Warning)
+            } else {
+                (sessions.within(now, 600), self.noted_attempts, 600, Severity::Info)
+            }
+        } else if self.program_ports.contains(&contact.port) {
+            (recent, self.program_attempts, self.window_s, Severity::Warning)
+        } else if recent >= self.guesses
+            && (recent == self.guesses || now >= sessions.quiet_until)
+            && self.are_guesses(sessions, contact)
+        {
+            (recent, self.guesses, self.window_s, Severity::Warning)
+        } else if recent >= self.other_attempts_per_minute {
+            (sessions.within(now, 60), self.other_attempts_per_minute, 60, Severity::Info)
+        } else {
+            (recent, self.alike_attempts, self.window_s, Severity::Info)
+        };
+        // What is crossed just now is said at once: it may be the last that is seen of it.
+        if measured < threshold || (measured > threshold && now < sessions.quiet_until) {
+            return None;
+        }
+        let likeness = sessions.likeness();
+        if likeness.short_share < self.short_share || likeness.answer_spread > self.similarity {
+            return None;
+        }
+        if threshold == self.alike_attempts && window_s == self.window_s && severity == Severity::Info {
+            // Few and slow: only what is nearly the same each time, asks for something, and is on nobody's timer.
+            let alike = likeness.answer_spread <= self.alike && likeness.sent_spread <= 2.0 * self.alike;
+            // What an outsider sent first was seen before his conversation stood.
+            let asks = contact.record.forward.payload >= self.login_bytes
+                || contact.record.outcome == outcome::MIDSTREAM;
+            sessions.quiet_until = now + 10 * SECOND;
+            if !alike || !asks || !contact.destination_inside || (!is_public && sessions.is_timed()) {
+                return None;
+            }
+        }
+        sessions.quiet_until = now + SECOND;
+        let confidence = if severity == Severity::Info { 0.5 } else { 0.85 };
+        let measure = (measured, threshold, window_s, confidence);
+        Some(signal(contact, Some(contact.destination), severity, sessions, measure, &likeness))
+    }
+
+    /// What no program does with a service that it knows: ask anew each time, slightly otherwise, and be told the same.
+    fn are_guesses(&self, sessions: &Sessions, contact: &Contact<'_>) -> bool {
+        let likeness = sessions.likeness();
+        let alike = likeness.short_share >= 0.9
+            && likeness.answer > 0.0
+            && likeness.answer_spread <= self.alike
+            && likeness.sent_spread <= 2.0 * self.alike;
+        if !alike || contact.record.forward.payload == 0 {
+            return false;
+        }
+        // Programs that report something on a timer ask alike and are thanked alike, but at their pace.
+        let is_fast = sessions.within(contact.now, 60) >= 30;
+        let sizes: HashSet<u32> = sessions.recent.iter().map(|one| one.sent_bytes).collect();
+        let differ = sizes.len() >= self.guessed_sizes || likeness.answer <= self.refusal_bytes;
+        differ && (is_fast || !sessions.is_timed())
+    }
+
+    fn judge_spraying(&self, sessions: &mut Sessions, contact: &Contact<'_>) -> Option<Signal> {
+        let (now, measured) = (contact.now, sessions.within(contact.now, self.window_s));
+        if measured < self.login_attempts || (measured > self.login_attempts && now < sessions.quiet_until) {
+            return None;
+        }
+        sessions.quiet_until = now + SECOND;
+        let hosts: HashSet<u32> = sessions.recent.iter().map(|one| one.destination).collect();
+        let likeness = sessions.likeness();
+        if hosts.len() < self.sprayed_hosts
+            || likeness.short_share < self.short_share
+            || likeness.answer_spread > self.similarity
+        {
+            return None;
+        }
+        // Administration stays inside; what crosses the border in either direction is not ours.
+        let is_public = contact.source_inside != contact.destination_inside;
+        let severity = if is_public { Severity::Warning } else { Severity::Info };
+        let measure = (measured, self.login_attempts, self.window_s, if is_public { 0.8 } else { 0.4 });
+        let mut signal = signal(contact, None, severity, sessions, measure, &likeness);
+        signal.evidence.insert("hosts".into(), json!(hosts.len()));
+        Some(signal)
+    }
+}
+
+fn signal(
+    contact: &Contact<'_>,
+    target: Option<IpAddr>,
+    severity: Severity,
+    sessions: &Sessions,
+    (measured, threshold, window_s, confidence): (usize, usize, u64, f64),
+    likeness: &Likeness,
+) -> Signal {
+    Signal {
+        detector: Detector::BruteForce,
+        severity,
+        subject: Party::Address(contact.source),
+        target: target.map(Party::Address),
+        service: Some(Service::new(contact.protocol, contact.port)),
+        first_seen: sessions.recent.front().map_or(contact.at, |first| first.at),
+        measured: count(measured),
+        threshold: count(threshold),
+        unit: "connections",
+        window_s,
+        confidence,
+        evidence: evidence(json!({
+            "short_share": rounded(likeness.short_share),
+            "median_answer_bytes": likeness.answer,
+            "spread": rounded(likeness.answer_spread),
+            "total": sessions.total,
+        })),
+        workload: contact.workload.map(str::to_owned),
+    }
+}

@@ -1,0 +1,426 @@
+//! The tables of the file that are not about services, with their defaults.
+//!
+//! Plain data: strict in its keys, checked by `parse` as a whole.
+
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use monitor_common::names::capacity;
+use serde::{Deserialize, Serialize};
+
+use super::units::{self, Duration, Rate};
+use detection::finding::Severity;
+
+/// `[interfaces]`: where to guard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Interfaces {
+    /// Empty: those with a default route.
+    pub names: Vec<String>,
+    pub mode: NativeMode,
+    /// Follow what leaves as well (workload names, answers, containment).
+    pub egress: bool,
+    /// Judge and count, never drop, whatever the limits say.
+    pub watch_only: bool,
+}
+
+impl Default for Interfaces {
+    fn default() -> Self {
+        Self { names: Vec::new(), mode: NativeMode::Native, egress: true, watch_only: false }
+    }
+}
+
+/// `interfaces.mode`: how the program may attach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NativeMode {
+    /// In the driver, or not at all.
+    #[default]
+    Native,
+    /// In the driver, else in the stack's generic hook (slow: a socket buffer is already spent).
+    NativeOrGeneric,
+}
+
+/// `[source]`: what counts as one source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Source {
+    pub ipv4_prefix: u8,
+    pub ipv6_prefix: u8,
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Self { ipv4_prefix: 32, ipv6_prefix: 64 }
+    }
+}
+
+/// `[access]`: who is trusted, who is shut out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Access {
+    /// The trust boundary: sources in here are of class `inside`, and their conversations are followed.
+    #[serde(with = "super::prefix")]
+    pub inside: Vec<IpNet>,
+    /// Never dropped; still counted and judged.
+    #[serde(with = "super::prefix")]
+    pub exempt: Vec<IpNet>,
+    /// Always dropped, unless exempt.
+    #[serde(with = "super::prefix")]
+    pub denied: Vec<IpNet>,
+    /// Refuse changes that would cut the operator's own connection.
+    pub operator_safe: bool,
+    pub lists: Vec<AccessList>,
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        const fn v4(a: u8, b: u8, bits: u8) -> IpNet {
+            IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, 0, 0), bits))
+        }
+        const fn v6(first: u16, bits: u8) -> IpNet {
+            IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, 0), bits))
+        }
+        Self {
+            inside: vec![
+                v4(10, 0, 8),
+                v4(172, 16, 12),
+                v4(192, 168, 16),
+                v4(169, 254, 16),
+                v6(0xfc00, 7),
+                v6(0xfe80, 10),
+            ],
+            exempt: Vec::new(),
+            denied: Vec::new(),
+            operator_safe: true,
+            lists: Vec::new(),
+        }
+    }
+}
+
+/// `[[access.lists]]`: a file of prefixes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessList {
+    pub path: PathBuf,
+    #[serde(default)]
+    pub action: ListAction,
+    /// Shortest IPv4 prefix that is taken from the file.
+    #[serde(default = "AccessList::shortest_ipv4")]
+    pub shortest_ipv4: u8,
+    /// Shortest IPv6 prefix that is taken from the file.
+    #[serde(default = "AccessList::shortest_ipv6")]
+    pub shortest_ipv6: u8,
+    /// Largest share of either family's address space that the file may cover, 0..=1.
+    #[serde(default = "AccessList::largest_share")]
+    pub largest_share: f64,
+}
+
+impl AccessList {
+    fn shortest_ipv4() -> u8 {
+        8
+    }
+    fn shortest_ipv6() -> u8 {
+        16
+    }
+    fn largest_share() -> f64 {
+        0.15
+    }
+
+    /// A list with the default safeguards.
+    pub fn new(path: PathBuf, action: ListAction) -> Self {
+        Self {
+            path,
+            action,
+            shortest_ipv4: Self::shortest_ipv4(),
+            shortest_ipv6: Self::shortest_ipv6(),
+            largest_share: Self::largest_share(),
+        }
+    }
+}
+
+/// What happens to the sources of a list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ListAction {
+    #[default]
+    Deny,
+    Exempt,
+}
+
+/// `[[class]]`: sources that are treated alike.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Class {
+    pub name: String,
+    #[serde(with = "super::prefix")]
+    pub prefixes: Vec<IpNet>,
+}
+
+/// `[malformed]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Malformed {
+    pub action: MalformedAction,
+}
+
+/// `malformed.action`: what is done with frames that cannot be parsed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MalformedAction {
+    #[default]
+    Pass,
+    Drop,
+}
+
+/// `[flood]`: when new sources come too fast to know each. Rates are per interface and CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Flood {
+    /// New sources that enter the exact table before flood mode begins.
+    #[serde(deserialize_with = "units::counted::deserialize")]
+    pub new_sources: Rate,
+    /// New sources at once.
+    pub burst: u64,
+    /// How long flood mode outlasts the last new source over the budget.
+    pub hold: Duration,
+    /// How long before a flood a source must have been seen to count as known.
+    pub known_after: Duration,
+    /// Heavy sources that may enter the exact table during flood mode.
+    #[serde(deserialize_with = "units::counted::deserialize")]
+    pub heavy_sources: Rate,
+    pub heavy_burst: u64,
+}
+
+impl Default for Flood {
+    fn default() -> Self {
+        Self {
+            new_sources: Rate::per_second(2000),
+            burst: 4000,
+            hold: Duration::from_secs(10),
+            known_after: Duration::from_secs(10),
+            heavy_sources: Rate::per_second(500),
+            heavy_burst: 500,
+        }
+    }
+}
+
+/// `[conversations]`: who talks to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Conversations {
+    pub track: Track,
+    /// Time between two records of a lasting conversation.
+    pub active_timeout: Duration,
+    /// Reported packets outside conversations, per CPU.
+    #[serde(deserialize_with = "units::counted::deserialize")]
+    pub observations: Rate,
+    pub observations_burst: u64,
+}
+
+impl Default for Conversations {
+    fn default() -> Self {
+        Self {
+            track: Track::Inside,
+            active_timeout: Duration::from_secs(5),
+            observations: Rate::per_second(5000),
+            observations_burst: 10_000,
+        }
+    }
+}
+
+/// `conversations.track`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Track {
+    Off,
+    /// Conversations with at least one inside end.
+    #[default]
+    Inside,
+    /// Every conversation (mirror ports, replay).
+    All,
+}
+
+/// `[heartbeat]`: what the kernel does when the daemon falls silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Heartbeat {
+    pub timeout: Duration,
+    pub when_stale: WhenStale,
+}
+
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(30), when_stale: WhenStale::Keep }
+    }
+}
+
+/// `heartbeat.when_stale`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhenStale {
+    /// Limits stay as they are.
+    #[default]
+    Keep,
+    /// Every limit only observes until the daemon is back.
+    Observe,
+}
+
+/// `[capacity]`: sizes of the kernel's tables, fixed at load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Capacity {
+    /// A multiple of eight. A source finds no place when its two sets of eight are full, which begins at seven tenths.
+    pub sources: u32,
+    /// Cells per row of the sketch, a power of two.
+    pub sketch_cells: u32,
+    pub bans: u32,
+    pub conversations: u32,
+    pub services: u32,
+    /// Distinct ways to match a service (destinations times precisions), per generation.
+    pub rules: u32,
+    /// Distinct limits, per generation.
+    pub limits: u32,
+    /// Nodes of the prefix tree, per generation.
+    pub prefix_nodes: u32,
+    pub denials: u32,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Self {
+            sources: capacity::SOURCES,
+            sketch_cells: capacity::SKETCH_CELLS,
+            bans: capacity::BANS,
+            conversations: capacity::CONVERSATIONS,
+            services: capacity::SERVICES,
+            rules: capacity::RULES,
+            limits: capacity::LIMITS,
+            prefix_nodes: capacity::PREFIX_NODES,
+            denials: capacity::DENIALS,
+        }
+    }
+}
+
+/// `[control]`: the control socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Control {
+    pub socket: PathBuf,
+    /// Members may read. Absent: only root and the daemon's own user.
+    pub viewer_group: Option<String>,
+    /// Members may change limits, bans and access.
+    pub operator_group: Option<String>,
+    /// Members may detach, stop and reload.
+    pub admin_group: Option<String>,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self {
+            socket: PathBuf::from("/run/sluice/control.sock"),
+            viewer_group: None,
+            operator_group: None,
+            admin_group: None,
+        }
+    }
+}
+
+/// `[metrics]`: the Prometheus page.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    pub enabled: bool,
+    pub listen: SocketAddr,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { enabled: true, listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9477)) }
+    }
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// A filter as in `info` or `info,monitor::engine=debug`.
+    pub level: String,
+    pub format: Format,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: Format::Text }
+    }
+}
+
+/// `log.format`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    #[default]
+    Text,
+    Json,
+}
+
+/// `[alerts]`: who is told of findings, besides the log and `sluice alerts`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Alerts {
+    /// Where each finding is posted as JSON; absent: nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<String>,
+    /// Findings below this are not posted.
+    pub webhook_severity: Severity,
+}
+
+impl Default for Alerts {
+    fn default() -> Self {
+        Self { webhook: None, webhook_severity: Severity::Warning }
+    }
+}
+
+/// `[state]`: what outlives the process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct State {
+    pub directory: PathBuf,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { directory: PathBuf::from("/var/lib/sluice") }
+    }
+}
+
+/// `[bpf]`: the kernel side.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bpf {
+    /// Pins stand in `v<layout>` below it.
+    pub pin_directory: PathBuf,
+    pub log_level: BpfLog,
+}
+
+impl Default for Bpf {
+    fn default() -> Self {
+        Self { pin_directory: PathBuf::from("/sys/fs/bpf/sluice"), log_level: BpfLog::Off }
+    }
+}
+
+/// `bpf.log_level`: diagnostics of the kernel programs; what is off is pruned at load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BpfLog {
+    #[default]
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}

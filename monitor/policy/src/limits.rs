@@ -1,0 +1,201 @@
+//! Limits after overrides and classes, and as the kernel stores them.
+
+use std::collections::BTreeMap;
+
+use monitor_common::{
+    bucket::{RateError, UNITS_PER_NS},
+    plain::Plain,
+    rule::{self, Aggregate, CONNECTIONS, DIMENSIONS, FRAGMENTS, Limit, PACKETS, Slot, mode},
+};
+
+use super::{CompileError, Dimension, LimitKind, LimitName, LimitOverride};
+use crate::config::{AggregateLimits, BanRule, Duration, Limits, Mode, Protection, Quantity, quantities};
+
+/// What applies to the sources of one class at one service.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct ClassLimit {
+    pub mode: Mode,
+    pub limit: Limits,
+    pub trial: Limits,
+    pub ban: Option<BanRule>,
+}
+
+/// `protection` of the service `name` with what was set at run time.
+pub(super) fn overridden(
+    protection: &Protection,
+    name: &str,
+    overrides: &BTreeMap<LimitName, LimitOverride>,
+) -> Protection {
+    let mut changed = protection.clone();
+    // In the order of names those of all classes come before those of one, which start from what all have.
+    for (target, set) in overrides.iter().filter(|(target, _)| target.service == name) {
+        let class = target.class.as_deref();
+        match (target.kind, class) {
+            (LimitKind::Aggregate, _) => override_aggregate(&mut changed.aggregate, set),
+            (LimitKind::PerSource, None) => {
+                changed.mode = set.mode.unwrap_or(changed.mode);
+                changed.limit = merged(changed.limit, set);
+            }
+            (LimitKind::Trial, None) => changed.trial = trial(changed.trial, set),
+            (role, Some(class)) => {
+                let now = of_class(&changed, class);
+                let own = changed.class.entry(class.to_owned()).or_default();
+                if role == LimitKind::PerSource {
+                    own.mode = set.mode.or(own.mode);
+                    own.limit = Some(merged(now.limit, set));
+                } else {
+                    own.trial = Some(trial(now.trial, set));
+                }
+            }
+        }
+    }
+    changed
+}
+
+/// A trial has no mode of its own: it observes, or it is not there.
+fn trial(limits: Limits, set: &LimitOverride) -> Limits {
+    if set.mode == Some(Mode::Off) { Limits::default() } else { merged(limits, set) }
+}
+
+fn override_aggregate(aggregate: &mut AggregateLimits, set: &LimitOverride) {
+    let limits = merged(aggregate.limits(), set);
+    *aggregate =
+        AggregateLimits::new(set.mode.or(aggregate.mode), limits, set.reserve.unwrap_or(aggregate.reserve));
+}
+
+fn merged(mut limits: Limits, set: &LimitOverride) -> Limits {
+    for dimension in &set.lifted {
+        match dimension {
+            Dimension::Packets => (limits.packets, limits.packets_burst) = (None, None),
+            Dimension::Bytes => (limits.bytes, limits.bytes_burst) = (None, None),
+            Dimension::Connections => (limits.connections, limits.connections_burst) = (None, None),
+            Dimension::Fragments => (limits.fragments, limits.fragments_burst) = (None, None),
+        }
+    }
+    let new = &set.limits;
+    if new.packets.is_some() {
+        (limits.packets, limits.packets_burst) = (new.packets, new.packets_burst);
+    }
+    if new.bytes.is_some() {
+        (limits.bytes, limits.bytes_burst) = (new.bytes, new.bytes_burst);
+    }
+    if new.connections.is_some() {
+        (limits.connections, limits.connections_burst) = (new.connections, new.connections_burst);
+    }
+    if new.fragments.is_some() {
+        (limits.fragments, limits.fragments_burst) = (new.fragments, new.fragments_burst);
+    }
+    limits
+}
+
+/// What applies to sources of `class` under `protection`.
+pub(super) fn of_class(protection: &Protection, class: &str) -> ClassLimit {
+    let own = protection.class.get(class).cloned().unwrap_or_default();
+    ClassLimit {
+        mode: own.mode.unwrap_or(protection.mode),
+        limit: own.limit.unwrap_or(protection.limit),
+        trial: own.trial.unwrap_or(protection.trial),
+        ban: own.ban.or(protection.ban),
+    }
+}
+
+/// The mode of a service's aggregate limit: its own, else the service's.
+pub(super) fn aggregate_mode(protection: &Protection) -> Mode {
+    if quantities(&protection.aggregate.limits()).is_empty() {
+        return Mode::Off;
+    }
+    protection.aggregate.mode.unwrap_or(protection.mode)
+}
+
+/// The kernel's form of a class's limit. `place` names it in an error.
+pub(super) fn limit(of: &ClassLimit, tick_ns: u64, place: &str) -> Result<Limit, CompileError> {
+    let force = slot(of.mode, &of.limit, tick_ns, place)?;
+    let trial = slot(Mode::Observe, &of.trial, tick_ns, &format!("{place} (trial)"))?;
+    let smallest = (0..DIMENSIONS)
+        .filter(|dimension| force.dimensions & (1 << dimension) != 0)
+        .map(|dimension| force.rates[dimension].capacity)
+        .min();
+    let mut limit = Limit {
+        force,
+        candidate: trial,
+        // Nobody is heavy where nothing is limited; twice this must not overflow.
+        heavy: smallest.map_or(u64::MAX / 4, |capacity| capacity / 2),
+        ..Limit::zeroed()
+    };
+    if let Some(ban) = of.ban.filter(|ban| ban.after > 0) {
+        limit.ban_after = ban.after;
+        limit.ban_growth = ban.growth.max(1);
+        limit.ban_within = units(ban.within);
+        limit.ban_first = units(ban.first);
+        limit.ban_longest = units(ban.longest);
+    }
+    Ok(limit)
+}
+
+/// The kernel's form of an aggregate limit.
+pub(super) fn aggregate(
+    protection: &Protection,
+    tick_ns: u64,
+    place: &str,
+) -> Result<Aggregate, CompileError> {
+    let place = format!("{place} (aggregate)");
+    let limits = protection.aggregate.limits();
+    let total = slot(aggregate_mode(protection), &limits, tick_ns, &place)?;
+    let mut aggregate = Aggregate {
+        mode: total.mode,
+        dimensions: total.dimensions,
+        total: total.rates,
+        ..Aggregate::zeroed()
+    };
+    for whole in quantities(&limits) {
+        let share = whole.share(1.0 - protection.aggregate.reserve, tick_ns);
+        aggregate.strangers[whole.dimension] = rate(&share, tick_ns, &place)?;
+    }
+    Ok(aggregate)
+}
+
+/// Clock units of a length of time.
+pub(super) fn units(time: Duration) -> u64 {
+    time.as_nanos().saturating_mul(UNITS_PER_NS)
+}
+
+/// The kernel's form of a rate that is counted but belongs to no service (`[flood]`, `[conversations]`).
+pub(super) fn rate(
+    quantity: &Quantity,
+    tick_ns: u64,
+    place: &str,
+) -> Result<monitor_common::bucket::Rate, CompileError> {
+    let what = match quantity.dimension {
+        PACKETS => "packets",
+        rule::BYTES => "bytes",
+        CONNECTIONS => "connections",
+        FRAGMENTS => "fragments",
+        _ => "units",
+    };
+    quantity.rate(tick_ns).map_err(|error| {
+        CompileError(match error {
+            RateError::ZeroRate => format!("{place}: a limit of 0 {what} would drop everything"),
+            RateError::TooSlow => format!("{place}: the burst of {what} lasts longer than 2.2 years at this rate"),
+            RateError::BurstBelowTick(smallest) => format!(
+                "{place}: the burst of {what} is too small for this kernel's tick of {} us: the smallest is {smallest}",
+                tick_ns / 1000
+            ),
+        })
+    })
+}
+
+fn slot(mode: Mode, limits: &Limits, tick_ns: u64, place: &str) -> Result<Slot, CompileError> {
+    let mut slot = Slot::zeroed();
+    for quantity in quantities(limits) {
+        slot.rates[quantity.dimension] = rate(&quantity, tick_ns, place)?;
+        slot.dimensions |= 1 << quantity.dimension;
+    }
+    // What limits nothing is off, so that the kernel says "unlimited" and spends nothing on it.
+    slot.mode = match mode {
+        _ if slot.dimensions == 0 => mode::OFF,
+        Mode::Off => mode::OFF,
+        Mode::Observe => mode::OBSERVE,
+        Mode::Enforce => mode::ENFORCE,
+    };
+    Ok(slot)
+}
