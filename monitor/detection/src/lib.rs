@@ -46,7 +46,7 @@ use self::{
     bounded::{Bounded, StateSize},
     clock::Clock,
     contact::{Contact, Inside, Progress, ip_of},
-    finding::{Detector, Finding, Signals},
+    finding::{About, Detector, Finding, Signals},
     ledger::{DetectorCount, Dropped, FindingChange, Ledger, Summary},
     parameters::{Parameters, Silence},
     rate_shift::ServiceRate,
@@ -241,6 +241,11 @@ impl Detection {
     /// Open findings with their numbers.
     pub fn open_findings(&self) -> impl Iterator<Item = (u64, &Finding)> {
         self.ledger.open()
+    }
+
+    /// Whom each open finding is about.
+    pub fn open_about(&self) -> impl Iterator<Item = (u64, About, &Finding)> {
+        self.ledger.open_about()
     }
 
     pub fn close(&mut self, id: u64) -> bool {
