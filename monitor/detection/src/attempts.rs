@@ -14,7 +14,7 @@ use monitor_common::{
 
 use super::{
     bounded::{Bounded, StateSize},
-    contact::{Contact, is_broadcast_like, is_group},
+    contact::{Contact, is_group},
     fallback::Fallbacks,
 };
 
@@ -24,6 +24,8 @@ const SECOND: u64 = 1_000_000_000;
 pub const PATIENCE: u64 = 8 * SECOND;
 /// How long a stray segment may prove to belong to a conversation.
 const STRAY_PATIENCE: u64 = 8 * SECOND;
+/// A contact that failed and is tried again this much later is another attempt: a scan that is repeated is found again.
+const AGAIN: u64 = 600 * SECOND;
 /// How long a first contact is remembered as such.
 const MEMORY: u64 = 4 * 3600 * SECOND;
 
@@ -66,6 +68,10 @@ pub struct Attempt {
     pub before: Verdict,
     pub source_inside: bool,
     pub destination_inside: bool,
+    /// It failed before, and is tried again.
+    pub again: bool,
+    /// Its opening packet was sent again, as the stacks of hosts do it (RFC 6298); scanners send one.
+    pub retried: bool,
     /// TCP flags and source port of a stray segment.
     pub flags: u8,
     pub source_port: u16,
@@ -93,6 +99,8 @@ struct State {
     sign: Sign,
     source_inside: bool,
     destination_inside: bool,
+    again: bool,
+    retried: bool,
     flags: u8,
     source_port: u16,
     mac: u64,
@@ -238,6 +246,11 @@ impl Attempts {
             }
             self.begin(what, contact, out);
         }
+        if record.opens > 1
+            && let Some(state) = self.states.get_mut(&what)
+        {
+            state.retried |= state.verdict == Verdict::Pending;
+        }
         if contact.succeeded() {
             self.begin_quietly(what, contact);
             self.decide(what, Verdict::Reached, contact.now, out);
@@ -282,14 +295,19 @@ impl Attempts {
         if is_group(what.source) || is_group(what.destination) {
             return;
         }
-        if what.protocol != protocol::TCP && is_broadcast_like(what.destination) {
-            return;
-        }
         if let Some(state) = self.states.get_mut(&what) {
             state.touched = contact.now;
-            return;
-        }
-        if !self.insert(what, contact) {
+            if state.verdict == Verdict::Pending {
+                state.retried |= contact.now > state.began + SECOND / 2;
+            }
+            if !state.verdict.failed() || contact.now < state.began + AGAIN {
+                return;
+            }
+            state.verdict = Verdict::Pending;
+            state.sign = Sign::None;
+            (state.again, state.retried) = (true, false);
+            (state.began_at, state.began) = (contact.began_at(), contact.now);
+        } else if !self.insert(what, contact) {
             return;
         }
         if what.stray {
@@ -325,6 +343,8 @@ impl Attempts {
             sign: Sign::None,
             source_inside,
             destination_inside,
+            again: false,
+            retried: contact.delta.opens > 1,
             flags: u8::try_from(flags).unwrap_or(0),
             source_port: if as_said { contact.record.initiator_port } else { contact.record.responder_port },
             mac: if as_said { contact.record.mac } else { 0 },
@@ -401,6 +421,8 @@ impl Attempts {
             before: Verdict::Pending,
             source_inside: state.is_some_and(|state| state.source_inside),
             destination_inside: state.is_some_and(|state| state.destination_inside),
+            again: state.is_some_and(|state| state.again),
+            retried: state.is_some_and(|state| state.retried),
             flags: state.map_or(0, |state| state.flags),
             source_port: state.map_or(0, |state| state.source_port),
             began_at: state.map_or(0, |state| state.began_at),

@@ -1,9 +1,11 @@
 //! `beacon`: a program that calls home. Regular starts of connections of one pair, or regular bursts of data within one
-//! long conversation.
+//! long conversation; or calls again and again to an address that nobody resolved.
 //!
-//! In: contacts. Out: one signal per source and destination. It reads times and sizes only: a poll, a heartbeat or a
-//! health check is as regular as an implant, so prevalence, bulk and well-known heartbeats lower it to `info`, and the
-//! rest is for `[[expected]]`.
+//! In: contacts. Out: one signal per source and destination. It reads times and sizes only. A poll, a heartbeat or a health
+//! check is as regular as an implant, so [`suspicion`] weighs what else is known, and the rest is for `[[expected]]`.
+
+mod rhythm;
+mod suspicion;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -14,12 +16,18 @@ use monitor_common::conversation::outcome;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use self::{
+    rhythm::Beat,
+    suspicion::{Facts, Suspicion},
+};
 use super::{
     bounded::{Bounded, StateSize},
-    contact::{Contact, is_broadcast_like},
+    contact::{Contact, is_group},
+    detect::{Detect, Scope},
     evidence,
     finding::{Detector, Party, Service, Severity, Signal, Signals},
-    statistics::{count, median, quantile, real, regularity, rounded},
+    lookups::{Lookups, Named, Naming},
+    statistics::{count, real, regularity, rounded},
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -45,10 +53,6 @@ pub struct Parameters {
     /// Regularity of bursts within one conversation from which they are more than `info`: people and processes that react
     /// to each other are regular too, programs on a timer are more so.
     pub burst_regularity: f64,
-    /// A source with this many regular destinations at once (peers, monitoring) is `info`.
-    pub regular_destinations: usize,
-    /// So is one with this many destinations of the same port and rhythm; inside, two are enough: health checks.
-    pub alike_destinations: usize,
     /// Answers larger than this (median) are streaming or polling of content: `info`.
     pub bulk_bytes: f64,
     /// The same for bursts within one conversation.
@@ -57,13 +61,19 @@ pub struct Parameters {
     pub keep_alive_bytes: f64,
     /// Calls over plain HTTP that send and receive less than this are connectivity checks: `info`.
     pub check_bytes: (f64, f64),
-    /// Ports whose conversations never beacon: they are regular by design.
+    /// UDP ports whose conversations never beacon: they are regular by design, and small both ways.
     pub ignored_ports: Vec<u16>,
     /// Ports where people log in, where regular connections are guessing before they are a beacon, and where mail is
     /// polled: `info`.
     pub login_ports: Vec<u16>,
-    /// Ports where programs keep a conversation open with heartbeats: bursts there are `info`.
+    /// Ports where programs keep a conversation open with heartbeats.
     pub heartbeat_ports: Vec<u16>,
+    /// Ports on which programs call outside servers.
+    pub usual_ports: Vec<u16>,
+    /// Calls to an address that nobody resolved, however irregular, that are worth a word.
+    pub unnamed_calls: usize,
+    /// A source that calls more addresses than this without a name is a peer among peers.
+    pub unnamed_peers: usize,
     pub pairs: usize,
     /// Conversations whose bursts are followed.
     pub conversations: usize,
@@ -80,21 +90,22 @@ impl Default for Parameters {
             least_burst_period_s: 3.0,
             prevalent: 3,
             burst_regularity: 0.95,
-            regular_destinations: 4,
-            alike_destinations: 3,
             bulk_bytes: 65_536.0,
             burst_bulk_bytes: 8192.0,
             keep_alive_bytes: 128.0,
             check_bytes: (130.0, 350.0),
-            ignored_ports: vec![53, 67, 68, 111, 123, 137, 138, 161, 514, 546, 547, 853, 1900, 5353, 5355],
+            ignored_ports: vec![53, 67, 68, 111, 123, 137, 138, 161, 514, 546, 547, 1900, 5353, 5355],
             login_ports: vec![
                 21, 22, 23, 25, 110, 139, 143, 445, 465, 587, 993, 995, 2222, 3389, 5900, 5901, 5985,
             ],
             heartbeat_ports: vec![
                 22, 88, 135, 139, 143, 179, 389, 443, 445, 500, 636, 993, 1194, 1433, 1883, 3268, 3306, 3389,
-                3478, 3479, 3480, 3481, 3544, 4500, 5060, 5061, 5222, 5223, 5228, 5432, 5671, 5672, 6379,
-                8883, 9092, 27017, 51820,
+                853, 3478, 3479, 3480, 3481, 3544, 4500, 5060, 5061, 5222, 5223, 5228, 5432, 5671, 5672,
+                6379, 8883, 9092, 27017, 51820,
             ],
+            usual_ports: vec![80, 443, 465, 587, 993, 995, 853, 1883, 5222, 5223, 5228, 8080, 8883],
+            unnamed_calls: 6,
+            unnamed_peers: 16,
             pairs: 16_384,
             conversations: 16_384,
         }
@@ -118,6 +129,7 @@ struct Pair {
     received: VecDeque<f64>,
     first_at: u64,
     reached: bool,
+    named: Named,
     total: u64,
     /// Starts soon after another one, and not together with it.
     hurried: u64,
@@ -143,7 +155,6 @@ struct Regular {
     last: u64,
     port: u16,
     period: f64,
-    inside: bool,
 }
 
 impl Regular {
@@ -164,6 +175,10 @@ pub struct Beacon {
     prevalence: Bounded<(IpAddr, u16), Vec<IpAddr>>,
     /// Destinations that look regular, per source.
     regular: Bounded<IpAddr, HashMap<IpAddr, Regular>>,
+    /// Calls to addresses that nobody resolved, per source and address.
+    unnamed: Bounded<IpAddr, HashMap<IpAddr, u32>>,
+    /// The pair that a source's `info` of the day is about, and when.
+    noted: Bounded<IpAddr, (IpAddr, u64)>,
 }
 
 impl Beacon {
@@ -174,30 +189,9 @@ impl Beacon {
             bursts: Bounded::new("beacon_bursts", parameters.conversations),
             prevalence: Bounded::new("beacon_prevalence", parameters.pairs),
             regular: Bounded::new("beacon_regular", parameters.pairs / 4),
+            unnamed: Bounded::new("beacon_unnamed", parameters.pairs / 4),
+            noted: Bounded::new("beacon_noted", parameters.pairs / 4),
         }
-    }
-
-    pub fn sizes(&self) -> [StateSize; 4] {
-        [self.pairs.size(), self.bursts.size(), self.prevalence.size(), self.regular.size()]
-    }
-
-    pub fn contact(&mut self, contact: &Contact<'_>, signals: &mut Signals) {
-        if contact.observed().is_some() || contact.is_icmp() || is_broadcast_like(contact.destination) {
-            return;
-        }
-        let ports = [contact.port, contact.record.initiator_port];
-        if ports.iter().any(|port| self.parameters.ignored_ports.contains(port)) {
-            return;
-        }
-        let key = (contact.source, contact.destination, contact.protocol, contact.port);
-        // Only who was served tells how usual a service is; else a scan's ports would crowd the services out.
-        if contact.delta.completed || (contact.started() && !contact.is_tcp()) {
-            self.meet(contact);
-        }
-        if contact.record.outcome != outcome::MIDSTREAM && contact.record.forward.packets > 0 {
-            self.connection(key, contact, signals);
-        }
-        self.conversation(key, contact, signals);
     }
 
     fn meet(&mut self, contact: &Contact<'_>) {
@@ -213,7 +207,7 @@ impl Beacon {
     }
 
     /// Starts of connections.
-    fn connection(&mut self, key: PairKey, contact: &Contact<'_>, signals: &mut Signals) {
+    fn connection(&mut self, key: PairKey, contact: &Contact<'_>, lookups: &Lookups, signals: &mut Signals) {
         let now = contact.now;
         let keep = |pair: &Pair| pair.starts.back().is_some_and(|last| now - last < DAY);
         let Some(pair) = self.pairs.entry(key, contact.source_inside, now, keep, Pair::default) else {
@@ -236,67 +230,77 @@ impl Beacon {
         if gap >= TOGETHER {
             pair.total += 1;
             push(&mut pair.starts, now);
+            let naming = lookups.naming(contact.source, now);
+            pair.named.add(naming);
+            if naming == Naming::Unnamed && contact.is_tcp() {
+                self.count_unnamed(contact);
+            }
         } else if gap > TOGETHER / 6 {
             pair.hurried += 1;
         }
+        let Some(pair) = self.pairs.get(&key) else { return };
         if pair.starts.len() < CANDIDATE_BEATS || now < pair.quiet_until {
             return;
         }
-        let gaps: Vec<f64> = pair
-            .starts
-            .iter()
-            .zip(pair.starts.iter().skip(1))
-            .map(|(one, next)| real(next - one) / 1e9)
-            .collect();
-        let Some(beat) = Beat::of(&gaps) else { return };
-        let sent: Vec<f64> = pair.sent.iter().copied().collect();
-        let sizes = if sent.len() < 3 { 1.0 } else { regularity(&sent) };
-        let score = 0.5 * beat.regularity + 0.3 * beat.steadiness + 0.2 * sizes;
-        let mut received: Vec<f64> = pair.received.iter().copied().collect();
-        let typical_received = median(&mut received);
-        let typical_sent = median(&mut sent.clone());
-        let bulk = typical_received > self.parameters.bulk_bytes;
-        let is_fast = beat.period < self.parameters.fast_period_s;
-        let enough = !is_fast || pair.starts.len() >= self.parameters.fast_beats;
+        let Some(call) = self.call(pair, contact).or_else(|| self.unnamed_call(pair, contact)) else {
+            return;
+        };
+        if let Some(pair) = self.pairs.get_mut(&key) {
+            pair.quiet_until = now + SECOND;
+        }
+        self.judge(call, contact, signals);
+    }
+
+    /// Calls so far, if their rhythm is one.
+    fn call(&self, pair: &Pair, contact: &Contact<'_>) -> Option<Call> {
+        let p = &self.parameters;
+        let starts = pair.starts.iter().zip(pair.starts.iter().skip(1));
+        let gaps: Vec<f64> = starts.map(|(one, next)| real(next - one) / 1e9).collect();
+        let beat = Beat::of(&gaps)?;
+        let ((sent, sent_spread), (received, received_spread)) =
+            (rhythm::sizes(&pair.sent), rhythm::sizes(&pair.received));
+        let sizes = if pair.sent.len() < 3 {
+            1.0
+        } else {
+            regularity(&pair.sent.iter().copied().collect::<Vec<_>>())
+        };
+        let mut score = 0.5 * beat.regularity + 0.3 * beat.steadiness + 0.2 * sizes;
+        if beat.is_jittered_timer() {
+            score = score.max(0.5 + 0.4 * beat.bounded);
+        }
+        let is_fast = beat.period < p.fast_period_s;
         // Gaps that are cut off at what is one beat look alike, whatever they were.
         if is_fast && pair.hurried * 5 > pair.total {
-            return;
+            return None;
         }
-        if score < CANDIDATE_SCORE || beat.period < self.parameters.least_period_s {
-            return;
+        if score < CANDIDATE_SCORE || beat.period < p.least_period_s {
+            return None;
         }
-        let beats = pair.starts.len();
-        pair.quiet_until = now + SECOND;
-        let (total, first_at, reached) = (pair.total, pair.first_at, pair.reached);
-        let context = self.context(contact, beat.period);
-        let least = if enough { self.parameters.score } else { self.parameters.score.max(FAST_SCORE) };
-        if score < least || beats < self.parameters.least_beats {
-            return;
-        }
-        let (most_sent, most_received) = self.parameters.check_bytes;
-        let is_check = contact.port == 80
-            && (1.0..most_sent).contains(&typical_sent)
-            && typical_received < most_received;
-        let irregular = beat.regularity < 0.8 || beat.steadiness < 0.7;
-        let usual = bulk
+        let enough = !is_fast || pair.starts.len() >= p.fast_beats;
+        let least = if enough { p.score } else { p.score.max(FAST_SCORE) };
+        let (most_sent, most_received) = p.check_bytes;
+        let is_check = contact.port == 80 && (1.0..most_sent).contains(&sent) && received < most_received;
+        let usual = received > p.bulk_bytes
             || is_check
-            || irregular
-            || !reached
+            || !beat.is_regular()
+            || !pair.reached
             || !enough
-            || self.parameters.login_ports.contains(&contact.port);
-        let severity =
-            if usual || context.is_common(&self.parameters) { Severity::Info } else { Severity::Warning };
-        signals.push(self.signal(
-            contact,
-            &beat,
-            "connections",
-            total,
+            || p.login_ports.contains(&contact.port);
+        Some(Call {
+            beat,
             score,
-            severity,
-            first_at,
-            &context,
+            beats: if score < least { 0 } else { pair.starts.len() },
             sizes,
-        ));
+            total: pair.total,
+            first_at: pair.first_at,
+            unit: "connections",
+            usual,
+            unnamed: false,
+            odd_port: !p.usual_ports.contains(&contact.port),
+            size_spread: if pair.sent.len() < 3 { 0.0 } else { sent_spread.max(received_spread) },
+            naming: pair.named.settled(5),
+            keeps_alive: false,
+        })
     }
 
     /// Bursts within a conversation.
@@ -329,30 +333,137 @@ impl Beacon {
         }
         let gaps: Vec<f64> = bursts.gaps.iter().copied().collect();
         let Some(beat) = Beat::of(&gaps) else { return };
-        let score = 0.6 * beat.regularity + 0.4 * beat.steadiness;
-        if score < CANDIDATE_SCORE || beat.period < self.parameters.least_burst_period_s {
+        let p = &self.parameters;
+        let timer = beat.is_jittered_timer() && beat.gaps >= 24;
+        let mut score = 0.6 * beat.regularity + 0.4 * beat.steadiness;
+        if timer {
+            score = score.max(0.5 + 0.4 * beat.bounded);
+        }
+        if score < CANDIDATE_SCORE || beat.period < p.least_burst_period_s {
             return;
         }
         bursts.quiet_until = now + SECOND;
-        let beats = bursts.gaps.len();
-        let typical = |sizes: &VecDeque<f64>| median(&mut sizes.iter().copied().collect::<Vec<_>>());
-        let bulk = typical(&bursts.received) > self.parameters.burst_bulk_bytes;
-        let keeps_alive = typical(&bursts.sent) <= self.parameters.keep_alive_bytes;
+        let ((sent, sent_spread), (received, received_spread)) =
+            (rhythm::sizes(&bursts.sent), rhythm::sizes(&bursts.received));
         // Who is never answered is told nothing: reports to a collector, not calls home.
         let is_report = !contact.is_tcp() && bursts.received.iter().all(|bytes| *bytes < 1.0);
-        let (total, first_at) = (u64::from(bursts.count), bursts.first_at);
-        let context = self.context(contact, beat.period);
-        if score < self.parameters.score || beats < self.parameters.least_beats {
+        let usual =
+            received > p.burst_bulk_bytes || is_report || !(beat.regularity >= p.burst_regularity || timer);
+        let call = Call {
+            beats: if score < p.score { 0 } else { bursts.gaps.len() },
+            beat,
+            score,
+            sizes: 1.0,
+            total: u64::from(bursts.count),
+            first_at: bursts.first_at,
+            unit: "bursts",
+            usual,
+            unnamed: false,
+            odd_port: !p.heartbeat_ports.contains(&contact.port),
+            size_spread: sent_spread.max(received_spread),
+            naming: self.pairs.get(&key).map_or(Naming::Unknown, |pair| pair.named.settled(5)),
+            keeps_alive: sent <= p.keep_alive_bytes,
+        };
+        self.judge(call, contact, signals);
+    }
+
+    /// Weighs a rhythm and reports it.
+    fn judge(&mut self, call: Call, contact: &Contact<'_>, signals: &mut Signals) {
+        let context = self.context(contact, call.beat.period);
+        if call.beats < if call.unnamed { self.parameters.unnamed_calls } else { self.parameters.least_beats }
+        {
             return;
         }
-        let usual = self.parameters.heartbeat_ports.contains(&contact.port)
-            || bulk
-            || keeps_alive
-            || is_report
-            || beat.regularity < self.parameters.burst_regularity;
-        let severity =
-            if usual || context.is_common(&self.parameters) { Severity::Info } else { Severity::Warning };
-        signals.push(self.signal(contact, &beat, "bursts", total, score, severity, first_at, &context, 1.0));
+        let suspicion = Suspicion::of(&Facts {
+            beat: call.beat,
+            within: contact.source_inside && contact.destination_inside,
+            bursts: call.unit == "bursts",
+            odd_port: call.odd_port,
+            size_spread: call.size_spread,
+            naming: call.naming,
+            destinations: context.destinations,
+            alike: context.alike,
+            keeps_alive: call.keeps_alive,
+        });
+        let usual = call.usual || context.is_echo || context.sources >= self.parameters.prevalent;
+        let severity = if usual || !suspicion.is_warning() { Severity::Info } else { Severity::Warning };
+        if severity == Severity::Info && (call.unnamed || !self.may_note(contact)) {
+            return;
+        }
+        signals.push(self.signal(contact, &call, severity, &context, &suspicion));
+    }
+
+    /// One `info` a day and source: who has one rhythm has several.
+    fn may_note(&mut self, contact: &Contact<'_>) -> bool {
+        let (now, target) = (contact.now, contact.destination);
+        let keep = |noted: &(IpAddr, u64)| now - noted.1 < DAY;
+        let new = || (target, now);
+        let Some(noted) = self.noted.entry(contact.source, contact.source_inside, now, keep, new) else {
+            return false;
+        };
+        if now - noted.1 >= DAY {
+            *noted = new();
+        }
+        noted.0 == target
+    }
+
+    fn count_unnamed(&mut self, contact: &Contact<'_>) {
+        let most = self.parameters.unnamed_peers;
+        let keep = |peers: &HashMap<IpAddr, u32>| !peers.is_empty();
+        let inside = contact.source_inside;
+        let Some(peers) = self.unnamed.entry(contact.source, inside, contact.now, keep, HashMap::new) else {
+            return;
+        };
+        if peers.len() <= most || peers.contains_key(&contact.destination) {
+            *peers.entry(contact.destination).or_default() += 1;
+        }
+    }
+
+    /// Calls without a rhythm, again and again, to an address that nobody resolved: who has no name to go by was built so.
+    /// Peers among peers have none either, but many of them.
+    fn unnamed_call(&self, pair: &Pair, contact: &Contact<'_>) -> Option<Call> {
+        let p = &self.parameters;
+        let within = contact.source_inside && contact.destination_inside;
+        let spans = pair.starts.front().map_or(0, |first| contact.now - first) / SECOND;
+        let (sent, received) = (rhythm::sizes(&pair.sent).0, rhythm::sizes(&pair.received).0);
+        let is_small = sent > 0.0 && sent.max(received) <= p.bulk_bytes;
+        let calls = pair.starts.len();
+        let rare = spans >= 300 && spans >= 5 * calls as u64;
+        if within || !contact.is_tcp() || !pair.reached || !is_small || !rare || calls < p.unnamed_calls {
+            return None;
+        }
+        if pair.named.settled(5) != Naming::Unnamed || p.login_ports.contains(&contact.port) {
+            return None;
+        }
+        let peers = self.unnamed.get(&contact.source)?;
+        let least = u32::try_from(p.unnamed_calls).unwrap_or(u32::MAX);
+        let often = peers.values().filter(|calls| **calls >= least).count();
+        let odd_port = !p.usual_ports.contains(&contact.port) || contact.port == 8080;
+        if peers.len() > p.unnamed_peers || !(odd_port || often >= 3) {
+            return None;
+        }
+        let gaps: Vec<f64> = pair
+            .starts
+            .iter()
+            .zip(pair.starts.iter().skip(1))
+            .map(|(one, next)| real(next - one) / 1e9)
+            .collect();
+        let beat = Beat::of(&gaps)?;
+        Some(Call {
+            beat,
+            score: 0.6,
+            beats: calls,
+            sizes: 0.0,
+            total: pair.total,
+            first_at: pair.first_at,
+            unit: "calls",
+            usual: false,
+            unnamed: true,
+            odd_port,
+            size_spread: 0.0,
+            naming: Naming::Unnamed,
+            keeps_alive: false,
+        })
     }
 
     /// How usual the destination is, and how many regular destinations the source has, and how many like this one.
@@ -361,13 +472,7 @@ impl Beacon {
         let known = self.prevalence.get(&(contact.destination, contact.port)).map_or(1, Vec::len);
         let inside = contact.source_inside;
         let keep = |all: &HashMap<IpAddr, Regular>| all.values().any(|one| now - one.last < DAY / 12);
-        let regular = Regular {
-            first: now,
-            last: now,
-            port: contact.port,
-            period,
-            inside: contact.source_inside && contact.destination_inside,
-        };
+        let regular = Regular { first: now, last: now, port: contact.port, period };
         let (mut destinations, mut alike) = (1, 1);
         if let Some(all) = self.regular.entry(contact.source, inside, now, keep, HashMap::new) {
             if all.len() < 64 || all.contains_key(&contact.destination) {
@@ -377,9 +482,6 @@ impl Beacon {
             all.retain(|_, one| now - one.last < DAY / 12);
             destinations = all.len();
             alike = all.values().filter(|one| one.is_like(&regular)).count();
-            if regular.inside && alike >= 2 && all.values().all(|one| one.inside || !one.is_like(&regular)) {
-                alike = alike.max(self.parameters.alike_destinations);
-            }
         }
         // Answers that come as connections of their own are the other end's rhythm.
         let echoes =
@@ -388,47 +490,80 @@ impl Beacon {
         Context { sources: known, destinations, alike, is_echo: echoes && earlier }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one signal, gathered by two callers")]
     fn signal(
         &self,
         contact: &Contact<'_>,
-        beat: &Beat,
-        unit: &'static str,
-        total: u64,
-        score: f64,
+        call: &Call,
         severity: Severity,
-        first_at: u64,
         context: &Context,
-        sizes: f64,
+        suspicion: &Suspicion,
     ) -> Signal {
+        let p = &self.parameters;
+        let beat = &call.beat;
+        let threshold = match call.unit {
+            "calls" => p.unnamed_calls,
+            _ if severity > Severity::Info && beat.period < p.fast_period_s => p.fast_beats,
+            _ => p.least_beats,
+        };
         Signal {
             detector: Detector::Beacon,
             severity,
             subject: Party::Address(contact.source),
             target: Some(Party::Address(contact.destination)),
             service: Some(Service::new(contact.protocol, contact.port)),
-            first_seen: first_at,
-            measured: real(total),
-            threshold: count(if severity > Severity::Info && beat.period < self.parameters.fast_period_s {
-                self.parameters.fast_beats
-            } else {
-                self.parameters.least_beats
-            }),
-            unit,
+            first_seen: call.first_at,
+            measured: real(call.total),
+            threshold: count(threshold),
+            unit: call.unit,
             window_s: 0,
-            confidence: rounded(score).min(0.99),
+            confidence: rounded(call.score).min(0.99),
             evidence: evidence(json!({
-                "score": rounded(score),
+                "score": rounded(call.score),
                 "period_s": rounded(beat.period),
                 "time_regularity": rounded(beat.regularity),
                 "steadiness": rounded(beat.steadiness),
-                "size_regularity": rounded(sizes),
+                "bounded": rounded(beat.bounded),
+                "size_regularity": rounded(call.sizes),
                 "sources_of_this_service": context.sources,
                 "regular_destinations_of_this_source": context.destinations,
                 "destinations_of_this_rhythm": context.alike,
+                "weight": suspicion.weight,
+                "reasons": suspicion.reasons(),
             })),
             workload: contact.workload.map(str::to_owned),
         }
+    }
+}
+
+impl Detect for Beacon {
+    fn contact(&mut self, contact: &Contact<'_>, scope: &Scope<'_>, signals: &mut Signals) {
+        if contact.observed().is_some() || contact.is_icmp() || is_group(contact.destination) {
+            return;
+        }
+        let ports = [contact.port, contact.record.initiator_port];
+        if contact.is_udp() && ports.iter().any(|port| self.parameters.ignored_ports.contains(port)) {
+            return;
+        }
+        let key = (contact.source, contact.destination, contact.protocol, contact.port);
+        // Only who was served tells how usual a service is; else a scan's ports would crowd the services out.
+        if contact.delta.completed || (contact.started() && !contact.is_tcp()) {
+            self.meet(contact);
+        }
+        if contact.record.outcome != outcome::MIDSTREAM && contact.record.forward.packets > 0 {
+            self.connection(key, contact, scope.lookups, signals);
+        }
+        self.conversation(key, contact, signals);
+    }
+
+    fn sizes(&self) -> Vec<StateSize> {
+        vec![
+            self.pairs.size(),
+            self.bursts.size(),
+            self.prevalence.size(),
+            self.regular.size(),
+            self.unnamed.size(),
+            self.noted.size(),
+        ]
     }
 }
 
@@ -449,41 +584,24 @@ struct Context {
     is_echo: bool,
 }
 
-impl Context {
-    fn is_common(&self, parameters: &Parameters) -> bool {
-        self.is_echo
-            || self.sources >= parameters.prevalent
-            || self.destinations >= parameters.regular_destinations
-            || self.alike >= parameters.alike_destinations
-    }
-}
-
-/// What gaps between beats say.
-struct Beat {
-    period: f64,
-    regularity: f64,
-    /// Share of gaps within half of the period around it; missed beats count half.
-    steadiness: f64,
-}
-
-impl Beat {
-    fn of(gaps: &[f64]) -> Option<Self> {
-        let mut sorted = gaps.to_vec();
-        sorted.sort_by(f64::total_cmp);
-        let period = quantile(&sorted, 0.5);
-        if period <= 0.0 {
-            return None;
-        }
-        let near: f64 = gaps
-            .iter()
-            .map(|gap| match gap / period {
-                ratio if (0.5..=1.5).contains(&ratio) => 1.0,
-                ratio if (1.8..=2.2).contains(&ratio) => 0.5,
-                _ => 0.0,
-            })
-            .sum();
-        Some(Self { period, regularity: regularity(gaps), steadiness: near / count(gaps.len()) })
-    }
+/// A rhythm of one pair, before it is weighed.
+#[derive(Clone, Copy, Debug)]
+struct Call {
+    beat: Beat,
+    score: f64,
+    /// 0 while the score is below the least.
+    beats: usize,
+    sizes: f64,
+    total: u64,
+    first_at: u64,
+    unit: &'static str,
+    /// Something else explains it, whatever the weights.
+    usual: bool,
+    unnamed: bool,
+    odd_port: bool,
+    size_spread: f64,
+    naming: Naming,
+    keeps_alive: bool,
 }
 
 fn push<T>(ring: &mut VecDeque<T>, value: T) {

@@ -17,9 +17,11 @@ use serde_json::json;
 use super::{
     bounded::{Bounded, StateSize},
     contact::Contact,
+    detect::{Detect, Scope},
     evidence,
     finding::{Detector, Party, Service, Severity, Signal, Signals},
     statistics::{count, median, median_deviation, real, regularity, rounded},
+    window::Rolling,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -46,10 +48,24 @@ pub struct Parameters {
     /// The same within the window, where connections and answers are alike to this relative deviation (`info`).
     pub alike_attempts: usize,
     pub alike: f64,
+    /// Alike connections to any service that are guesses: what is asked differs by the length of a name or a password,
+    /// what is answered is the same refusal. A warning.
+    pub guesses: usize,
+    /// Sizes of requests that differ at least,
+    pub guessed_sizes: usize,
+    /// or answers so small that they say no more than yes or no.
+    pub refusal_bytes: f64,
+    /// Messages over UDP of one conversation within five minutes, answered one by one and alike.
+    pub messages: u64,
+    /// UDP services where people log in with single messages.
+    pub message_ports: Vec<u16>,
+    /// Attempts on a login service within `slow_window_s`, for guessing that takes its time.
+    pub slow_attempts: usize,
+    pub slow_window_s: u64,
     /// Attempts on a login service within ten minutes that are worth an `info`.
     pub noted_attempts: usize,
-    /// Hosts among which attempts on one login port are spraying: a warning about outsiders, `info` inside, where
-    /// programs of administration do the same.
+    /// Hosts among which attempts on one login port are spraying: a warning when it crosses the border, `info` inside,
+    /// where programs of administration do the same.
     pub sprayed_hosts: usize,
     /// Payload that somebody sends at least who tries to log in; looking for a banner takes less.
     pub login_bytes: u64,
@@ -69,12 +85,21 @@ impl Default for Parameters {
     fn default() -> Self {
         Self {
             login_ports: vec![21, 22, 23, 139, 445, 2222, 3389, 5900, 5901, 5985],
-            program_ports: vec![110, 143, 389, 465, 587, 636, 993, 995, 1433, 1521, 3306, 5432, 6379, 27017],
+            program_ports: vec![
+                88, 110, 143, 389, 465, 587, 636, 993, 995, 1433, 1521, 1883, 3306, 5432, 6379, 8883, 27017,
+            ],
             login_attempts: 30,
             program_attempts: 200,
             other_attempts_per_minute: 240,
             alike_attempts: 60,
             alike: 0.05,
+            guesses: 100,
+            guessed_sizes: 4,
+            refusal_bytes: 64.0,
+            messages: 200,
+            message_ports: vec![88, 5060, 5061],
+            slow_attempts: 60,
+            slow_window_s: 6 * 3600,
             noted_attempts: 6,
             sprayed_hosts: 10,
             login_bytes: 300,
@@ -117,6 +142,7 @@ pub struct BruteForce {
     others: Bounded<Pair, Sessions>,
     /// By source and login port.
     sprayed: Bounded<(IpAddr, u16), Sessions>,
+    messages: Bounded<Pair, Messages>,
 }
 
 impl BruteForce {
@@ -126,14 +152,17 @@ impl BruteForce {
             logins: Bounded::new("brute_force", parameters.pairs),
             others: Bounded::new("brute_force_others", parameters.pairs / 2),
             sprayed: Bounded::new("brute_force_sprayed", parameters.pairs / 4),
+            messages: Bounded::new("brute_force_messages", parameters.pairs / 4),
         }
     }
+}
 
-    pub fn sizes(&self) -> [StateSize; 3] {
-        [self.logins.size(), self.others.size(), self.sprayed.size()]
-    }
-
-    pub fn contact(&mut self, contact: &Contact<'_>, signals: &mut Signals) {
+impl Detect for BruteForce {
+    fn contact(&mut self, contact: &Contact<'_>, _scope: &Scope<'_>, signals: &mut Signals) {
+        if contact.is_udp() {
+            self.message(contact, signals);
+            return;
+        }
         if !contact.is_tcp() || !contact.ended() || !contact.succeeded() || contact.protocol != protocol::TCP
         {
             return;
@@ -170,6 +199,93 @@ impl BruteForce {
             }
         }
     }
+
+    fn sizes(&self) -> Vec<StateSize> {
+        vec![self.logins.size(), self.others.size(), self.sprayed.size(), self.messages.size()]
+    }
+}
+
+/// Messages of one conversation, both ways: packets, payload and its squares.
+#[derive(Debug)]
+struct Messages {
+    sums: Rolling<6, 10>,
+    first_at: u64,
+    touched: u64,
+    quiet_until: u64,
+}
+
+impl BruteForce {
+    /// Single messages that are answered one by one, all alike: registrations with another password each.
+    fn message(&mut self, contact: &Contact<'_>, signals: &mut Signals) {
+        let p = &self.parameters;
+        if !p.message_ports.contains(&contact.port) || contact.observed().is_some() {
+            return;
+        }
+        let now = contact.now;
+        let new = || Messages {
+            sums: Rolling::new(30 * SECOND),
+            first_at: contact.at,
+            touched: now,
+            quiet_until: 0,
+        };
+        let keep = |one: &Messages| now - one.touched < 300 * SECOND;
+        let pair = (contact.source, contact.destination, contact.port);
+        let Some(messages) = self.messages.entry(pair, contact.source_inside, now, keep, new) else { return };
+        if now - messages.touched > 300 * SECOND {
+            *messages = new();
+        }
+        messages.touched = now;
+        let (forward, backward) = (&contact.delta.forward, &contact.delta.backward);
+        messages.sums.add(
+            now,
+            [
+                forward.packets,
+                forward.payload,
+                forward.payload_squares,
+                backward.packets,
+                backward.payload,
+                backward.payload_squares,
+            ],
+        );
+        let sums = messages.sums.sums(now);
+        if sums[0] < p.messages || now < messages.quiet_until {
+            return;
+        }
+        messages.quiet_until = now + SECOND;
+        let spread = |at: usize| {
+            let (packets, total, squares) = (real(sums[at]).max(1.0), real(sums[at + 1]), real(sums[at + 2]));
+            let mean = total / packets;
+            ((squares / packets - mean * mean).max(0.0).sqrt() / mean.max(1.0), mean)
+        };
+        let ((sent_spread, _), (answer_spread, answer)) = (spread(0), spread(3));
+        let answered = real(sums[3]) / real(sums[0]);
+        if !(0.5..=1.5).contains(&answered)
+            || sent_spread > 4.0 * p.alike
+            || answer_spread > 4.0 * p.alike
+            || answer == 0.0
+        {
+            return;
+        }
+        signals.push(Signal {
+            detector: Detector::BruteForce,
+            severity: Severity::Warning,
+            subject: Party::Address(contact.source),
+            target: Some(Party::Address(contact.destination)),
+            service: Some(Service::new(contact.protocol, contact.port)),
+            first_seen: messages.first_at,
+            measured: real(sums[0]),
+            threshold: real(p.messages),
+            unit: "messages",
+            window_s: 300,
+            confidence: 0.8,
+            evidence: evidence(json!({
+                "answered_share": rounded(answered),
+                "spread": rounded(answer_spread),
+                "mean_answer_bytes": rounded(answer),
+            })),
+            workload: contact.workload.map(str::to_owned),
+        });
+    }
 }
 
 /// An address in 32 bits, enough to tell a few hundred apart.
@@ -189,7 +305,7 @@ fn sessions<'a, K: Hash + Eq>(
     contact: &Contact<'_>,
     parameters: &Parameters,
 ) -> Option<&'a mut Sessions> {
-    let (now, window) = (contact.now, parameters.window_s * SECOND);
+    let (now, window) = (contact.now, parameters.slow_window_s * SECOND);
     let keep = |sessions: &Sessions| sessions.recent.back().is_some_and(|last| now - last.now < window);
     all.entry(key, contact.source_inside, now, keep, Sessions::default)
 }
@@ -205,7 +321,7 @@ struct Likeness {
 
 impl Sessions {
     fn add(&mut self, session: Session, parameters: &Parameters) {
-        let window = parameters.window_s * SECOND;
+        let window = parameters.slow_window_s * SECOND;
         self.total += 1;
         self.recent.push_back(session);
         while self.recent.len() > REMEMBERED
@@ -242,18 +358,27 @@ impl Sessions {
 impl Parameters {
     fn judge_pair(&self, sessions: &mut Sessions, contact: &Contact<'_>) -> Option<Signal> {
         let now = contact.now;
+        let recent = sessions.within(now, self.window_s);
+        let is_public = !contact.source_inside && contact.destination_inside;
         let (measured, threshold, window_s, severity) = if self.login_ports.contains(&contact.port) {
-            if sessions.recent.len() >= self.login_attempts {
-                (sessions.recent.len(), self.login_attempts, self.window_s, Severity::Warning)
+            if recent >= self.login_attempts {
+                (recent, self.login_attempts, self.window_s, Severity::Warning)
+            } else if sessions.recent.len() >= self.slow_attempts && (is_public || !sessions.is_timed()) {
+                (sessions.recent.len(), self.slow_attempts, self.slow_window_s, Severity::Warning)
             } else {
                 (sessions.within(now, 600), self.noted_attempts, 600, Severity::Info)
             }
         } else if self.program_ports.contains(&contact.port) {
-            (sessions.recent.len(), self.program_attempts, self.window_s, Severity::Warning)
-        } else if sessions.recent.len() >= self.other_attempts_per_minute {
+            (recent, self.program_attempts, self.window_s, Severity::Warning)
+        } else if recent >= self.guesses
+            && (recent == self.guesses || now >= sessions.quiet_until)
+            && self.are_guesses(sessions, contact)
+        {
+            (recent, self.guesses, self.window_s, Severity::Warning)
+        } else if recent >= self.other_attempts_per_minute {
             (sessions.within(now, 60), self.other_attempts_per_minute, 60, Severity::Info)
         } else {
-            (sessions.recent.len(), self.alike_attempts, self.window_s, Severity::Info)
+            (recent, self.alike_attempts, self.window_s, Severity::Info)
         };
         // What is crossed just now is said at once: it may be the last that is seen of it.
         if measured < threshold || (measured > threshold && now < sessions.quiet_until) {
@@ -269,7 +394,6 @@ impl Parameters {
             // What an outsider sent first was seen before his conversation stood.
             let asks = contact.record.forward.payload >= self.login_bytes
                 || contact.record.outcome == outcome::MIDSTREAM;
-            let is_public = !contact.source_inside && contact.destination_inside;
             sessions.quiet_until = now + 10 * SECOND;
             if !alike || !asks || !contact.destination_inside || (!is_public && sessions.is_timed()) {
                 return None;
@@ -281,8 +405,25 @@ impl Parameters {
         Some(signal(contact, Some(contact.destination), severity, sessions, measure, &likeness))
     }
 
+    /// What no program does with a service that it knows: ask anew each time, slightly otherwise, and be told the same.
+    fn are_guesses(&self, sessions: &Sessions, contact: &Contact<'_>) -> bool {
+        let likeness = sessions.likeness();
+        let alike = likeness.short_share >= 0.9
+            && likeness.answer > 0.0
+            && likeness.answer_spread <= self.alike
+            && likeness.sent_spread <= 2.0 * self.alike;
+        if !alike || contact.record.forward.payload == 0 {
+            return false;
+        }
+        // Programs that report something on a timer ask alike and are thanked alike, but at their pace.
+        let is_fast = sessions.within(contact.now, 60) >= 30;
+        let sizes: HashSet<u32> = sessions.recent.iter().map(|one| one.sent_bytes).collect();
+        let differ = sizes.len() >= self.guessed_sizes || likeness.answer <= self.refusal_bytes;
+        differ && (is_fast || !sessions.is_timed())
+    }
+
     fn judge_spraying(&self, sessions: &mut Sessions, contact: &Contact<'_>) -> Option<Signal> {
-        let (now, measured) = (contact.now, sessions.recent.len());
+        let (now, measured) = (contact.now, sessions.within(contact.now, self.window_s));
         if measured < self.login_attempts || (measured > self.login_attempts && now < sessions.quiet_until) {
             return None;
         }
@@ -295,7 +436,8 @@ impl Parameters {
         {
             return None;
         }
-        let is_public = !contact.source_inside && contact.destination_inside;
+        // Administration stays inside; what crosses the border in either direction is not ours.
+        let is_public = contact.source_inside != contact.destination_inside;
         let severity = if is_public { Severity::Warning } else { Severity::Info };
         let measure = (measured, self.login_attempts, self.window_s, if is_public { 0.8 } else { 0.4 });
         let mut signal = signal(contact, None, severity, sessions, measure, &likeness);

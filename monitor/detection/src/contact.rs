@@ -129,14 +129,6 @@ pub const fn is_group(address: IpAddr) -> bool {
     }
 }
 
-/// Also the last address of a /24, which is a broadcast more often than a host.
-pub const fn is_broadcast_like(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => is_group(address) || v4.octets()[3] == 255,
-        IpAddr::V6(_) => is_group(address),
-    }
-}
-
 pub fn ip_of(address: &Address) -> IpAddr {
     match v4_of(address) {
         Some(octets) => IpAddr::V4(Ipv4Addr::from(octets)),

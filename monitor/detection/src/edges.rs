@@ -11,7 +11,8 @@ use serde_json::json;
 
 use super::{
     bounded::{Bounded, StateSize},
-    contact::{Contact, is_broadcast_like},
+    contact::{Contact, is_group},
+    detect::{Detect, Scope},
     evidence,
     finding::{Detector, Party, Service, Severity, Signal, Signals},
     statistics::{real, rounded},
@@ -102,24 +103,56 @@ impl Edges {
         Self { parameters: parameters.clone(), known: edges, profiles }
     }
 
-    pub fn sizes(&self) -> [StateSize; 2] {
-        [self.known.size(), self.profiles.size()]
+    fn hours(
+        &mut self,
+        contact: &Contact<'_>,
+        edge: Edge,
+        observed: u64,
+        flagged: bool,
+        signals: &mut Signals,
+    ) {
+        let new = || Profile { uses: vec![0; WEEK_HOURS] };
+        let parameters = &self.parameters;
+        let Some(profile) = self.profiles.entry(edge, contact.source_inside, contact.now, |_| true, new)
+        else {
+            return;
+        };
+        let Ok(hour) = usize::try_from(contact.at / HOUR % WEEK_HOURS as u64) else { return };
+        let total: u64 = profile.uses.iter().map(|uses| u64::from(*uses)).sum();
+        let near: u64 = [hour + WEEK_HOURS - 1, hour, hour + 1]
+            .iter()
+            .map(|hour| u64::from(profile.uses[hour % WEEK_HOURS]))
+            .sum();
+        let probability = (real(near) + 0.5) / (real(total) + real(WEEK_HOURS as u64) / 6.0);
+        let is_learned =
+            observed >= parameters.hours_learning_days * DAY && total >= u64::from(parameters.least_uses);
+        if is_learned && probability < parameters.least_probability && contact.source_inside {
+            signals.push(signal(
+                Detector::OffHours,
+                contact,
+                (rounded(probability), parameters.least_probability, "probability"),
+                json!({ "hour_of_week": hour, "uses": total, "uses_near_this_hour": near }),
+            ));
+        } else if !flagged {
+            profile.uses[hour] = profile.uses[hour].saturating_add(1);
+        }
     }
+}
 
-    pub fn learned(&self) -> Learned {
+impl Detect for Edges {
+    fn learned(&self, learned: &mut super::Learned) {
         let mut edges: Vec<Edge> = self.known.iter().map(|(edge, _)| *edge).collect();
         edges.sort();
         let mut profiles: Vec<_> =
             self.profiles.iter().map(|(edge, profile)| (*edge, profile.clone())).collect();
         profiles.sort_by_key(|(edge, _)| *edge);
-        Learned { edges, profiles }
+        learned.edges = Learned { edges, profiles };
     }
 
-    /// `observed` is how long anything was observed, earlier runs included.
-    pub fn contact(&mut self, contact: &Contact<'_>, observed: u64, flagged: bool, signals: &mut Signals) {
+    fn contact(&mut self, contact: &Contact<'_>, scope: &Scope<'_>, signals: &mut Signals) {
+        let Scope { observed, flagged, .. } = *scope;
         let inside = contact.source_inside || contact.destination_inside;
-        if !contact.delta.completed || !inside || contact.is_icmp() || is_broadcast_like(contact.destination)
-        {
+        if !contact.delta.completed || !inside || contact.is_icmp() || is_group(contact.destination) {
             return;
         }
         let bits = if contact.source.is_ipv4() { self.parameters.v4_bits } else { self.parameters.v6_bits };
@@ -156,39 +189,8 @@ impl Edges {
         self.hours(contact, edge, observed, flagged, signals);
     }
 
-    fn hours(
-        &mut self,
-        contact: &Contact<'_>,
-        edge: Edge,
-        observed: u64,
-        flagged: bool,
-        signals: &mut Signals,
-    ) {
-        let new = || Profile { uses: vec![0; WEEK_HOURS] };
-        let parameters = &self.parameters;
-        let Some(profile) = self.profiles.entry(edge, contact.source_inside, contact.now, |_| true, new)
-        else {
-            return;
-        };
-        let Ok(hour) = usize::try_from(contact.at / HOUR % WEEK_HOURS as u64) else { return };
-        let total: u64 = profile.uses.iter().map(|uses| u64::from(*uses)).sum();
-        let near: u64 = [hour + WEEK_HOURS - 1, hour, hour + 1]
-            .iter()
-            .map(|hour| u64::from(profile.uses[hour % WEEK_HOURS]))
-            .sum();
-        let probability = (real(near) + 0.5) / (real(total) + real(WEEK_HOURS as u64) / 6.0);
-        let is_learned =
-            observed >= parameters.hours_learning_days * DAY && total >= u64::from(parameters.least_uses);
-        if is_learned && probability < parameters.least_probability && contact.source_inside {
-            signals.push(signal(
-                Detector::OffHours,
-                contact,
-                (rounded(probability), parameters.least_probability, "probability"),
-                json!({ "hour_of_week": hour, "uses": total, "uses_near_this_hour": near }),
-            ));
-        } else if !flagged {
-            profile.uses[hour] = profile.uses[hour].saturating_add(1);
-        }
+    fn sizes(&self) -> Vec<StateSize> {
+        vec![self.known.size(), self.profiles.size()]
     }
 }
 

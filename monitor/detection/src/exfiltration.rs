@@ -12,6 +12,7 @@ use serde_json::json;
 use super::{
     bounded::{Bounded, StateSize},
     contact::{Contact, is_group},
+    detect::{Detect, Scope},
     evidence,
     finding::{Detector, Party, Service, Severity, Signal, Signals},
     statistics::{real, rounded},
@@ -100,38 +101,6 @@ impl Exfiltration {
             parameters: parameters.clone(),
             pairs: Bounded::new("exfiltration", parameters.pairs),
             baselines,
-        }
-    }
-
-    pub fn sizes(&self) -> [StateSize; 2] {
-        [self.pairs.size(), self.baselines.size()]
-    }
-
-    pub fn learned(&self) -> Vec<(IpAddr, Baseline)> {
-        let mut all: Vec<_> = self.baselines.iter().map(|(source, baseline)| (*source, *baseline)).collect();
-        all.sort_by_key(|(source, _)| *source);
-        all
-    }
-
-    pub fn contact(&mut self, contact: &Contact<'_>, flagged: bool, signals: &mut Signals) {
-        if contact.observed().is_some()
-            || contact.source_inside == contact.destination_inside && contact.source_inside
-        {
-            return;
-        }
-        let (forward, backward) = (contact.delta.forward.payload, contact.delta.backward.payload);
-        let (source, peer, sent, received) = if contact.destination_inside {
-            (contact.destination, contact.source, backward, forward)
-        } else {
-            (contact.source, contact.destination, forward, backward)
-        };
-        if is_group(peer) || sent + received == 0 {
-            return;
-        }
-        let inside = contact.source_inside || contact.destination_inside;
-        self.volume(contact, source, peer, sent, received, signals);
-        if inside {
-            self.departure(contact, source, sent, received, flagged, signals);
         }
     }
 
@@ -227,6 +196,41 @@ impl Exfiltration {
         }
         baseline.sent += sent;
         baseline.received += received;
+    }
+}
+
+impl Detect for Exfiltration {
+    fn learned(&self, learned: &mut super::Learned) {
+        let mut all: Vec<_> = self.baselines.iter().map(|(source, baseline)| (*source, *baseline)).collect();
+        all.sort_by_key(|(source, _)| *source);
+        learned.baselines = all;
+    }
+
+    fn contact(&mut self, contact: &Contact<'_>, scope: &Scope<'_>, signals: &mut Signals) {
+        let flagged = scope.flagged;
+        if contact.observed().is_some()
+            || contact.source_inside == contact.destination_inside && contact.source_inside
+        {
+            return;
+        }
+        let (forward, backward) = (contact.delta.forward.payload, contact.delta.backward.payload);
+        let (source, peer, sent, received) = if contact.destination_inside {
+            (contact.destination, contact.source, backward, forward)
+        } else {
+            (contact.source, contact.destination, forward, backward)
+        };
+        if is_group(peer) || sent + received == 0 {
+            return;
+        }
+        let inside = contact.source_inside || contact.destination_inside;
+        self.volume(contact, source, peer, sent, received, signals);
+        if inside {
+            self.departure(contact, source, sent, received, flagged, signals);
+        }
+    }
+
+    fn sizes(&self) -> Vec<StateSize> {
+        vec![self.pairs.size(), self.baselines.size()]
     }
 }
 

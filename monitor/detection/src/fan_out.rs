@@ -18,6 +18,7 @@ use serde_json::json;
 use super::{
     attempts::{Attempt, Verdict},
     bounded::{Bounded, StateSize},
+    detect::{Detect, Scope},
     evidence,
     finding::{Detector, Party, Severity, Signal, Signals},
     statistics::{count, real, rounded},
@@ -99,17 +100,17 @@ impl FanOut {
     pub fn new(parameters: &Parameters) -> Self {
         Self { parameters: parameters.clone(), sources: Bounded::new("fan_out", parameters.sources) }
     }
+}
 
-    pub fn size(&self) -> StateSize {
-        self.sources.size()
-    }
-
-    pub fn attempt(&mut self, attempt: &Attempt, observed: u64, flagged: bool, signals: &mut Signals) {
+impl Detect for FanOut {
+    fn attempt(&mut self, attempt: &Attempt, scope: &Scope<'_>, signals: &mut Signals) {
+        let Scope { observed, flagged, .. } = *scope;
         let inside = attempt.source_inside && attempt.destination_inside;
         // Judged once it is known what became of the contact, so that a scan is named a scan first.
         if attempt.verdict == Verdict::Pending
             || attempt.before != Verdict::Pending
             || attempt.what.stray
+            || attempt.again
             || attempt.what.port == 0
             || !inside
         {
@@ -205,5 +206,9 @@ impl FanOut {
             })),
             workload: None,
         });
+    }
+
+    fn sizes(&self) -> Vec<StateSize> {
+        vec![self.sources.size()]
     }
 }

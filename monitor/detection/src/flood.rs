@@ -13,6 +13,7 @@ use serde_json::json;
 use super::{
     bounded::{Bounded, StateSize},
     contact::{Contact, is_group},
+    detect::{Detect, Moment, Scope},
     evidence,
     finding::{Detector, Party, Severity, Signal, Signals},
     statistics::real,
@@ -144,26 +145,6 @@ impl Flood {
         }
     }
 
-    pub fn size(&self) -> StateSize {
-        self.victims.size()
-    }
-
-    pub fn contact(&mut self, contact: &Contact<'_>, signals: &mut Signals) {
-        let Some(blow) = self.blow(contact) else { return };
-        // What a conversation that was swept for silence still adds is not of now.
-        if self.is_echoed(contact) || contact.silence() > SECOND {
-            return;
-        }
-        if blow.kind == Kind::Syn {
-            // Forged sources may be aimed at everybody: the interface as a whole is a victim too.
-            self.hit(&Party::Interface(contact.record.interface), &blow, contact);
-        }
-        if !is_group(blow.victim) {
-            self.hit(&Party::Address(blow.victim), &blow, contact);
-        }
-        self.tick(contact.now, signals);
-    }
-
     /// An echo reply of somebody who is being asked by its receiver.
     fn is_echoed(&self, contact: &Contact<'_>) -> bool {
         contact.observed() == Some(note::ICMP_OTHER)
@@ -241,29 +222,6 @@ impl Flood {
         }
     }
 
-    /// Judges the bursts whose answers had their time.
-    pub fn tick(&mut self, now: u64, signals: &mut Signals) {
-        if self.waiting.iter().all(|(due, ..)| *due > now) {
-            return;
-        }
-        let mut due = Vec::new();
-        self.waiting.retain(|entry| {
-            let over = entry.0 <= now;
-            if over {
-                due.push(entry.clone());
-            }
-            !over
-        });
-        for (_, party, kind) in due {
-            let Some(victim) = self.victims.get_mut(&(party.clone(), kind)) else { continue };
-            let Some(over) = victim.over.take() else { continue };
-            if let Some(signal) = self.parameters.judge(&party, kind, victim, &over) {
-                victim.quiet_until = now + SECOND / 2;
-                signals.push(signal);
-            }
-        }
-    }
-
     fn blow(&self, contact: &Contact<'_>) -> Option<Blow> {
         let (record, delta) = (contact.record, &contact.delta);
         let toward = |kind, values| Blow {
@@ -319,6 +277,52 @@ impl Flood {
         let amplified = if self.parameters.amplifies(record.initiator_port) { unanswered } else { 0 };
         (unanswered + completed > 0)
             .then(|| toward(Kind::Datagram, [unanswered, amplified, completed, bytes]))
+    }
+}
+
+impl Detect for Flood {
+    fn contact(&mut self, contact: &Contact<'_>, _scope: &Scope<'_>, signals: &mut Signals) {
+        let Some(blow) = self.blow(contact) else { return };
+        // What a conversation that was swept for silence still adds is not of now.
+        if self.is_echoed(contact) || contact.silence() > SECOND {
+            return;
+        }
+        if blow.kind == Kind::Syn {
+            // Forged sources may be aimed at everybody: the interface as a whole is a victim too.
+            self.hit(&Party::Interface(contact.record.interface), &blow, contact);
+        }
+        if !is_group(blow.victim) {
+            self.hit(&Party::Address(blow.victim), &blow, contact);
+        }
+        self.tick(Moment { now: contact.now, at: contact.at }, signals);
+    }
+
+    /// Judges the bursts whose answers had their time.
+    fn tick(&mut self, moment: Moment, signals: &mut Signals) {
+        let now = moment.now;
+        if self.waiting.iter().all(|(due, ..)| *due > now) {
+            return;
+        }
+        let mut due = Vec::new();
+        self.waiting.retain(|entry| {
+            let over = entry.0 <= now;
+            if over {
+                due.push(entry.clone());
+            }
+            !over
+        });
+        for (_, party, kind) in due {
+            let Some(victim) = self.victims.get_mut(&(party.clone(), kind)) else { continue };
+            let Some(over) = victim.over.take() else { continue };
+            if let Some(signal) = self.parameters.judge(&party, kind, victim, &over) {
+                victim.quiet_until = now + SECOND / 2;
+                signals.push(signal);
+            }
+        }
+    }
+
+    fn sizes(&self) -> Vec<StateSize> {
+        vec![self.victims.size()]
     }
 }
 

@@ -11,6 +11,7 @@ pub mod bounded;
 pub mod brute_force;
 pub mod clock;
 pub mod contact;
+pub mod detect;
 pub mod edges;
 pub mod exfiltration;
 pub mod fallback;
@@ -19,9 +20,11 @@ pub mod finding;
 pub mod flood;
 pub mod ledger;
 pub mod long_connection;
+pub mod lookups;
 pub mod out_of_state;
 pub mod outbound;
 pub mod parameters;
+pub mod protocol_scan;
 pub mod rate_shift;
 pub mod scan;
 pub mod slow_scan;
@@ -46,8 +49,10 @@ use self::{
     bounded::{Bounded, StateSize},
     clock::Clock,
     contact::{Contact, Inside, Progress, ip_of},
+    detect::{Detect, Moment, Scope, registry},
     finding::{About, Detector, Finding, Signals},
     ledger::{DetectorCount, Dropped, FindingChange, Ledger, Summary},
+    lookups::Lookups,
     parameters::{Parameters, Silence},
     rate_shift::ServiceRate,
 };
@@ -86,21 +91,8 @@ pub struct Detection {
     progress: Progress,
     attempts: Attempts,
     workloads: Bounded<IpAddr, String>,
-    scan: scan::Scan,
-    slow_scan: slow_scan::SlowScan,
-    out_of_state: out_of_state::OutOfState,
-    sweep: sweep::Sweep,
-    brute_force: brute_force::BruteForce,
-    beacon: beacon::Beacon,
-    long_connection: long_connection::LongConnection,
-    exfiltration: exfiltration::Exfiltration,
-    tunnel: tunnel::Tunnel,
-    fan_out: fan_out::FanOut,
-    edges: edges::Edges,
-    rate_shift: rate_shift::RateShift,
-    flood: flood::Flood,
-    outbound: outbound::Outbound,
-    spoofed: spoofed::Spoofed,
+    lookups: Lookups,
+    detectors: Vec<Box<dyn Detect>>,
     ledger: Ledger,
     signals: Signals,
     verdicts: Vec<Attempt>,
@@ -119,21 +111,8 @@ impl Detection {
             progress: Progress::new(p.memory.conversations),
             attempts: Attempts::new(p.memory.attempts),
             workloads: Bounded::new("workloads", p.memory.workloads),
-            scan: scan::Scan::new(&p.scan),
-            slow_scan: slow_scan::SlowScan::new(&p.slow_scan),
-            out_of_state: out_of_state::OutOfState::new(&p.out_of_state_scan),
-            sweep: sweep::Sweep::new(&p.sweep),
-            brute_force: brute_force::BruteForce::new(&p.brute_force),
-            beacon: beacon::Beacon::new(&p.beacon),
-            long_connection: long_connection::LongConnection::new(&p.long_connection),
-            exfiltration: exfiltration::Exfiltration::new(&p.exfiltration, &learned.baselines),
-            tunnel: tunnel::Tunnel::new(&p.tunnel),
-            fan_out: fan_out::FanOut::new(&p.fan_out),
-            edges: edges::Edges::new(&p.edges, &learned.edges, clock.now()),
-            rate_shift: rate_shift::RateShift::new(&p.rate_shift, &learned.services),
-            flood: flood::Flood::new(&p.flood),
-            outbound: outbound::Outbound::new(&p.outbound),
-            spoofed: spoofed::Spoofed::new(&p.spoofed_source),
+            lookups: Lookups::new(p.memory.workloads),
+            detectors: registry(p, learned, clock.now()),
             ledger: Ledger::new(&p.findings, &p.expected, &p.silences),
             signals: Signals::new(),
             verdicts: Vec::new(),
@@ -171,22 +150,14 @@ impl Detection {
         {
             name.clone_into(known);
         }
+        self.lookups.contact(&contact);
         self.attempts.contact(&contact, &mut self.verdicts);
         self.judge_attempts();
-        let observed = self.observed();
         let flagged = self.ledger.is_flagged(source) || self.ledger.is_flagged(destination);
-        let signals = &mut self.signals;
-        self.sweep.contact(&contact, signals);
-        self.brute_force.contact(&contact, signals);
-        self.flood.contact(&contact, signals);
-        self.outbound.contact(&contact, signals);
-        self.tunnel.contact(&contact, signals);
-        self.beacon.contact(&contact, signals);
-        self.exfiltration.contact(&contact, flagged, signals);
-        self.edges.contact(&contact, observed, flagged, signals);
-        self.rate_shift.contact(&contact, flagged, signals);
-        self.long_connection.contact(&contact, signals);
-        self.spoofed.contact(&contact, signals);
+        let scope = Scope { observed: self.observed(), flagged, lookups: &self.lookups };
+        for detector in &mut self.detectors {
+            detector.contact(&contact, &scope, &mut self.signals);
+        }
         self.settle();
     }
 
@@ -209,7 +180,10 @@ impl Detection {
     pub fn service_rate(&mut self, service: &str, rate: ServiceRate, now_ns: u64) {
         let now = self.clock.advance(now_ns);
         self.last_at = now_ns;
-        self.rate_shift.service(service, rate, now, now_ns, false, &mut self.signals);
+        let moment = Moment { now, at: now_ns };
+        for detector in &mut self.detectors {
+            detector.service(service, rate, moment, &mut self.signals);
+        }
         self.settle();
     }
 
@@ -218,7 +192,10 @@ impl Detection {
         let now = self.clock.advance(now_ns);
         self.last_at = now_ns;
         if self.inside.contains(source) {
-            self.outbound.exceeded(source, now, now_ns, &mut self.signals);
+            let moment = Moment { now, at: now_ns };
+            for detector in &mut self.detectors {
+                detector.exceeded(source, moment, &mut self.signals);
+            }
             self.settle();
         }
     }
@@ -281,35 +258,18 @@ impl Detection {
 
     /// What should outlive the process.
     pub fn learned(&self) -> Learned {
-        Learned {
-            observed_ns: self.observed(),
-            edges: self.edges.learned(),
-            baselines: self.exfiltration.learned(),
-            services: self.rate_shift.learned(),
+        let mut learned = Learned { observed_ns: self.observed(), ..Learned::default() };
+        for detector in &self.detectors {
+            detector.learned(&mut learned);
         }
+        learned
     }
 
     /// How full every memory is.
     pub fn state_sizes(&self) -> Vec<StateSize> {
-        let mut sizes = vec![
-            self.progress.size(),
-            self.workloads.size(),
-            self.slow_scan.size(),
-            self.out_of_state.size(),
-            self.fan_out.size(),
-            self.rate_shift.size(),
-            self.flood.size(),
-        ];
+        let mut sizes = vec![self.progress.size(), self.workloads.size(), self.lookups.size()];
         sizes.extend(self.attempts.sizes());
-        sizes.extend(self.scan.sizes());
-        sizes.extend(self.brute_force.sizes());
-        sizes.extend(self.sweep.sizes());
-        sizes.extend(self.beacon.sizes());
-        sizes.extend(self.tunnel.sizes());
-        sizes.extend(self.exfiltration.sizes());
-        sizes.extend(self.edges.sizes());
-        sizes.extend(self.outbound.sizes());
-        sizes.extend(self.spoofed.sizes());
+        sizes.extend(self.detectors.iter().flat_map(|detector| detector.sizes()));
         sizes
     }
 
@@ -321,20 +281,21 @@ impl Detection {
     fn ripen(&mut self, now: u64) {
         self.attempts.tick(now, &mut self.verdicts);
         self.judge_attempts();
-        self.flood.tick(now, &mut self.signals);
+        let moment = Moment { now, at: self.last_at };
+        for detector in &mut self.detectors {
+            detector.tick(moment, &mut self.signals);
+        }
         self.ledger.tick(now);
     }
 
     fn judge_attempts(&mut self) {
         let observed = self.observed();
-        let signals = &mut self.signals;
         for attempt in self.verdicts.drain(..) {
             let flagged = self.ledger.is_flagged(attempt.what.source);
-            self.scan.attempt(&attempt, signals);
-            self.slow_scan.attempt(&attempt, signals);
-            self.out_of_state.attempt(&attempt, observed, signals);
-            self.sweep.attempt(&attempt, signals);
-            self.fan_out.attempt(&attempt, observed, flagged, signals);
+            let scope = Scope { observed, flagged, lookups: &self.lookups };
+            for detector in &mut self.detectors {
+                detector.attempt(&attempt, &scope, &mut self.signals);
+            }
         }
     }
 

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
+    bounded::StateSize,
     contact::Contact,
+    detect::{Detect, Scope},
     evidence,
     finding::{Detector, Party, Service, Severity, Signal, Signals},
     statistics::real,
@@ -38,8 +40,10 @@ impl LongConnection {
     pub fn new(parameters: &Parameters) -> Self {
         Self { parameters: parameters.clone() }
     }
+}
 
-    pub fn contact(&self, contact: &Contact<'_>, signals: &mut Signals) {
+impl Detect for LongConnection {
+    fn contact(&mut self, contact: &Contact<'_>, _scope: &Scope<'_>, signals: &mut Signals) {
         if contact.observed().is_some() || !contact.succeeded() || contact.is_icmp() {
             return;
         }
@@ -67,5 +71,9 @@ impl LongConnection {
             })),
             workload: contact.workload.map(str::to_owned),
         });
+    }
+
+    fn sizes(&self) -> Vec<StateSize> {
+        Vec::new()
     }
 }

@@ -14,6 +14,7 @@ use serde_json::json;
 use super::{
     attempts::{Attempt, Verdict},
     bounded::{Bounded, StateSize},
+    detect::{Detect, Scope},
     evidence,
     finding::{Detector, Party, Severity, Signal, Signals},
     statistics::count,
@@ -83,12 +84,11 @@ impl OutOfState {
             sources: Bounded::new("out_of_state_scan", parameters.sources),
         }
     }
+}
 
-    pub fn size(&self) -> StateSize {
-        self.sources.size()
-    }
-
-    pub fn attempt(&mut self, attempt: &Attempt, observed: u64, signals: &mut Signals) {
+impl Detect for OutOfState {
+    fn attempt(&mut self, attempt: &Attempt, scope: &Scope<'_>, signals: &mut Signals) {
+        let observed = scope.observed;
         if !attempt.what.stray || !matches!(attempt.verdict, Verdict::Refused | Verdict::Unanswered) {
             return;
         }
@@ -153,6 +153,10 @@ impl OutOfState {
             })),
             workload: None,
         });
+    }
+
+    fn sizes(&self) -> Vec<StateSize> {
+        vec![self.sources.size()]
     }
 }
 

@@ -12,6 +12,7 @@ use serde_json::json;
 use super::{
     bounded::{Bounded, StateSize},
     contact::Contact,
+    detect::{Detect, Moment, Scope},
     evidence,
     finding::{Detector, Party, Severity, Signal, Signals},
     statistics::real,
@@ -80,12 +81,10 @@ impl Outbound {
             throttled: Bounded::new("throttled_insider", parameters.sources),
         }
     }
+}
 
-    pub fn sizes(&self) -> [StateSize; 2] {
-        [self.sources.size(), self.throttled.size()]
-    }
-
-    pub fn contact(&mut self, contact: &Contact<'_>, signals: &mut Signals) {
+impl Detect for Outbound {
+    fn contact(&mut self, contact: &Contact<'_>, _scope: &Scope<'_>, signals: &mut Signals) {
         if !contact.source_inside
             || contact.observed().is_some()
             || contact.record.outcome == outcome::MIDSTREAM
@@ -154,7 +153,8 @@ impl Outbound {
     }
 
     /// The limiter says that an inside source exceeded its limit.
-    pub fn exceeded(&mut self, source: IpAddr, now: u64, at: u64, signals: &mut Signals) {
+    fn exceeded(&mut self, source: IpAddr, moment: Moment, signals: &mut Signals) {
+        let Moment { now, at } = moment;
         let length = self.parameters.throttled_window_s.max(1) * SECOND;
         let window = now / length;
         let keep = |entry: &Throttled| window - entry.window <= 2;
@@ -183,5 +183,9 @@ impl Outbound {
                 workload: None,
             });
         }
+    }
+
+    fn sizes(&self) -> Vec<StateSize> {
+        vec![self.sources.size(), self.throttled.size()]
     }
 }

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::{
     bounded::{Bounded, StateSize},
     contact::Contact,
+    detect::{Detect, Moment, Scope},
     evidence,
     finding::{Detector, Party, Severity, Signal, Signals},
     statistics::{real, rounded},
@@ -104,45 +105,6 @@ impl RateShift {
         Self { parameters: parameters.clone(), subjects }
     }
 
-    pub fn size(&self) -> StateSize {
-        self.subjects.size()
-    }
-
-    /// The habits of services; those of sources are learned anew.
-    pub fn learned(&self) -> Vec<(String, [Habit; 3])> {
-        let mut all: Vec<_> = self
-            .subjects
-            .iter()
-            .filter_map(|(party, subject)| match party {
-                Party::Service(name) => Some((name.clone(), subject.habits)),
-                _ => None,
-            })
-            .collect();
-        all.sort_by(|one, other| one.0.cmp(&other.0));
-        all
-    }
-
-    pub fn contact(&mut self, contact: &Contact<'_>, flagged: bool, signals: &mut Signals) {
-        if contact.observed().is_some() || !contact.source_inside {
-            return;
-        }
-        let sums = [contact.delta.forward.packets, contact.delta.forward.bytes, 0];
-        self.add(&Party::Address(contact.source), sums, contact.now, contact.at, flagged, signals);
-    }
-
-    pub fn service(
-        &mut self,
-        name: &str,
-        rate: ServiceRate,
-        now: u64,
-        at: u64,
-        flagged: bool,
-        signals: &mut Signals,
-    ) {
-        let sums = [rate.packets, rate.bytes, rate.new_sources];
-        self.add(&Party::Service(name.to_owned()), sums, now, at, flagged, signals);
-    }
-
     fn add(
         &mut self,
         party: &Party,
@@ -182,6 +144,40 @@ impl RateShift {
         for (sum, value) in subject.sums.iter_mut().zip(sums) {
             *sum += value;
         }
+    }
+}
+
+impl Detect for RateShift {
+    /// The habits of services; those of sources are learned anew.
+    fn learned(&self, learned: &mut super::Learned) {
+        let mut all: Vec<_> = self
+            .subjects
+            .iter()
+            .filter_map(|(party, subject)| match party {
+                Party::Service(name) => Some((name.clone(), subject.habits)),
+                _ => None,
+            })
+            .collect();
+        all.sort_by(|one, other| one.0.cmp(&other.0));
+        learned.services = all;
+    }
+
+    fn contact(&mut self, contact: &Contact<'_>, scope: &Scope<'_>, signals: &mut Signals) {
+        let flagged = scope.flagged;
+        if contact.observed().is_some() || !contact.source_inside {
+            return;
+        }
+        let sums = [contact.delta.forward.packets, contact.delta.forward.bytes, 0];
+        self.add(&Party::Address(contact.source), sums, contact.now, contact.at, flagged, signals);
+    }
+
+    fn service(&mut self, name: &str, rate: ServiceRate, moment: Moment, signals: &mut Signals) {
+        let sums = [rate.packets, rate.bytes, rate.new_sources];
+        self.add(&Party::Service(name.to_owned()), sums, moment.now, moment.at, false, signals);
+    }
+
+    fn sizes(&self) -> Vec<StateSize> {
+        vec![self.subjects.size()]
     }
 }
 

@@ -4,7 +4,7 @@
 //! It never counts contacts that were answered: browsers, proxies and peer-to-peer programs make thousands.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     net::IpAddr,
 };
 
@@ -15,6 +15,7 @@ use serde_json::json;
 use super::{
     attempts::{Attempt, Verdict},
     bounded::{Bounded, StateSize},
+    detect::{Detect, Moment, Scope},
     evidence,
     finding::{Detector, Party, Service, Severity, Signal, Signals},
 };
@@ -31,6 +32,11 @@ pub struct Parameters {
     pub hosts: u32,
     /// Failed UDP ports of one host, or hosts on one UDP port, that make a `udp_scan`.
     pub udp_targets: u32,
+    /// IP protocols tried on one host that make a `port_scan`.
+    pub protocols: usize,
+    /// Ports on which clients look for servers outside. Who reaches none of them, and tries each again as hosts do, has no
+    /// way out: `info`.
+    pub client_ports: Vec<u16>,
     /// Failures count for this long.
     pub window_s: u64,
     /// Of a source's first contacts with hosts on one port, at least this share must have failed.
@@ -51,6 +57,8 @@ impl Default for Parameters {
             ports: 15,
             hosts: 25,
             udp_targets: 25,
+            protocols: 8,
+            client_ports: CLIENT_PORTS.to_vec(),
             window_s: 300,
             failed_share: 0.7,
             concentration: 0.5,
@@ -62,7 +70,7 @@ impl Default for Parameters {
 }
 
 /// What failures are counted by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Group {
     /// Ports of one host.
     Host(u8, IpAddr),
@@ -77,6 +85,8 @@ struct Failure {
     protocol: u8,
     port: u16,
     half_open: bool,
+    /// An insider looked for an outside server and tried again.
+    looked_for: bool,
 }
 
 impl Failure {
@@ -89,6 +99,7 @@ impl Failure {
 struct Tally {
     failed: u32,
     half_open: u32,
+    looked_for: u32,
     /// Failures since the group came to be, also those that left the window.
     total: u32,
     first_at: u64,
@@ -110,6 +121,10 @@ struct Reached {
     since: u64,
 }
 
+/// Groups whose growth waits to be reported.
+const MOST_GROWN: usize = 4096;
+/// Web, mail, push, names, time: what programs of clients look for.
+pub const CLIENT_PORTS: [u16; 14] = [53, 80, 123, 443, 465, 587, 853, 993, 995, 1883, 5222, 5223, 5228, 8883];
 /// Ports per source whose successes are remembered.
 const REACHED_PORTS: usize = 32;
 
@@ -121,6 +136,9 @@ pub struct Scan {
     remembered: usize,
     refused: u64,
     tidied: u64,
+    /// Groups that grew since their last signal, with their last failure; reported once a second.
+    grown: BTreeMap<(IpAddr, Group), Attempt>,
+    grown_since: u64,
 }
 
 impl Scan {
@@ -131,18 +149,9 @@ impl Scan {
             remembered: 0,
             refused: 0,
             tidied: 0,
+            grown: BTreeMap::new(),
+            grown_since: 0,
         }
-    }
-
-    pub fn sizes(&self) -> [StateSize; 2] {
-        let failures = StateSize {
-            name: "scan_failures",
-            entries: self.remembered,
-            capacity: self.parameters.failures,
-            evicted: 0,
-            refused: self.refused,
-        };
-        [self.sources.size(), failures]
     }
 
     /// Forgets sources that have been quiet for a window, and counts anew what is remembered.
@@ -153,18 +162,6 @@ impl Scan {
         self.tidied = now;
         self.sources.retain(|_, source| now - source.touched <= window);
         self.remembered = self.sources.iter().map(|(_, source)| source.failures.len()).sum();
-    }
-
-    pub fn attempt(&mut self, attempt: &Attempt, signals: &mut Signals) {
-        let what = &attempt.what;
-        if what.stray || !matches!(what.protocol, protocol::TCP | protocol::UDP | protocol::SCTP) {
-            return;
-        }
-        match attempt.verdict {
-            Verdict::Pending => {}
-            Verdict::Reached | Verdict::Replaced => self.reached(attempt),
-            Verdict::Refused | Verdict::Unanswered | Verdict::HalfOpen => self.failed(attempt, signals),
-        }
     }
 
     fn reached(&mut self, attempt: &Attempt) {
@@ -232,6 +229,7 @@ impl Scan {
             protocol: what.protocol,
             port: what.port,
             half_open: attempt.verdict == Verdict::HalfOpen,
+            looked_for: attempt.retried && attempt.source_inside && !attempt.destination_inside,
         };
         source.failures.push_back(failure);
         for group in failure.groups() {
@@ -241,12 +239,54 @@ impl Scan {
             }
             tally.failed += 1;
             tally.half_open += u32::from(failure.half_open);
+            tally.looked_for += u32::from(failure.looked_for);
             tally.total += 1;
+            let is_quiet = now < tally.quiet_until;
             let judged = Judged { group, source: what.source, attempt };
-            if let Some(signal) = judged.signal(source, &self.parameters) {
+            if is_quiet && self.grown.len() < MOST_GROWN {
+                self.grown.insert((what.source, group), *attempt);
+            } else if let Some(signal) = judged.signal(source, &self.parameters) {
+                self.grown.remove(&(what.source, group));
                 signals.push(signal);
             }
         }
+    }
+}
+
+impl Detect for Scan {
+    fn attempt(&mut self, attempt: &Attempt, _scope: &Scope<'_>, signals: &mut Signals) {
+        let what = &attempt.what;
+        if what.stray || !matches!(what.protocol, protocol::TCP | protocol::UDP | protocol::SCTP) {
+            return;
+        }
+        match attempt.verdict {
+            Verdict::Pending => {}
+            Verdict::Reached | Verdict::Replaced => self.reached(attempt),
+            Verdict::Refused | Verdict::Unanswered | Verdict::HalfOpen => self.failed(attempt, signals),
+        }
+    }
+
+    fn tick(&mut self, moment: Moment, signals: &mut Signals) {
+        if self.grown.is_empty() || moment.now < self.grown_since + SECOND {
+            return;
+        }
+        self.grown_since = moment.now;
+        for ((address, group), attempt) in std::mem::take(&mut self.grown) {
+            let Some(source) = self.sources.get_mut(&address) else { continue };
+            let judged = Judged { group, source: address, attempt: &attempt };
+            signals.extend(judged.signal(source, &self.parameters));
+        }
+    }
+
+    fn sizes(&self) -> Vec<StateSize> {
+        let failures = StateSize {
+            name: "scan_failures",
+            entries: self.remembered,
+            capacity: self.parameters.failures,
+            evicted: 0,
+            refused: self.refused,
+        };
+        vec![self.sources.size(), failures]
     }
 }
 
@@ -265,6 +305,7 @@ fn forget(groups: &mut HashMap<Group, Tally>, failure: &Failure) {
         if let Some(tally) = groups.get_mut(&group) {
             tally.failed = tally.failed.saturating_sub(1);
             tally.half_open = tally.half_open.saturating_sub(u32::from(failure.half_open));
+            tally.looked_for = tally.looked_for.saturating_sub(u32::from(failure.looked_for));
             if tally.failed == 0 {
                 groups.remove(&group);
             }
@@ -316,6 +357,13 @@ impl Judged<'_> {
                 .filter(|group| matches!(group, Group::Port(other, _) if *other == upper))
                 .count();
             if concentration < parameters.concentration && ports > 8 && !is_grid(source, tally.failed) {
+                severity = Severity::Info;
+            }
+            let Group::Port(_, port) = self.group else { return None };
+            let has_no_way_out = reached == 0
+                && tally.looked_for * 10 >= tally.failed * 7
+                && parameters.client_ports.contains(&port);
+            if has_no_way_out {
                 severity = Severity::Info;
             }
         }

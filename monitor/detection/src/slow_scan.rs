@@ -4,7 +4,7 @@
 //! The walk is per source and port (hosts) and per source and host (ports), so that peers which happen to be away, each
 //! on its own port, never add up. Out: one signal per source.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{collections::HashMap, net::IpAddr, ops::RangeInclusive};
 
 use monitor_common::flow::protocol;
 use serde::{Deserialize, Serialize};
@@ -13,11 +13,16 @@ use serde_json::json;
 use super::{
     attempts::{Attempt, Verdict},
     bounded::{Bounded, StateSize},
+    detect::{Detect, Scope},
     evidence,
     finding::{Detector, Party, Service, Severity, Signal, Signals},
+    lookups::Naming,
+    scan::CLIENT_PORTS,
 };
 
 const SECOND: u64 = 1_000_000_000;
+/// Ports that traceroute sends to.
+const TRACEROUTE: RangeInclusive<u16> = 33_434..=33_534;
 
 /// `[detection.slow_scan]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,6 +68,8 @@ impl Default for Parameters {
 enum Group {
     Host(IpAddr),
     Port(u16),
+    /// UDP ports of one host.
+    Datagrams(IpAddr),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +77,8 @@ struct Walk {
     ratio: f64,
     failed: u32,
     reached: u32,
+    /// Outside servers that an insider tried more than once, as hosts do.
+    looked_for: u32,
     first_at: u64,
     touched: u64,
 }
@@ -91,14 +100,27 @@ impl SlowScan {
     pub fn new(parameters: &Parameters) -> Self {
         Self { parameters: parameters.clone(), sources: Bounded::new("slow_scan", parameters.sources) }
     }
+}
 
-    pub fn size(&self) -> StateSize {
-        self.sources.size()
-    }
-
-    pub fn attempt(&mut self, attempt: &Attempt, signals: &mut Signals) {
+impl Detect for SlowScan {
+    fn attempt(&mut self, attempt: &Attempt, scope: &Scope<'_>, signals: &mut Signals) {
         let what = &attempt.what;
-        if what.stray || what.protocol != protocol::TCP || attempt.verdict == Verdict::Pending {
+        if what.stray || attempt.verdict == Verdict::Pending {
+            return;
+        }
+        // Silence over UDP says little; a refusal does, and traceroute asks for one.
+        let is_refused_datagram = what.protocol == protocol::UDP
+            && attempt.verdict == Verdict::Refused
+            && !TRACEROUTE.contains(&what.port);
+        if what.protocol != protocol::TCP && !is_refused_datagram {
+            return;
+        }
+        let goes_out = attempt.source_inside && !attempt.destination_inside;
+        // Who asks a resolver first looks for a server that is away; addresses of a scan come from nowhere.
+        if goes_out
+            && attempt.verdict.failed()
+            && scope.lookups.naming(what.source, attempt.began) == Naming::Named
+        {
             return;
         }
         if attempt.verdict == Verdict::Replaced && !attempt.before.failed() {
@@ -113,7 +135,12 @@ impl SlowScan {
             return;
         };
         source.touched = now;
-        for group in [Group::Port(what.port), Group::Host(what.destination)] {
+        let groups = if is_refused_datagram {
+            [Some(Group::Datagrams(what.destination)), None]
+        } else {
+            [Some(Group::Port(what.port)), Some(Group::Host(what.destination))]
+        };
+        for group in groups.into_iter().flatten() {
             if source.walks.len() >= self.parameters.walks && !source.walks.contains_key(&group) {
                 source
                     .walks
@@ -130,13 +157,23 @@ impl SlowScan {
                 ratio: 1.0,
                 failed: 0,
                 reached: 0,
+                looked_for: 0,
                 first_at: attempt.began_at,
                 touched: now,
             });
+            if now - walk.touched >= memory {
+                *walk = Walk { ratio: 1.0, failed: 0, reached: 0, looked_for: 0, ..*walk };
+                walk.first_at = attempt.began_at;
+            }
+            let was_counted = attempt.again && walk.failed > 0 && now - walk.touched < memory;
             walk.touched = now;
             if failed {
-                walk.failed += 1;
-                walk.ratio = (walk.ratio * 4.0).min(1e12);
+                // The same target again is the same failure.
+                if !was_counted {
+                    walk.failed += 1;
+                    walk.looked_for += u32::from(goes_out && attempt.retried);
+                    walk.ratio = (walk.ratio * 4.0).min(1e12);
+                }
             } else if attempt.verdict == Verdict::Replaced {
                 walk.ratio /= 4.0;
                 walk.failed = walk.failed.saturating_sub(1);
@@ -152,7 +189,7 @@ impl SlowScan {
             }
             let least = match group {
                 Group::Port(_) => self.parameters.least_hosts,
-                Group::Host(_) => self.parameters.least_ports,
+                Group::Host(_) | Group::Datagrams(_) => self.parameters.least_ports,
             };
             let share = f64::from(walk.failed) / f64::from(walk.failed + walk.reached).max(1.0);
             let mostly = share >= self.parameters.failed_share;
@@ -166,19 +203,27 @@ impl SlowScan {
             }
         }
     }
+
+    fn sizes(&self) -> Vec<StateSize> {
+        vec![self.sources.size()]
+    }
 }
 
 fn signal(parameters: &Parameters, attempt: &Attempt, group: Group, walk: &Walk, ports: usize) -> Signal {
     let scattered = matches!(group, Group::Port(_))
         && ports > parameters.scattered_ports
         && (walk.failed as usize) < ports * 10;
+    let has_no_way_out = matches!(group, Group::Port(port) if CLIENT_PORTS.contains(&port))
+        && walk.reached == 0
+        && walk.looked_for * 10 >= walk.failed * 7;
     let (target, service, unit, threshold) = match group {
         Group::Host(host) => (Some(Party::Address(host)), None, "ports", parameters.least_ports),
+        Group::Datagrams(host) => (Some(Party::Address(host)), None, "ports", parameters.least_ports),
         Group::Port(port) => (None, Some(Service::new(protocol::TCP, port)), "hosts", parameters.least_hosts),
     };
     Signal {
-        detector: Detector::SlowScan,
-        severity: if scattered { Severity::Info } else { Severity::Warning },
+        detector: if matches!(group, Group::Datagrams(_)) { Detector::UdpScan } else { Detector::SlowScan },
+        severity: if scattered || has_no_way_out { Severity::Info } else { Severity::Warning },
         subject: Party::Address(attempt.what.source),
         target,
         service,

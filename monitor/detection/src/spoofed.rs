@@ -4,7 +4,10 @@
 //! this host's own addresses and inside addresses on an interface that leads outside, and an address whose MAC changes
 //! to and fro (`info`: routers in pairs and bonded links do that by design).
 
-use std::{collections::HashSet, net::IpAddr};
+use std::{
+    collections::{BTreeSet, HashSet},
+    net::IpAddr,
+};
 
 use monitor_common::conversation::note;
 use serde::{Deserialize, Serialize};
@@ -13,6 +16,7 @@ use serde_json::json;
 use super::{
     bounded::{Bounded, StateSize},
     contact::Contact,
+    detect::{Detect, Moment, Scope},
     evidence,
     finding::{Detector, Party, Severity, Signal, Signals},
     statistics::real,
@@ -61,6 +65,16 @@ struct Interface {
     first_at: u64,
     touched: u64,
     quiet_until: u64,
+    /// The last packet, if it was not reported yet.
+    last: Option<Last>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    why: &'static str,
+    source: IpAddr,
+    destination: IpAddr,
+    mac: u64,
 }
 
 #[derive(Debug)]
@@ -68,6 +82,8 @@ pub struct Spoofed {
     parameters: Parameters,
     bindings: Bounded<(IpAddr, u32), Binding>,
     interfaces: Bounded<u32, Interface>,
+    /// Interfaces with packets that were not reported yet.
+    unreported: BTreeSet<u32>,
 }
 
 impl Spoofed {
@@ -76,22 +92,7 @@ impl Spoofed {
             parameters: parameters.clone(),
             bindings: Bounded::new("spoofed_bindings", parameters.bindings),
             interfaces: Bounded::new("spoofed_interfaces", 256),
-        }
-    }
-
-    pub fn sizes(&self) -> [StateSize; 2] {
-        [self.bindings.size(), self.interfaces.size()]
-    }
-
-    pub fn contact(&mut self, contact: &Contact<'_>, signals: &mut Signals) {
-        let kind = contact.observed();
-        if kind == Some(note::ARP_REQUEST) || !(contact.started() || kind.is_some()) {
-            return;
-        }
-        if let Some(why) = self.impossible(contact) {
-            self.count(contact, why, signals);
-        } else if contact.source_inside && contact.record.mac != 0 {
-            self.bind(contact, signals);
+            unreported: BTreeSet::new(),
         }
     }
 
@@ -122,7 +123,7 @@ impl Spoofed {
         None
     }
 
-    fn count(&mut self, contact: &Contact<'_>, why: &str, signals: &mut Signals) {
+    fn count(&mut self, contact: &Contact<'_>, why: &'static str, signals: &mut Signals) {
         let now = contact.now;
         let keep = |interface: &Interface| now - interface.touched < 3600 * SECOND;
         let index = contact.record.interface;
@@ -137,9 +138,22 @@ impl Spoofed {
         if interface.sources.len() < 64 {
             interface.sources.insert(contact.source);
         }
+        interface.last = Some(Last {
+            why,
+            source: contact.source,
+            destination: contact.destination,
+            mac: contact.record.mac,
+        });
         if now < interface.quiet_until {
-            return;
+            self.unreported.insert(index);
+        } else {
+            self.report(index, now, signals);
         }
+    }
+
+    fn report(&mut self, index: u32, now: u64, signals: &mut Signals) {
+        let Some(interface) = self.interfaces.get_mut(&index) else { return };
+        let Some(last) = interface.last.take() else { return };
         interface.quiet_until = now + SECOND;
         let warning = interface.packets >= self.parameters.warning_packets;
         signals.push(Signal {
@@ -155,10 +169,10 @@ impl Spoofed {
             window_s: 3600,
             confidence: 0.8,
             evidence: evidence(json!({
-                "why": why,
-                "last_source": contact.source,
-                "last_destination": contact.destination,
-                "mac": Party::Mac(contact.record.mac).to_string(),
+                "why": last.why,
+                "last_source": last.source,
+                "last_destination": last.destination,
+                "mac": Party::Mac(last.mac).to_string(),
                 "sources": interface.sources.len(),
             })),
             workload: None,
@@ -198,5 +212,34 @@ impl Spoofed {
                 workload: None,
             });
         }
+    }
+}
+
+impl Detect for Spoofed {
+    fn contact(&mut self, contact: &Contact<'_>, _scope: &Scope<'_>, signals: &mut Signals) {
+        let kind = contact.observed();
+        if kind == Some(note::ARP_REQUEST) || !(contact.started() || kind.is_some()) {
+            return;
+        }
+        if let Some(why) = self.impossible(contact) {
+            self.count(contact, why, signals);
+        } else if contact.source_inside && contact.record.mac != 0 {
+            self.bind(contact, signals);
+        }
+    }
+
+    fn tick(&mut self, moment: Moment, signals: &mut Signals) {
+        let is_due = |index: &u32| {
+            self.interfaces.get(index).is_none_or(|interface| moment.now >= interface.quiet_until)
+        };
+        let due: Vec<u32> = self.unreported.iter().copied().filter(is_due).collect();
+        for index in due {
+            self.unreported.remove(&index);
+            self.report(index, moment.now, signals);
+        }
+    }
+
+    fn sizes(&self) -> Vec<StateSize> {
+        vec![self.bindings.size(), self.interfaces.size()]
     }
 }

@@ -18,6 +18,7 @@ use super::{
     attempts::{Attempt, Verdict},
     bounded::{Bounded, StateSize},
     contact::{Contact, is_group},
+    detect::{Detect, Scope},
     evidence,
     finding::{Detector, Party, Severity, Signal, Signals},
     statistics::count,
@@ -25,6 +26,8 @@ use super::{
 
 const SECOND: u64 = 1_000_000_000;
 const MEMORY: u64 = 3600 * SECOND;
+/// An address that is asked for again this much later counts again.
+const AGAIN: u64 = 600 * SECOND;
 /// `ICMPv6` type of a neighbour advertisement (RFC 4861, 4.4).
 const ADVERTISEMENT: u16 = 136;
 
@@ -119,58 +122,6 @@ impl Sweep {
         }
     }
 
-    pub fn sizes(&self) -> [StateSize; 2] {
-        [self.sweepers.size(), self.carried.size()]
-    }
-
-    /// Echo requests: attempts without a port.
-    pub fn attempt(&mut self, attempt: &Attempt, signals: &mut Signals) {
-        let what = &attempt.what;
-        if !matches!(what.protocol, 1 | 58) {
-            return;
-        }
-        let key = Key { kind: Kind::Echo, subject: Party::Address(what.source) };
-        let most = self.parameters.targets;
-        let Some(sweeper) = self.sweeper(&key, attempt.source_inside, attempt.now) else { return };
-        match attempt.verdict {
-            Verdict::Pending => sweeper.ask(what.destination, attempt.now, attempt.began_at, most),
-            Verdict::Refused | Verdict::Unanswered | Verdict::HalfOpen => {
-                sweeper.failed.push_back(attempt.now);
-            }
-            Verdict::Reached | Verdict::Replaced => {
-                if attempt.before.failed() {
-                    sweeper.failed.pop_back();
-                }
-            }
-        }
-        self.judge(&key, attempt.now, None, signals);
-    }
-
-    pub fn contact(&mut self, contact: &Contact<'_>, signals: &mut Signals) {
-        self.carry(contact);
-        if contact.observed() == Some(note::ICMP_OTHER) && contact.record.responder_port >> 8 == ADVERTISEMENT
-        {
-            let key = Key { kind: Kind::Solicitation, subject: Party::Address(contact.destination) };
-            if let Some(sweeper) = self.sweepers.get_mut(&key) {
-                sweeper.recent.retain(|(_, _, target)| *target != contact.source);
-            }
-            return;
-        }
-        let (kind, subject) = match contact.observed() {
-            // A solicitation without a source asks whether the sender may use the address: it is its own.
-            Some(note::SOLICITATION) if !is_group(contact.source) => {
-                (Kind::Solicitation, Party::Address(contact.source))
-            }
-            Some(note::ARP_REQUEST) if contact.record.mac != 0 => (Kind::Arp, Party::Mac(contact.record.mac)),
-            _ => return,
-        };
-        let key = Key { kind, subject };
-        let most = self.parameters.targets;
-        let Some(sweeper) = self.sweeper(&key, true, contact.now) else { return };
-        sweeper.ask(contact.destination, contact.now, contact.at, most);
-        self.judge(&key, contact.now, Some(contact), signals);
-    }
-
     /// Remembers whose addresses a MAC carries.
     fn carry(&mut self, contact: &Contact<'_>) {
         let mac = contact.record.mac;
@@ -260,14 +211,72 @@ impl Sweep {
     }
 }
 
+impl Detect for Sweep {
+    /// Echo requests: attempts without a port.
+    fn attempt(&mut self, attempt: &Attempt, _scope: &Scope<'_>, signals: &mut Signals) {
+        let what = &attempt.what;
+        if !matches!(what.protocol, 1 | 58) {
+            return;
+        }
+        let key = Key { kind: Kind::Echo, subject: Party::Address(what.source) };
+        let most = self.parameters.targets;
+        let Some(sweeper) = self.sweeper(&key, attempt.source_inside, attempt.now) else { return };
+        match attempt.verdict {
+            Verdict::Pending => sweeper.ask(what.destination, attempt.now, attempt.began_at, most),
+            Verdict::Refused | Verdict::Unanswered | Verdict::HalfOpen => {
+                sweeper.failed.push_back(attempt.now);
+            }
+            Verdict::Reached | Verdict::Replaced => {
+                if attempt.before.failed() {
+                    sweeper.failed.pop_back();
+                }
+            }
+        }
+        self.judge(&key, attempt.now, None, signals);
+    }
+
+    fn contact(&mut self, contact: &Contact<'_>, _scope: &Scope<'_>, signals: &mut Signals) {
+        self.carry(contact);
+        if contact.observed() == Some(note::ICMP_OTHER) && contact.record.responder_port >> 8 == ADVERTISEMENT
+        {
+            let key = Key { kind: Kind::Solicitation, subject: Party::Address(contact.destination) };
+            if let Some(sweeper) = self.sweepers.get_mut(&key) {
+                sweeper.recent.retain(|(_, _, target)| *target != contact.source);
+            }
+            return;
+        }
+        let (kind, subject) = match contact.observed() {
+            // A solicitation without a source asks whether the sender may use the address: it is its own.
+            Some(note::SOLICITATION) if !is_group(contact.source) => {
+                (Kind::Solicitation, Party::Address(contact.source))
+            }
+            Some(note::ARP_REQUEST) if contact.record.mac != 0 => (Kind::Arp, Party::Mac(contact.record.mac)),
+            _ => return,
+        };
+        let key = Key { kind, subject };
+        let most = self.parameters.targets;
+        let Some(sweeper) = self.sweeper(&key, true, contact.now) else { return };
+        sweeper.ask(contact.destination, contact.now, contact.at, most);
+        self.judge(&key, contact.now, Some(contact), signals);
+    }
+
+    fn sizes(&self) -> Vec<StateSize> {
+        vec![self.sweepers.size(), self.carried.size()]
+    }
+}
+
 impl Sweeper {
     fn ask(&mut self, target: IpAddr, now: u64, at: u64, most: usize) {
         if self.known.len() >= most.max(16) {
             self.known.retain(|_, since| now - *since < 60 * SECOND);
         }
-        if self.known.len() >= most.max(16) || self.known.insert(target, now).is_some() {
+        if self.known.get(&target).is_some_and(|asked| now - asked < AGAIN) {
             return;
         }
+        if self.known.len() >= most.max(16) {
+            return;
+        }
+        self.known.insert(target, now);
         self.total += 1;
         self.recent.push_back((now, at, target));
         if self.recent.len() > most.max(16) {

@@ -12,7 +12,8 @@ use serde_json::json;
 
 use super::{
     bounded::{Bounded, StateSize},
-    contact::{Contact, is_broadcast_like},
+    contact::{Contact, is_group},
+    detect::{Detect, Scope},
     evidence,
     finding::{Detector, Party, Service, Severity, Signal, Signals},
     statistics::{real, rounded},
@@ -101,21 +102,6 @@ impl Tunnel {
             parameters: parameters.clone(),
             dns: Bounded::new("dns_tunnel", parameters.pairs),
             echo: Bounded::new("icmp_tunnel", parameters.pairs),
-        }
-    }
-
-    pub fn sizes(&self) -> [StateSize; 2] {
-        [self.dns.size(), self.echo.size()]
-    }
-
-    pub fn contact(&mut self, contact: &Contact<'_>, signals: &mut Signals) {
-        if contact.observed().is_some() || is_broadcast_like(contact.destination) {
-            return;
-        }
-        if contact.is_icmp() {
-            self.echo(contact, signals);
-        } else if contact.port == 53 {
-            self.dns(contact, signals);
         }
     }
 
@@ -259,6 +245,23 @@ impl Tunnel {
             })),
             workload: contact.workload.map(str::to_owned),
         });
+    }
+}
+
+impl Detect for Tunnel {
+    fn contact(&mut self, contact: &Contact<'_>, _scope: &Scope<'_>, signals: &mut Signals) {
+        if contact.observed().is_some() || is_group(contact.destination) {
+            return;
+        }
+        if contact.is_icmp() {
+            self.echo(contact, signals);
+        } else if contact.port == 53 {
+            self.dns(contact, signals);
+        }
+    }
+
+    fn sizes(&self) -> Vec<StateSize> {
+        vec![self.dns.size(), self.echo.size()]
     }
 }
 

@@ -19,8 +19,9 @@ use super::command::containment::{Containment, Subject};
 use super::delta::Containments;
 use super::ports::Turn;
 use super::refusal::{Code, Refusal};
-use crate::snapshot::{Count, LimitMode};
+use crate::snapshot::Count;
 use crate::store::Storage;
+use policy::config::{self, Mode};
 
 /// Where the containments lie in the store.
 const AREA: &str = "engine";
@@ -134,7 +135,7 @@ fn compiled(one: &Containment, kernel: &dyn Kernel) -> Result<containment::Conta
     let tick = kernel.environment().tick_ns;
     let mut value = containment::Containment::zeroed();
     value.until = one.until.map_or(u64::MAX, |until| kernel.clock(until));
-    value.mode = if one.mode == LimitMode::Enforce { mode::ENFORCE } else { mode::OBSERVE };
+    value.mode = if one.mode == Mode::Enforce { mode::ENFORCE } else { mode::OBSERVE };
     value.cut_off = u32::from(one.packets.is_none() && one.bytes.is_none());
     for (dimension, rate) in [(PACKETS, one.packets), (BYTES, one.bytes)] {
         if let Some(per_second) = rate {
@@ -145,12 +146,15 @@ fn compiled(one: &Containment, kernel: &dyn Kernel) -> Result<containment::Conta
 }
 
 /// A rate with the burst of a second, or the smallest that the kernel's tick allows.
-fn rate_of(per_second: u64, tick_ns: u64) -> Result<Rate, Refusal> {
-    let made = match Rate::new(per_second, per_second, tick_ns) {
-        Err(RateError::BurstBelowTick(smallest)) => Rate::new(per_second, smallest, tick_ns),
+fn rate_of(rate: config::Rate, tick_ns: u64) -> Result<Rate, Refusal> {
+    let period = rate.period.nanoseconds();
+    let second = (u128::from(rate.amount) * 1_000_000_000).div_ceil(u128::from(period));
+    let burst = u64::try_from(second).unwrap_or(u64::MAX);
+    let made = match Rate::per(rate.amount, period, burst, tick_ns) {
+        Err(RateError::BurstBelowTick(smallest)) => Rate::per(rate.amount, period, smallest, tick_ns),
         other => other,
     };
-    made.map_err(|error| Refusal::new(Code::Invalid, format!("a rate of {per_second} per second: {error:?}")))
+    made.map_err(|error| Refusal::new(Code::Invalid, format!("a rate of {rate}: {error:?}")))
 }
 
 /// Keeps the containments for the next start.

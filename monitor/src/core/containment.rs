@@ -12,7 +12,7 @@ use super::origin::Asking;
 use super::plan::Plan;
 use super::ports::Host;
 use super::refusal::{Code, Refusal};
-use crate::snapshot::LimitMode;
+use policy::config::{Mode, Rate};
 
 /// A plan that contains a subject, or changes how it is contained.
 pub fn contain(
@@ -22,7 +22,8 @@ pub fn contain(
     set: &ContainmentSet,
 ) -> Result<Plan, Refusal> {
     let subject = subject(facts, &set.subject)?;
-    if [set.packets, set.bytes, set.for_seconds].contains(&Some(0)) {
+    let nothing = |rate: Option<Rate>| rate.is_some_and(|rate| rate.amount == 0);
+    if nothing(set.packets) || nothing(set.bytes) || set.for_seconds == Some(0) {
         return Err(Refusal::new(Code::Invalid, "a rate or a duration of nothing")
             .next("leave the rates out to cut the subject off, or name more"));
     }
@@ -31,7 +32,7 @@ pub fn contain(
         subject: subject.clone(),
         packets: set.packets,
         bytes: set.bytes,
-        mode: if set.observe { LimitMode::Observe } else { LimitMode::Enforce },
+        mode: if set.observe { Mode::Observe } else { Mode::Enforce },
         since: facts.now,
         until,
         comment: set.comment.clone(),

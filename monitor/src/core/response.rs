@@ -11,9 +11,9 @@ use super::containment::change_of;
 use super::delta::{self, BanSetting, Delta};
 use super::facts::Facts;
 use super::plan::Plan;
-use crate::snapshot::LimitMode;
 use detection::finding::{About, Finding};
 use detection::parameters::{Action, Response};
+use policy::config::{Mode, Rate};
 
 /// The plan of a response; `None` when nothing is to be done.
 pub fn plan(facts: &Facts<'_>, about: &About, finding: &Finding, response: Response) -> Option<Plan> {
@@ -35,9 +35,9 @@ pub fn plan(facts: &Facts<'_>, about: &About, finding: &Finding, response: Respo
             }
             let containment = Containment {
                 subject: subject.clone(),
-                packets: Some(response.packets_per_second),
+                packets: Some(Rate::per_second(response.packets_per_second)),
                 bytes: None,
-                mode: LimitMode::Enforce,
+                mode: Mode::Enforce,
                 since: now,
                 until,
                 comment,

@@ -15,9 +15,10 @@ use super::delta::Flags;
 use super::refusal::{Code, Refusal};
 use super::stand_in::{StandHost, StandIn, reply};
 use super::{Ended, Input};
-use crate::snapshot::{LimitMode, LimitScope};
 use crate::store::Store;
 use bench::{Bench, CONFIG, start};
+use policy::LimitKind;
+use policy::config::Mode;
 
 const NOW: ChangeOptions = ChangeOptions { save: false, confirm_within_seconds: None, yes: false };
 const SAVED: ChangeOptions = ChangeOptions { save: true, ..NOW };
@@ -35,7 +36,7 @@ fn access(kind: AccessKind, prefix: &str, for_seconds: Option<u64>) -> AccessAdd
 }
 
 fn target(service: &str) -> LimitTarget {
-    LimitTarget { service: service.to_owned(), class: None, scope: LimitScope::Source }
+    LimitTarget { service: service.to_owned(), class: None, kind: LimitKind::PerSource }
 }
 
 #[test]
@@ -103,15 +104,15 @@ fn rules_that_the_kernel_refuses_change_nothing() {
 fn a_change_is_kept_over_a_restart_only_when_asked() {
     let mut bench = Bench::new();
     bench.set(NOW, 7).unwrap();
-    assert_eq!(bench.web(), (LimitMode::Enforce, 7));
+    assert_eq!(bench.web(), (Mode::Enforce, 7));
     let mut bench = bench.restart();
-    assert_eq!(bench.web(), (LimitMode::Observe, 2000));
+    assert_eq!(bench.web(), (Mode::Observe, 2000));
     assert!(bench.set(SAVED, 9).unwrap().saved);
     let mut bench = bench.restart();
-    assert_eq!(bench.web(), (LimitMode::Enforce, 9));
+    assert_eq!(bench.web(), (Mode::Enforce, 9));
     bench.ask(SAVED, |reply| Command::LimitUnset(target("web"), reply)).unwrap();
     let mut bench = bench.restart();
-    assert_eq!(bench.web(), (LimitMode::Observe, 2000));
+    assert_eq!(bench.web(), (Mode::Observe, 2000));
 }
 
 #[test]
@@ -130,9 +131,9 @@ fn a_timed_change_comes_back_by_itself() {
     let mut bench = Bench::new();
     let applied = bench.set(TIMED, 7).unwrap();
     assert!(applied.confirm_by.is_some());
-    assert_eq!(bench.web(), (LimitMode::Enforce, 7));
+    assert_eq!(bench.web(), (Mode::Enforce, 7));
     bench.tick();
-    assert_eq!(bench.web(), (LimitMode::Observe, 2000));
+    assert_eq!(bench.web(), (Mode::Observe, 2000));
     let history = bench.ask(NOW, |reply| Command::History(0, reply)).unwrap();
     assert_eq!(history[0].state, "rolled back");
 }
@@ -146,7 +147,7 @@ fn a_timed_change_that_is_confirmed_stays_and_is_saved_if_asked() {
     assert!(bench.ask(NOW, |reply| Command::Confirm(None, reply)).unwrap().saved);
     bench.tick();
     let mut bench = bench.restart();
-    assert_eq!(bench.web(), (LimitMode::Enforce, 7));
+    assert_eq!(bench.web(), (Mode::Enforce, 7));
 }
 
 #[test]
@@ -154,7 +155,7 @@ fn a_timed_change_is_taken_back_when_the_daemon_dies_before_it_is_confirmed() {
     let mut bench = Bench::new();
     bench.set(ChangeOptions { save: true, ..TIMED_LONG }, 7).unwrap();
     let mut bench = bench.restart();
-    assert_eq!(bench.web(), (LimitMode::Observe, 2000));
+    assert_eq!(bench.web(), (Mode::Observe, 2000));
     assert_eq!(bench.ask(NOW, |reply| Command::Confirm(None, reply)).unwrap_err().code, Code::NotFound);
 }
 
@@ -188,7 +189,7 @@ fn a_change_is_reverted_once_and_only_while_it_stands() {
     assert_eq!(bench.web().1, 7);
     assert_eq!(bench.ask(NOW, |reply| Command::Revert(second, reply)).unwrap_err().code, Code::Conflict);
     bench.ask(NOW, |reply| Command::Revert(first, reply)).unwrap();
-    assert_eq!(bench.web(), (LimitMode::Observe, 2000));
+    assert_eq!(bench.web(), (Mode::Observe, 2000));
 }
 
 #[test]

@@ -28,7 +28,7 @@ use crate::snapshot::{ProposedLimit, Tuning, address_of};
 use crate::store::Storage;
 use limits::{all_limits, named, protected_networks, setting};
 use policy::config::{DEFAULT_SERVICE, Mode, OUTSIDE_CLASS};
-use policy::{Image, Role, Rules};
+use policy::{Image, LimitKind, Rules};
 use tuning::automatic::Decision;
 use tuning::defence::{Change, Load};
 use tuning::proposal::{Missing, NAMES, Proposal, with_burst};
@@ -133,8 +133,8 @@ impl Tune {
         self.tuner.rename(&services, &classes);
         let on_trial: Vec<_> = all_limits(rules, tick_ns)
             .into_iter()
-            .filter(|standing| standing.candidate != Limits::default())
-            .map(|standing| (standing.subject, standing.candidate))
+            .filter(|standing| standing.trial != Limits::default())
+            .map(|standing| (standing.subject, standing.trial))
             .collect();
         self.tuner.try_out(&on_trial, now.as_second());
     }
@@ -202,7 +202,7 @@ impl Tune {
             .map(|standing| Tuned {
                 advice: self.tuner.advise(&standing.subject, aim, standing.limits),
                 tuning: rules.config.tuning.mode_of(&standing.subject.service),
-                mode: super::limits::told(standing.mode),
+                mode: standing.mode,
                 limits: standing.limits,
                 trial: self.tuner.report(&standing.subject),
                 decisions: self.tuner.decisions().get(&standing.subject).map(|decided| decided.to_vec()),
@@ -218,7 +218,7 @@ impl Tune {
         let (subject, proposal) = self.proposal(rules, target)?;
         let what = format!("tune try {} class {}", subject.service, subject.class);
         let evidence = serde_json::to_value(&proposal).ok();
-        let delta = setting(rules, &subject, Role::Candidate, proposal.limits());
+        let delta = setting(rules, &subject, LimitKind::Trial, proposal.limits());
         Ok(Plan { evidence, ..Plan::new(what, delta) })
     }
 
@@ -244,7 +244,7 @@ impl Tune {
         }
         let what = format!("tune apply {} class {}", subject.service, subject.class);
         let evidence = serde_json::to_value(&proposal).ok();
-        let delta = setting(rules, &subject, Role::Force, proposal.limits());
+        let delta = setting(rules, &subject, LimitKind::PerSource, proposal.limits());
         let mut plan = Plan { evidence, ..Plan::new(what, delta) };
         let limits = all_limits(rules, 0);
         if limits.iter().any(|standing| standing.subject == subject && standing.mode == Mode::Off) {
@@ -330,7 +330,7 @@ impl Tune {
                     _ => None,
                 };
                 let limits = Limits::from_dimensions([to(PACKETS), to(BYTES), to(CONNECTIONS)]);
-                let delta = setting(rules, &step.subject, Role::Force, limits);
+                let delta = setting(rules, &step.subject, LimitKind::PerSource, limits);
                 let what = format!("automatic step at {} class {}", step.subject.service, step.subject.class);
                 Plan { evidence: serde_json::to_value(&step.advice).ok(), ..Plan::new(what, delta) }
             })
@@ -360,7 +360,7 @@ impl Tune {
 /// A plan that ends a trial.
 pub fn plan_end(rules: &Rules, target: &TuneTarget) -> Result<Plan, Refusal> {
     let subject = subject(rules, target)?;
-    let name = named(&subject, Role::Candidate);
+    let name = named(&subject, LimitKind::Trial);
     if !rules.limits.contains_key(&name) {
         return Err(Refusal::new(
             Code::NotFound,

@@ -8,7 +8,7 @@ use super::super::origin::Asking;
 use super::super::ports::Turn;
 use super::super::refusal::{Code, Refusal};
 use super::super::sessions::Sessions;
-use crate::snapshot::LimitMode;
+use policy::config::Mode;
 
 /// The addresses that the change cuts off knowingly, or why it is not made.
 pub fn check(
@@ -64,7 +64,7 @@ pub fn check(
 fn new_containments<'a>(standing: &'a Standing, next: &'a Standing) -> impl Iterator<Item = ipnet::IpNet> {
     next.containments.iter().filter_map(|(subject, one)| match subject {
         Subject::Source(source)
-            if one.mode == LimitMode::Enforce && !standing.containments.contains_key(subject) =>
+            if one.mode == Mode::Enforce && !standing.containments.contains_key(subject) =>
         {
             Some(*source)
         }

@@ -9,10 +9,12 @@ use crate::core::delta::Flags;
 use crate::core::refusal::Refusal;
 use crate::core::stand_in::{StandHost, StandIn, reply};
 use crate::core::{Beginning, Core, Counted, Effect, Ended, Input, Ports, Reading, Told};
-use crate::snapshot::{LimitMode, LimitScope, Process, Snapshot};
+use crate::snapshot::{Process, Snapshot};
 use crate::store::Store;
 use ::tuning::defence::Load;
 use datapath::Kernel;
+use policy::LimitKind;
+use policy::config::{Mode, Rate};
 
 pub const CONFIG: &str = "[interfaces]\nnames = [\"eth0\"]\n\
                       [[service]]\nname = \"web\"\nprotocol = \"tcp\"\nports = [80]\n\
@@ -155,8 +157,8 @@ impl Bench {
     pub fn set(&mut self, options: ChangeOptions, per_second: u64) -> Result<Applied, Refusal> {
         let set = LimitSet {
             target: target("web"),
-            mode: Some(LimitMode::Enforce),
-            packets: Some(RateRequest { per_second, burst: None }),
+            mode: Some(Mode::Enforce),
+            packets: Some(RateRequest { rate: Rate::per_second(per_second), burst: None }),
             bytes: None,
             connections: None,
             fragments: None,
@@ -164,10 +166,10 @@ impl Bench {
         self.ask(options, |reply| Command::LimitSet(set, reply))
     }
 
-    pub fn web(&mut self) -> (LimitMode, u64) {
+    pub fn web(&mut self) -> (Mode, u64) {
         let limits = self.ask(NOW, Command::LimitList).unwrap();
-        let web = limits.iter().find(|l| l.service == "web" && l.scope == LimitScope::Source).unwrap();
-        (web.mode, web.packets.unwrap().per_second)
+        let web = limits.iter().find(|l| l.service == "web" && l.kind == LimitKind::PerSource).unwrap();
+        (web.mode, web.packets.unwrap().rate.amount)
     }
 
     pub fn banned(&mut self) -> Vec<String> {

@@ -5,8 +5,8 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use policy::config::{self, ByteRate, Bytes, Mode, PacketRate, quantities};
-use policy::{LimitName, LimitOverride, Permission, Role, Rules};
+use policy::config::{self, Bytes, Mode, Rate, quantities};
+use policy::{LimitKind, LimitName, LimitOverride, Permission, Rules};
 use tuning::{Limit, Limits, Subject};
 
 use super::super::delta::{Delta, LimitSetting};
@@ -15,23 +15,22 @@ use super::super::delta::{Delta, LimitSetting};
 const MOST_PROTECTED: usize = 256;
 
 /// The delta that sets `limits`; dimensions without one stay as they are.
-pub fn setting(rules: &Rules, subject: &Subject, role: Role, limits: Limits) -> Delta {
-    let name = named(subject, role);
-    let mut value = match role {
+pub fn setting(rules: &Rules, subject: &Subject, kind: LimitKind, limits: Limits) -> Delta {
+    let name = named(subject, kind);
+    let mut value = match kind {
         // A trial begins anew.
-        Role::Candidate => LimitOverride::default(),
+        LimitKind::Trial => LimitOverride::default(),
         _ => rules.limits.get(&name).cloned().unwrap_or_default(),
     };
     let rates = &mut value.limits;
     if let Some(Limit { per_second, burst }) = limits.packets {
-        (rates.packets, rates.packets_burst) = (Some(PacketRate::per_second(per_second)), Some(burst));
+        (rates.packets, rates.packets_burst) = (Some(Rate::per_second(per_second)), Some(burst));
     }
     if let Some(Limit { per_second, burst }) = limits.bytes {
-        (rates.bytes, rates.bytes_burst) = (Some(ByteRate(per_second)), Some(Bytes(burst)));
+        (rates.bytes, rates.bytes_burst) = (Some(Rate::bytes_per_second(per_second)), Some(Bytes(burst)));
     }
     if let Some(Limit { per_second, burst }) = limits.connections {
-        (rates.connections, rates.connections_burst) =
-            (Some(PacketRate::per_second(per_second)), Some(burst));
+        (rates.connections, rates.connections_burst) = (Some(Rate::per_second(per_second)), Some(burst));
     }
     Delta { limits: vec![LimitSetting { name, value: Some(value) }], ..Delta::default() }
 }
@@ -47,8 +46,8 @@ pub fn protected_networks(rules: &Rules, operators: &[IpAddr]) -> Vec<IpNet> {
 }
 
 /// The name of the limit of a subject.
-pub fn named(subject: &Subject, role: Role) -> LimitName {
-    LimitName { service: subject.service.clone(), class: Some(subject.class.clone()), role }
+pub fn named(subject: &Subject, kind: LimitKind) -> LimitName {
+    LimitName { service: subject.service.clone(), class: Some(subject.class.clone()), kind }
 }
 
 /// What is in force for one class of sources at one service.
@@ -57,7 +56,7 @@ pub struct StandingLimit {
     pub subject: Subject,
     pub mode: Mode,
     pub limits: Limits,
-    pub candidate: Limits,
+    pub trial: Limits,
 }
 
 /// Every class at every service.
@@ -71,10 +70,7 @@ pub fn all_limits(rules: &Rules, tick_ns: u64) -> Vec<StandingLimit> {
                 subject: Subject { service: service.name.clone(), class: (*class).to_owned() },
                 mode: own.mode.unwrap_or(service.protection.mode),
                 limits: learned_dimensions(&own.limit.unwrap_or(service.protection.limit), tick_ns),
-                candidate: learned_dimensions(
-                    &own.candidate.unwrap_or(service.protection.candidate),
-                    tick_ns,
-                ),
+                trial: learned_dimensions(&own.trial.unwrap_or(service.protection.trial), tick_ns),
             });
         }
     }
