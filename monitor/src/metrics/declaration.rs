@@ -1,6 +1,6 @@
 //! Every metric, declared once: its name, kind, labels and meaning.
 //!
-//! In: nothing. Out: the table that the collector fills and docs/metrics.md is made from. No label ever holds an address.
+//! In: nothing. Out: the table that the collector fills and docs/reference/metrics.md is made from. No label ever holds an address.
 
 /// How a value moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

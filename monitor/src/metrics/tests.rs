@@ -171,7 +171,7 @@ fn the_page_is_the_golden_page() {
 
 #[test]
 fn the_reference_is_what_is_declared() {
-    check_file("../docs/metrics.md", &reference());
+    check_file("../docs/reference/metrics.md", &reference());
 }
 
 #[test]
