@@ -6,6 +6,7 @@
 mod access;
 pub mod address;
 mod alerts;
+mod asking;
 mod change;
 pub mod command;
 mod contained;
@@ -54,10 +55,10 @@ pub use effect::{Counted, Effect, Ended, Input, News, Reading, Told};
 pub use ports::{Host, Ports};
 pub use start::Beginning;
 
+use asking::Asking;
 use command::{AccessImport, Applied, Command, ConfigText, Request, Role, SourceList, SourceQuery};
 use delta::Delta;
 use effect::Answer;
-use origin::Asking;
 use plan::Plan;
 use ports::Turn;
 use problems::Problems;
@@ -202,7 +203,7 @@ impl Core {
                     reply,
                     match removal {
                         Ok(access::Removal::KernelBan(source)) => access::lift_kernel_ban(source, turn),
-                        Ok(access::Removal::Change(plan)) => self.make(asking, Ok(plan), turn),
+                        Ok(access::Removal::Change(plan)) => self.make(asking, Ok(*plan), turn),
                         Err(refusal) => Err(refusal),
                     },
                 )

@@ -16,6 +16,7 @@ use super::client::Client;
 use super::peer::Roles;
 use super::server::Limits;
 use super::{listen, router, server};
+use crate::core::origin::Origin;
 use crate::engine::Handle;
 use crate::engine::command::{
     AccessList, Applied, Caller, Change, ChangeOptions, Command, ConfigText, ContainmentList, Explanation,
@@ -242,6 +243,7 @@ pub fn change() -> Change {
         number: 7,
         at: noon(),
         made_by: "uid 1000".to_owned(),
+        origin: Origin::Socket { uid: 1000, gid: 1000, pid: 1 },
         what: "limit web".to_owned(),
         before: "off".to_owned(),
         after: "enforce 1000/s".to_owned(),

@@ -10,11 +10,11 @@ use monitor_common::flow::BanKey;
 use monitor_common::record::{self, origin};
 
 use super::address::key;
+use super::asking::Asking;
 use super::command::{AccessAdd, AccessEntry, AccessList, AccessTarget, Applied};
 use super::delta::{self, AccessSetting, BanSetting, Delta};
 use super::facts::Facts;
 use super::names::source_of;
-use super::origin::Asking;
 use super::plan::Plan;
 use super::ports::Turn;
 use super::refusal::{Code, Refusal};
@@ -30,7 +30,7 @@ const LONGEST: Duration = Duration::from_hours(10 * 366 * 24);
 /// What removing an entry takes.
 #[derive(Debug)]
 pub enum Removal {
-    Change(Plan),
+    Change(Box<Plan>),
     /// The kernel banned this source by itself, which is no decision of ours.
     KernelBan(IpNet),
 }
@@ -88,7 +88,7 @@ pub fn remove(facts: &Facts<'_>, target: AccessTarget) -> Result<Removal, Refusa
             return Ok(Removal::KernelBan(source));
         }
         let bans = vec![BanSetting { source, ban: None }];
-        return Ok(Removal::Change(Plan::new(what(source), Delta { bans, ..Delta::default() })));
+        return Ok(change(what(source), Delta { bans, ..Delta::default() }));
     };
     let same = |entry: &policy::AccessEntry| entry.prefix == prefix && entry.permission == permission;
     if !facts.desired.rules().access.iter().any(same) {
@@ -98,7 +98,11 @@ pub fn remove(facts: &Facts<'_>, target: AccessTarget) -> Result<Removal, Refusa
             .next("what the configuration says is changed in its file; `sluice access list` shows both"));
     }
     let access = vec![AccessSetting { prefix, permission, entry: None }];
-    Ok(Removal::Change(Plan::new(what(prefix), Delta { access, ..Delta::default() })))
+    Ok(change(what(prefix), Delta { access, ..Delta::default() }))
+}
+
+fn change(what: String, delta: Delta) -> Removal {
+    Removal::Change(Box::new(Plan::new(what, delta)))
 }
 
 /// Lifts a ban that the kernel made; lifting it is not undone by taking anything back.

@@ -6,11 +6,11 @@
 use anyhow::Result;
 use jiff::Timestamp;
 
+use super::asking::Asking;
 use super::command::{Alert, AlertQuery, AlertState, Applied};
 use super::effect::Told;
 use super::facts::Facts;
 use super::names::Names;
-use super::origin::Asking;
 use super::ports::Turn;
 use super::refusal::{Code, Refusal};
 use super::watch::Watch;

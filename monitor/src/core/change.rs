@@ -14,12 +14,13 @@ use anyhow::{Context, Result};
 pub use desired::{Desired, Revision};
 pub use waiting::Waiting;
 
+use super::asking::Asking;
 use super::command::Applied;
 use super::delta::{self, Delta, Standing};
 use super::history::{self, new_change};
 use super::install::Installed;
 use super::lists;
-use super::origin::{Asking, Origin};
+use super::origin::Origin;
 use super::persist::persist;
 use super::ports::Turn;
 use super::refusal::{Code, Refusal};
@@ -54,7 +55,7 @@ pub enum Undo {
     /// It waited for its confirmation and is taken back.
     TakenBack(Applied),
     /// It is undone by another change: who asks, for what.
-    Change { asking: Asking, what: String, delta: Delta },
+    Change { asking: Box<Asking>, what: String, delta: Box<Delta> },
 }
 
 impl Changes {
@@ -242,7 +243,7 @@ impl Changes {
         let mut asking = asking.because(None);
         asking.options.save |= after.saved;
         let what = format!("revert change {number} ({})", record.what);
-        Ok(Undo::Change { asking, what, delta: before })
+        Ok(Undo::Change { asking: Box::new(asking), what, delta: Box::new(before) })
     }
 
     /// Ends what is over: exemptions, denials, bans and containments.

@@ -11,6 +11,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::origin::Origin;
 use super::refusal::Refusal;
 use crate::snapshot::{Ban, LimitInForce, RateAndBurst, Source};
 pub use detection::parameters::Silence;
@@ -441,6 +442,8 @@ pub struct Change {
     pub number: u64,
     pub at: Timestamp,
     pub made_by: String,
+    /// Where it came from, with the credentials that the kernel attested.
+    pub origin: Origin,
     pub what: String,
     pub before: String,
     pub after: String,

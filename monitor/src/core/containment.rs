@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use super::access::{exempting, one_source};
+use super::asking::Asking;
 use super::command::containment::{Contained, Containment, ContainmentList, ContainmentSet, Subject};
 use super::delta::{ContainmentSetting, Delta};
 use super::facts::Facts;
-use super::origin::Asking;
 use super::plan::Plan;
 use super::ports::Host;
 use super::refusal::{Code, Refusal};

@@ -4,12 +4,13 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::asking::Asking;
 use super::command::Change;
 use super::delta::Delta;
-use super::origin::Asking;
+use super::origin::Origin;
 use super::ports::Turn;
 use super::refusal::{Code, Refusal};
-use crate::store::{Author, ChangeRecord, ChangeState, NewChange, Storage};
+use crate::store::{ChangeRecord, ChangeState, NewChange, Storage};
 
 /// The newest changes first.
 pub fn list(limit: usize, store: &dyn Storage) -> Result<Vec<Change>, Refusal> {
@@ -59,11 +60,12 @@ pub fn new_change(
 }
 
 fn told(record: ChangeRecord) -> Change {
-    let Author { uid, origin, .. } = &record.author;
+    let origin = Origin::of_author(&record.author);
     Change {
         number: record.number,
         at: record.at,
-        made_by: if origin == "control" { format!("uid {uid}") } else { origin.clone() },
+        made_by: origin.made_by(),
+        origin,
         what: record.what,
         before: record.before.to_string(),
         after: record.after.to_string(),

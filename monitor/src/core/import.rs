@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::asking::Asking;
 use super::command::{AccessImport, AccessKind};
 use super::delta::{self, AccessSetting, Delta};
 use super::facts::Facts;
-use super::origin::Asking;
 use super::plan::Plan;
 use super::refusal::{Code, Refusal};
 use policy::config::{AccessList, ListAction};

@@ -1,8 +1,7 @@
-//! Who asks for a change and why: for permissions, the lockout guard and the audit.
+//! Where changes come from, as the audit keeps it.
 
 use serde::{Deserialize, Serialize};
 
-use super::command::{Caller, ChangeOptions};
 use crate::store::Author;
 
 /// Where a change comes from.
@@ -24,15 +23,6 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// Of a caller; the daemon itself only asks because of signals.
-    pub fn of(caller: &Caller) -> Self {
-        if *caller == Caller::DAEMON {
-            Self::Signal
-        } else {
-            Self::Socket { uid: caller.uid, gid: caller.gid, pid: caller.pid }
-        }
-    }
-
     /// As the audit calls it.
     pub const fn label(self) -> &'static str {
         match self {
@@ -42,6 +32,19 @@ impl Origin {
             Self::Tuning => "tuning",
             Self::Defence => "defence",
             Self::Detection => "detection",
+        }
+    }
+
+    /// As the store kept it.
+    pub fn of_author(author: &Author) -> Self {
+        let Author { uid, gid, pid, .. } = *author;
+        match author.origin.as_str() {
+            "control" => Self::Socket { uid, gid, pid },
+            "signal" => Self::Signal,
+            "tuning" => Self::Tuning,
+            "defence" => Self::Defence,
+            "detection" => Self::Detection,
+            _ => Self::Timer,
         }
     }
 
@@ -63,54 +66,17 @@ impl Origin {
     }
 }
 
-/// One request for a change: who, how, and what it rests on.
-#[derive(Clone, Debug)]
-pub struct Asking {
-    pub caller: Caller,
-    pub options: ChangeOptions,
-    pub origin: Origin,
-    /// Why, where a machine decided: for the audit.
-    pub evidence: Option<serde_json::Value>,
-}
-
-impl Asking {
-    /// A caller asks.
-    pub fn of(caller: Caller, options: ChangeOptions) -> Self {
-        let origin = Origin::of(&caller);
-        Self { caller, options, origin, evidence: None }
-    }
-
-    /// The daemon asks itself.
-    pub fn daemon(origin: Origin) -> Self {
-        Self { caller: Caller::DAEMON, options: ChangeOptions::default(), origin, evidence: None }
-    }
-
-    /// The same with the evidence that it rests on.
-    #[must_use]
-    pub fn because(&self, evidence: Option<serde_json::Value>) -> Self {
-        Self { evidence, ..self.clone() }
-    }
-
-    /// For people and the audit.
-    pub fn made_by(&self) -> String {
-        self.origin.made_by()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::command::Role;
 
     #[test]
-    fn an_origin_names_its_maker_and_keeps_the_kernels_attestation() {
-        let caller = Caller { uid: 1000, gid: 100, pid: 7, role: Role::Operator, ssh_peer: None };
-        let socket = Origin::of(&caller);
-        assert_eq!(socket, Origin::Socket { uid: 1000, gid: 100, pid: 7 });
-        assert_eq!(socket.made_by(), "uid 1000");
+    fn an_origin_outlives_the_store_with_the_credentials_of_its_maker() {
+        let socket = Origin::Socket { uid: 1000, gid: 100, pid: 7 };
         let author = socket.author();
         assert_eq!((author.uid, author.gid, author.pid, author.origin.as_str()), (1000, 100, 7, "control"));
-        assert_eq!(Origin::of(&Caller::DAEMON), Origin::Signal);
-        assert_eq!(Origin::Tuning.made_by(), "tuning");
+        let all = [socket, Origin::Signal, Origin::Timer, Origin::Tuning, Origin::Defence, Origin::Detection];
+        assert!(all.iter().all(|origin| Origin::of_author(&origin.author()) == *origin));
+        assert_eq!((socket.made_by().as_str(), Origin::Tuning.made_by().as_str()), ("uid 1000", "tuning"));
     }
 }

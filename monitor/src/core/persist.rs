@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 
+use super::asking::Asking;
 use super::delta::Delta;
-use super::origin::Asking;
 use super::ports::Turn;
 use crate::store::{AccessRule, AccessRuleKind};
 

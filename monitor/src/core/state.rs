@@ -13,6 +13,7 @@ use monitor_common::flow::from_halves;
 use monitor_common::record::{Event, EventKind};
 use tuning::defence::Load;
 
+use super::asking::Asking;
 use super::change::{Changes, Revision, Undo};
 use super::command::containment::Subject;
 use super::command::{Applied, Caller};
@@ -20,7 +21,7 @@ use super::effect::{Effect, News, Reading};
 use super::facts::Facts;
 use super::install::Installed;
 use super::interfaces::Interfaces;
-use super::origin::{Asking, Origin};
+use super::origin::Origin;
 use super::plan::Plan;
 use super::ports::Turn;
 use super::refusal::Refusal;
@@ -318,7 +319,7 @@ impl State {
         match undo? {
             Undo::TakenBack(applied) => Ok(applied),
             Undo::Change { asking, what, delta } => {
-                let applied = self.make(&asking, Plan::new(what, delta), turn)?;
+                let applied = self.make(&asking, Plan::new(what, *delta), turn)?;
                 if let Some(by) = applied.change {
                     let marked = turn.store.mark(number, ChangeState::Reverted, Some(by));
                     marked.map_err(|error| Refusal::failed(&error))?;

@@ -5,6 +5,7 @@ mod bench;
 mod containment;
 mod import;
 mod insiders;
+mod time;
 mod tuning;
 
 use std::net::IpAddr;

@@ -14,12 +14,12 @@ use jiff::Timestamp;
 use monitor_common::record::entry;
 use monitor_common::rule::{BYTES, CONNECTIONS, PACKETS};
 
+use super::asking::Asking;
 use super::command::{Applied, TuneList, TuneQuery, TuneTarget, Tuned};
 use super::delta::{Delta, LimitSetting};
 use super::history::note;
 use super::limits::known;
 use super::names::source_of;
-use super::origin::Asking;
 use super::plan::Plan;
 use super::ports::Turn;
 use super::refusal::{Code, Refusal};

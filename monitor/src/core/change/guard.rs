@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
+use super::super::asking::Asking;
 use super::super::command::containment::Subject;
 use super::super::delta::Standing;
-use super::super::origin::Asking;
 use super::super::ports::Turn;
 use super::super::refusal::{Code, Refusal};
 use super::super::sessions::Sessions;

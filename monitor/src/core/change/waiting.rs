@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result};
 
+use super::super::asking::Asking;
 use super::super::delta::Delta;
-use super::super::origin::Asking;
 use crate::snapshot;
 use crate::store::{Moment, Pending};
 
