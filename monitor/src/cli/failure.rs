@@ -42,6 +42,7 @@ exits! {
     Full = 9, "a table is full";
     Unavailable = 10, "the daemon is starting, stopping, too busy or too slow";
     NotSupported = 11, "not part of this build, or switched off in the configuration";
+    Warnings = 12, "`sluice doctor` found warnings";
 }
 
 /// Why a command ends without success.
