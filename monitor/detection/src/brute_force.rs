@@ -412,13 +412,15 @@ impl Parameters {
             && likeness.answer > 0.0
             && likeness.answer_spread <= self.alike
             && likeness.sent_spread <= 2.0 * self.alike;
-        if !alike || contact.record.forward.payload == 0 {
+        if !alike {
             return false;
         }
         // Programs that report something on a timer ask alike and are thanked alike, but at their pace.
         let is_fast = sessions.within(contact.now, 60) >= 30;
         let sizes: HashSet<u32> = sessions.recent.iter().map(|one| one.sent_bytes).collect();
-        let differ = sizes.len() >= self.guessed_sizes || likeness.answer <= self.refusal_bytes;
+        // What an outsider asked may not have been seen.
+        let is_unseen = sizes.len() == 1 && sizes.contains(&0);
+        let differ = sizes.len() >= self.guessed_sizes || is_unseen || likeness.answer <= self.refusal_bytes;
         differ && (is_fast || !sessions.is_timed())
     }
 

@@ -311,6 +311,16 @@ impl Ledger {
             Detector::SlowScan | Detector::FanOut => {
                 self.probing(&signal.subject, &PLAIN_SCANS).next().is_some()
             }
+            // Its network is the victim.
+            _ if signal.target.is_none() && Detector::OF_CROWDS.contains(&signal.detector) => {
+                signal.subject.address().is_some_and(|address| {
+                    let networks = self.open.iter().filter(|(key, open)| {
+                        matches!(key.subject, Party::Network(prefix) if prefix.contains(&address))
+                            && signal.measured * 2.0 < open.finding.measured
+                    });
+                    networks.count() > 0
+                })
+            }
             _ => false,
         }
     }
@@ -332,6 +342,25 @@ impl Ledger {
 
     /// Takes back what `finding` explains better.
     fn retract(&mut self, detector: Detector, finding: &Finding, of: &Key) {
+        if let Party::Network(prefix) = of.subject {
+            let within = |key: &Key, open: &Open| {
+                key.target.is_none()
+                    && Detector::OF_CROWDS.contains(&key.detector)
+                    && key.subject.address().is_some_and(|address| prefix.contains(&address))
+                    && open.finding.measured * 2.0 < finding.measured
+            };
+            let explained: Vec<Key> = self
+                .open
+                .iter()
+                .filter(|(key, open)| within(key, open))
+                .map(|(key, _)| key.clone())
+                .collect();
+            for key in explained {
+                self.dropped.explained += 1;
+                self.end(&key, ChangeKind::Retracted);
+            }
+            return;
+        }
         if !Detector::PROBING.contains(&detector) {
             return;
         }
@@ -452,6 +481,7 @@ fn containment(signal: &Signal, inside: &Inside) -> String {
         Party::Address(address) => format!("sluice access ban {address} --for 1h"),
         Party::Mac(_) | Party::Interface(_) => "sluice flows".to_owned(),
         Party::Service(name) => format!("sluice tune {name}"),
+        Party::Network(_) => "sluice flows".to_owned(),
     }
 }
 

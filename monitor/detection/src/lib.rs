@@ -5,12 +5,15 @@
 //! detector turns both into signals, and the [`ledger`] makes findings of signals. Memory is bounded everywhere
 //! ([`bounded`]); how full it is, is a metric.
 
+pub mod administration;
 pub mod attempts;
 pub mod beacon;
 pub mod bounded;
 pub mod brute_force;
+pub mod carpet;
 pub mod clock;
 pub mod contact;
+pub mod crowding;
 pub mod detect;
 pub mod edges;
 pub mod exfiltration;

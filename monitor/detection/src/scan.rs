@@ -242,7 +242,7 @@ impl Scan {
             tally.looked_for += u32::from(failure.looked_for);
             tally.total += 1;
             let is_quiet = now < tally.quiet_until;
-            let judged = Judged { group, source: what.source, attempt };
+            let judged = Judged { group, source: what.source, attempt, now };
             if is_quiet && self.grown.len() < MOST_GROWN {
                 self.grown.insert((what.source, group), *attempt);
             } else if let Some(signal) = judged.signal(source, &self.parameters) {
@@ -273,7 +273,7 @@ impl Detect for Scan {
         self.grown_since = moment.now;
         for ((address, group), attempt) in std::mem::take(&mut self.grown) {
             let Some(source) = self.sources.get_mut(&address) else { continue };
-            let judged = Judged { group, source: address, attempt: &attempt };
+            let judged = Judged { group, source: address, attempt: &attempt, now: moment.now };
             signals.extend(judged.signal(source, &self.parameters));
         }
     }
@@ -318,6 +318,7 @@ struct Judged<'a> {
     group: Group,
     source: IpAddr,
     attempt: &'a Attempt,
+    now: u64,
 }
 
 impl Judged<'_> {
@@ -331,12 +332,12 @@ impl Judged<'_> {
             Group::Host(upper, _) => (upper, parameters.ports),
             Group::Port(upper, _) => (upper, parameters.hosts),
         };
-        if tally.failed < threshold || self.attempt.now < tally.quiet_until {
+        if tally.failed < threshold || self.now < tally.quiet_until {
             return None;
         }
         let reached = match self.group {
             Group::Port(upper, port) => source.reached.get_mut(&(upper, port)).map_or(0, |reached| {
-                reached.fade(self.attempt.now, parameters.window_s * SECOND);
+                reached.fade(self.now, parameters.window_s * SECOND);
                 reached.hosts
             }),
             Group::Host(..) => 0,
@@ -368,7 +369,7 @@ impl Judged<'_> {
             }
         }
         if let Some(tally) = source.groups.get_mut(&self.group) {
-            tally.quiet_until = self.attempt.now + SECOND / 10;
+            tally.quiet_until = self.now + SECOND / 10;
         }
         let measured = tally.failed.max(tally.total);
         if measured >= threshold.saturating_mul(100) {
