@@ -218,9 +218,18 @@ impl BruteForce {
     /// Single messages that are answered one by one, all alike: registrations with another password each.
     fn message(&mut self, contact: &Contact<'_>, signals: &mut Signals) {
         let p = &self.parameters;
-        if !p.message_ports.contains(&contact.port) || contact.observed().is_some() {
+        let record = contact.record;
+        let asks = p.message_ports.contains(&contact.port);
+        // An outsider's conversation begins with our answer.
+        let answers = !asks && p.message_ports.contains(&record.initiator_port);
+        if !(asks || answers) || contact.observed().is_some() {
             return;
         }
+        let (source, destination, port, source_inside) = if asks {
+            (contact.source, contact.destination, contact.port, contact.source_inside)
+        } else {
+            (contact.destination, contact.source, record.initiator_port, contact.destination_inside)
+        };
         let now = contact.now;
         let new = || Messages {
             sums: Rolling::new(30 * SECOND),
@@ -229,13 +238,16 @@ impl BruteForce {
             quiet_until: 0,
         };
         let keep = |one: &Messages| now - one.touched < 300 * SECOND;
-        let pair = (contact.source, contact.destination, contact.port);
-        let Some(messages) = self.messages.entry(pair, contact.source_inside, now, keep, new) else { return };
+        let pair = (source, destination, port);
+        let Some(messages) = self.messages.entry(pair, source_inside, now, keep, new) else { return };
         if now - messages.touched > 300 * SECOND {
             *messages = new();
         }
         messages.touched = now;
-        let (forward, backward) = (&contact.delta.forward, &contact.delta.backward);
+        let (mut forward, mut backward) = (&contact.delta.forward, &contact.delta.backward);
+        if answers {
+            (forward, backward) = (backward, forward);
+        }
         messages.sums.add(
             now,
             [
@@ -269,9 +281,9 @@ impl BruteForce {
         signals.push(Signal {
             detector: Detector::BruteForce,
             severity: Severity::Warning,
-            subject: Party::Address(contact.source),
-            target: Some(Party::Address(contact.destination)),
-            service: Some(Service::new(contact.protocol, contact.port)),
+            subject: Party::Address(source),
+            target: Some(Party::Address(destination)),
+            service: Some(Service::new(contact.protocol, port)),
             first_seen: messages.first_at,
             measured: real(sums[0]),
             threshold: real(p.messages),
