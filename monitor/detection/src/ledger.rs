@@ -3,6 +3,8 @@
 //! It also drops what is expected (declared scanners, health checks, backups), what a better finding explains, and keeps
 //! the number of notifications per minute bounded. It never forgets to count what it drops.
 
+mod explain;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     net::IpAddr,
@@ -13,15 +15,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
+    bounded::StateSize,
     contact::Inside,
     finding::{Detector, Finding, Party, Severity, Signal},
+    incident::Incidents,
     parameters::{Expected, Hygiene, Silence},
 };
 
 const SECOND: u64 = 1_000_000_000;
-
-/// Scans that say more than a slow scan or a fan-out of the same source.
-const PLAIN_SCANS: [Detector; 3] = [Detector::PortScan, Detector::HostScan, Detector::UdpScan];
 
 /// What happened to a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +97,7 @@ pub struct Ledger {
     expected: Vec<Expected>,
     silences: Vec<Silence>,
     open: BTreeMap<Key, Open>,
+    incidents: Incidents,
     /// How many open findings of warning or above an address has.
     flagged: HashMap<IpAddr, u32>,
     changes: Vec<FindingChange>,
@@ -116,6 +118,7 @@ impl Ledger {
             expected: expected.to_vec(),
             silences: silences.to_vec(),
             open: BTreeMap::new(),
+            incidents: Incidents::new(hygiene.open_findings),
             flagged: HashMap::new(),
             changes: Vec::new(),
             raised: BTreeMap::new(),
@@ -127,6 +130,10 @@ impl Ledger {
             summaries: Vec::new(),
             checked: 0,
         }
+    }
+
+    pub fn incidents_size(&self) -> StateSize {
+        self.incidents.size()
     }
 
     pub fn is_flagged(&self, address: IpAddr) -> bool {
@@ -202,7 +209,7 @@ impl Ledger {
     }
 
     /// Takes a signal. `at` is the recorded time, `now` detection's clock.
-    pub fn take(&mut self, signal: Signal, now: u64, at: u64, inside: &Inside) {
+    pub fn take(&mut self, mut signal: Signal, now: u64, at: u64, inside: &Inside) {
         if self.expected.iter().any(|expected| expected.covers(&signal, at)) {
             self.dropped.expected += 1;
             return;
@@ -210,6 +217,13 @@ impl Ledger {
         if self.is_explained(&signal) {
             self.dropped.explained += 1;
             return;
+        }
+        if let Some(technique) = signal.detector.technique() {
+            signal.evidence.insert("technique".into(), json!(technique));
+        }
+        if let Some(story) = self.incidents.add(&signal, now, inside) {
+            signal.severity = signal.severity.max(Severity::Warning);
+            signal.evidence.insert("incident".into(), json!(story));
         }
         let key =
             Key { detector: signal.detector, subject: signal.subject.clone(), target: signal.target.clone() };
@@ -301,92 +315,6 @@ impl Ledger {
         }
     }
 
-    /// A scan or guessing is named first: it makes regular connections too.
-    fn is_explained(&self, signal: &Signal) -> bool {
-        match signal.detector {
-            Detector::Beacon => self.probing(&signal.subject, &Detector::PROBING).any(|(key, open)| {
-                key.target == signal.target || (key.target.is_none() && same_service(&open.finding, signal))
-            }),
-            // The fast rules said it already.
-            Detector::SlowScan | Detector::FanOut => {
-                self.probing(&signal.subject, &PLAIN_SCANS).next().is_some()
-            }
-            // Its network is the victim.
-            _ if signal.target.is_none() && Detector::OF_CROWDS.contains(&signal.detector) => {
-                signal.subject.address().is_some_and(|address| {
-                    let networks = self.open.iter().filter(|(key, open)| {
-                        matches!(key.subject, Party::Network(prefix) if prefix.contains(&address))
-                            && signal.measured * 2.0 < open.finding.measured
-                    });
-                    networks.count() > 0
-                })
-            }
-            _ => false,
-        }
-    }
-
-    /// Open findings of these detectors about `subject`, of warning or above.
-    fn probing<'a>(
-        &'a self,
-        subject: &'a Party,
-        detectors: &'a [Detector],
-    ) -> impl Iterator<Item = (&'a Key, &'a Open)> {
-        detectors.iter().flat_map(move |detector| {
-            let first = Key { detector: *detector, subject: subject.clone(), target: None };
-            self.open
-                .range(first..)
-                .take_while(move |(key, _)| key.detector == *detector && key.subject == *subject)
-                .filter(|(_, open)| open.finding.severity >= Severity::Warning)
-        })
-    }
-
-    /// Takes back what `finding` explains better.
-    fn retract(&mut self, detector: Detector, finding: &Finding, of: &Key) {
-        if let Party::Network(prefix) = of.subject {
-            let within = |key: &Key, open: &Open| {
-                key.target.is_none()
-                    && Detector::OF_CROWDS.contains(&key.detector)
-                    && key.subject.address().is_some_and(|address| prefix.contains(&address))
-                    && open.finding.measured * 2.0 < finding.measured
-            };
-            let explained: Vec<Key> = self
-                .open
-                .iter()
-                .filter(|(key, open)| within(key, open))
-                .map(|(key, _)| key.clone())
-                .collect();
-            for key in explained {
-                self.dropped.explained += 1;
-                self.end(&key, ChangeKind::Retracted);
-            }
-            return;
-        }
-        if !Detector::PROBING.contains(&detector) {
-            return;
-        }
-        let explained: Vec<Key> = self
-            .open
-            .iter()
-            .filter(|(key, open)| {
-                let of_pair = key.target == of.target
-                    || (of.target.is_none()
-                        && finding.service.is_some()
-                        && open.finding.service == finding.service);
-                let lesser = match key.detector {
-                    Detector::Beacon => of_pair,
-                    Detector::SlowScan | Detector::FanOut => PLAIN_SCANS.contains(&detector),
-                    _ => false,
-                };
-                lesser && key.subject == of.subject
-            })
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in explained {
-            self.dropped.explained += 1;
-            self.end(&key, ChangeKind::Retracted);
-        }
-    }
-
     fn may_tell(&mut self, now: u64, detector: Detector) -> bool {
         self.turn_minute(now);
         if self.told_this_minute < self.hygiene.notifications_per_minute {
@@ -408,10 +336,6 @@ impl Ledger {
             }
         }
     }
-}
-
-fn same_service(finding: &Finding, signal: &Signal) -> bool {
-    finding.service.is_some() && finding.service == signal.service
 }
 
 impl Open {

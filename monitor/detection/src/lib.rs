@@ -21,6 +21,7 @@ pub mod fallback;
 pub mod fan_out;
 pub mod finding;
 pub mod flood;
+pub mod incident;
 pub mod ledger;
 pub mod long_connection;
 pub mod lookups;
@@ -266,6 +267,7 @@ impl Detection {
     /// How full every memory is.
     pub fn state_sizes(&self) -> Vec<StateSize> {
         let mut sizes = vec![self.progress.size(), self.workloads.size(), self.lookups.size()];
+        sizes.extend([self.ledger.incidents_size()]);
         sizes.extend(self.attempts.sizes());
         sizes.extend(self.detectors.iter().flat_map(|detector| detector.sizes()));
         sizes
