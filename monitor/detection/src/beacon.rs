@@ -56,6 +56,8 @@ pub struct Parameters {
     pub alike_sizes: f64,
     /// Honest programs that have something to ask more often than this keep a connection open.
     pub often_s: f64,
+    /// What is sent now and then, and is four times what is usually sent: the result of a task.
+    pub upload_bytes: f64,
     /// Regular destinations of one source that make them its agents, or its monitoring.
     pub several: usize,
     /// Answers larger than this (median) are streaming or polling of content: `info`.
@@ -98,6 +100,7 @@ impl Default for Parameters {
             exact: 0.04,
             alike_sizes: 0.015,
             often_s: 45.0,
+            upload_bytes: 1500.0,
             several: 3,
             bulk_bytes: 65_536.0,
             burst_bulk_bytes: 8192.0,
@@ -112,7 +115,7 @@ impl Default for Parameters {
                 853, 3478, 3479, 3480, 3481, 3544, 4500, 5060, 5061, 5222, 5223, 5228, 5432, 5671, 5672,
                 6379, 8883, 9092, 27017, 51820,
             ],
-            usual_ports: vec![80, 443, 465, 587, 993, 995, 853, 1883, 5222, 5223, 5228, 8080, 8883],
+            usual_ports: vec![80, 443, 465, 587, 993, 995, 853, 1883, 5222, 5223, 5228, 8883],
             unnamed_calls: 6,
             unnamed_peers: 16,
             pairs: 16_384,
@@ -309,6 +312,7 @@ impl Beacon {
             size_spread: if pair.sent.len() < 3 { 0.0 } else { sent_spread.max(received_spread) },
             naming: pair.named.settled(5),
             keeps_alive: false,
+            uploads: pair.sent.iter().any(|bytes| *bytes >= p.upload_bytes && *bytes >= 4.0 * sent),
         })
     }
 
@@ -343,7 +347,7 @@ impl Beacon {
         let peers = self.unnamed.get(&contact.source)?;
         let least = u32::try_from(p.unnamed_calls).unwrap_or(u32::MAX);
         let often = peers.values().filter(|calls| **calls >= least).count();
-        let odd_port = !p.usual_ports.contains(&contact.port) || contact.port == 8080;
+        let odd_port = !p.usual_ports.contains(&contact.port);
         if peers.len() > p.unnamed_peers || !(odd_port || often >= 3) {
             return None;
         }
@@ -368,6 +372,7 @@ impl Beacon {
             size_spread: 0.0,
             naming: Naming::Unnamed,
             keeps_alive: false,
+            uploads: false,
         })
     }
 }
@@ -429,6 +434,7 @@ struct Call {
     size_spread: f64,
     naming: Naming,
     keeps_alive: bool,
+    uploads: bool,
 }
 
 fn push<T>(ring: &mut VecDeque<T>, value: T) {

@@ -192,7 +192,11 @@ impl Detect for BruteForce {
             sessions.add(session, parameters);
             signals.extend(parameters.judge_pair(sessions, contact));
         }
-        if is_login && record.forward.payload >= parameters.login_bytes {
+        // What an outsider sent first was seen before his conversation stood.
+        let logs_on = record.forward.payload >= parameters.login_bytes
+            || (record.outcome == outcome::MIDSTREAM
+                && record.backward.payload >= 4 * parameters.login_bytes);
+        if is_login && logs_on {
             let key = (contact.source, contact.port);
             if let Some(sessions) = sessions(&mut self.sprayed, key, contact, parameters) {
                 sessions.add(session, parameters);

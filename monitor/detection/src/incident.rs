@@ -1,5 +1,6 @@
 //! Weak signals about one source that agree: what it looked for, what it tried, where it went, whom it calls. One of them
-//! alone is worth knowing; three of a kind each, within an hour, are one story and a warning.
+//! alone is worth knowing; three of different tactics within an hour, one of them a way out, are one story and a warning.
+//! Without a way out they are monitoring, which looks for hosts, logs in on them and meets many.
 //!
 //! In: signals before they become findings. Out: the story, once it has three chapters.
 
@@ -65,9 +66,16 @@ impl Detector {
     }
 }
 
+#[derive(Debug, Default)]
+struct Story {
+    chapters: BTreeMap<Tactic, (u64, Detector)>,
+    /// Until when it was reported: one warning an hour.
+    reported_until: u64,
+}
+
 #[derive(Debug)]
 pub struct Incidents {
-    stories: Bounded<IpAddr, BTreeMap<Tactic, (u64, Detector)>>,
+    stories: Bounded<IpAddr, Story>,
 }
 
 impl Incidents {
@@ -89,11 +97,17 @@ impl Incidents {
         if calls_inside {
             return None;
         }
-        let keep =
-            |story: &BTreeMap<Tactic, (u64, Detector)>| story.values().any(|(at, _)| now - at < MEMORY);
-        let story = self.stories.entry(address, true, now, keep, BTreeMap::new)?;
-        story.retain(|_, (at, _)| now - *at < MEMORY);
-        story.insert(tactic, (now, signal.detector));
-        (story.len() >= CHAPTERS).then(|| story.values().map(|(_, detector)| *detector).collect())
+        let keep = |story: &Story| story.chapters.values().any(|(at, _)| now - at < MEMORY);
+        let story = self.stories.entry(address, true, now, keep, Story::default)?;
+        story.chapters.retain(|_, (at, _)| now - *at < MEMORY);
+        story.chapters.insert(tactic, (now, signal.detector));
+        let ways_out = [Tactic::CommandAndControl, Tactic::Exfiltration];
+        let is_whole = story.chapters.len() >= CHAPTERS
+            && ways_out.iter().any(|tactic| story.chapters.contains_key(tactic));
+        if !is_whole || now < story.reported_until {
+            return None;
+        }
+        story.reported_until = now + MEMORY;
+        Some(story.chapters.values().map(|(_, detector)| *detector).collect())
     }
 }

@@ -214,7 +214,7 @@ impl Ledger {
             self.dropped.expected += 1;
             return;
         }
-        if self.is_explained(&signal) {
+        if self.is_explained(&signal, now, inside) {
             self.dropped.explained += 1;
             return;
         }

@@ -66,6 +66,7 @@ impl Beacon {
             size_spread: sent_spread.max(received_spread),
             naming: self.pairs.get(&key).map_or(Naming::Unknown, |pair| pair.named.settled(5)),
             keeps_alive: sent <= p.keep_alive_bytes,
+            uploads: false,
         };
         self.judge(call, contact, signals);
     }

@@ -23,6 +23,8 @@ pub struct Facts {
     pub alike: usize,
     /// What is sent is so little that it says nothing.
     pub keeps_alive: bool,
+    /// Far more is sent now and then than is asked each time.
+    pub uploads: bool,
 }
 
 /// The reasons and their weights; from one on it is a warning.
@@ -45,6 +47,7 @@ impl Suspicion {
         weigh(!facts.within && beat.spread > p.exact && beat.bounded >= 0.9, 1, "jittered");
         weigh(facts.size_spread > p.alike_sizes && !facts.bursts, 1, "sizes vary");
         weigh(facts.odd_port, 1, "odd port");
+        weigh(facts.uploads, 1, "sends far more now and then");
         weigh(!facts.bursts && beat.period < p.often_s, 1, "often, by new connections");
         weigh(facts.naming == Naming::Unnamed, 2, "by address, never by name");
         weigh(facts.naming == Naming::Named, -1, "by name");

@@ -2,14 +2,34 @@
 //! is flooded are its victims.
 
 use super::{ChangeKind, Key, Ledger, Open};
-use crate::finding::{Detector, Finding, Party, Severity, Signal};
+use crate::{
+    contact::Inside,
+    finding::{Detector, Finding, Party, Severity, Signal},
+};
 
 /// Scans that say more than a slow scan or a fan-out of the same source.
 const PLAIN_SCANS: [Detector; 3] = [Detector::PortScan, Detector::HostScan, Detector::UdpScan];
 
+/// What forged sources of a carpet look like, one by one.
+const SPREAD: [Detector; 3] = [Detector::HostScan, Detector::SlowScan, Detector::UdpScan];
+const SECOND: u64 = 1_000_000_000;
+
 impl Ledger {
+    /// Whether a whole network is being flooded.
+    fn lies_under_carpet(&self, now: u64) -> bool {
+        self.open.iter().any(|(key, open)| {
+            matches!(key.subject, Party::Network(_)) && now.saturating_sub(open.seen) < 30 * SECOND
+        })
+    }
+
     /// A scan or guessing is named first: it makes regular connections too.
-    pub(super) fn is_explained(&self, signal: &Signal) -> bool {
+    pub(super) fn is_explained(&self, signal: &Signal, now: u64, inside: &Inside) -> bool {
+        let forged = signal.target.is_none()
+            && SPREAD.contains(&signal.detector)
+            && signal.subject.address().is_some_and(|address| !inside.contains(address));
+        if forged && self.lies_under_carpet(now) {
+            return true;
+        }
         match signal.detector {
             Detector::Beacon => self.probing(&signal.subject, &Detector::PROBING).any(|(key, open)| {
                 key.target == signal.target || (key.target.is_none() && same_service(&open.finding, signal))
@@ -51,10 +71,13 @@ impl Ledger {
     pub(super) fn retract(&mut self, detector: Detector, finding: &Finding, of: &Key) {
         if let Party::Network(prefix) = of.subject {
             let within = |key: &Key, open: &Open| {
-                key.target.is_none()
-                    && Detector::OF_CROWDS.contains(&key.detector)
-                    && key.subject.address().is_some_and(|address| prefix.contains(&address))
-                    && open.finding.measured * 2.0 < finding.measured
+                let since = finding.raised_at.duration_since(open.finding.raised_at).as_secs();
+                let forged = SPREAD.contains(&key.detector) && key.target.is_none() && since <= 5;
+                forged
+                    || key.target.is_none()
+                        && Detector::OF_CROWDS.contains(&key.detector)
+                        && key.subject.address().is_some_and(|address| prefix.contains(&address))
+                        && open.finding.measured * 2.0 < finding.measured
             };
             let explained: Vec<Key> = self
                 .open
