@@ -87,7 +87,7 @@ fn failure<P: Packet>(packet: &P, case: &mut Case) -> u32 {
 }
 
 /// Furthest offset that is read directly; the verifier's own limit for a packet pointer is twice that.
-const DIRECT: u32 = 0x7fff;
+const DIRECT: usize = 0x7fff;
 
 /// Answer of [`parse_direct`]: the headers may reach beyond the first buffer.
 const FAR: u32 = u32::MAX;
@@ -188,18 +188,23 @@ struct Direct {
     length: u32,
 }
 
-impl Packet for Direct {
-    #[inline(always)]
-    fn length(&self) -> u32 {
-        self.length
-    }
+/// The same number, of which the compiler knows nothing any more. Left to itself it compares one copy of a number and
+/// uses another, and the verifier (before Linux 6.10 at least) does not know the two for the same.
+#[inline(always)]
+fn anchor(mut number: usize) -> usize {
+    // SAFETY: moves a register onto itself.
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) number, options(nostack, preserves_flags)) };
+    number
+}
 
+impl Direct {
+    /// The only read of packet memory. The offset that is added is the one that was compared, and so is the address that is read.
     #[inline(always)]
-    fn read<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+    fn at<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         if offset > DIRECT {
             return None;
         }
-        let start = self.data + offset as usize;
+        let start = anchor(self.data + offset);
         if start + N > self.end {
             return None;
         }
@@ -208,17 +213,26 @@ impl Packet for Direct {
     }
 }
 
-/// The same where a frame is read late, at offsets worked out from what stands in it.
-struct Anchored(Direct);
+impl Packet for Direct {
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        self.length
+    }
 
-/// The same address, of which the compiler knows nothing any more. Left to itself it works addresses out a second time
-/// behind the comparison, and the verifier does not know them for the same.
-#[inline(always)]
-fn anchor(mut address: usize) -> usize {
-    // SAFETY: moves a register onto itself.
-    unsafe { core::arch::asm!("{0} = {0}", inout(reg) address, options(nostack, preserves_flags)) };
-    address
+    #[inline(always)]
+    fn read<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        const { assert!(N > 1, "of an optional single byte the compiler shifts what it did not read: read two") };
+        // A constant needs no anchor, and its comparison is done when the program is built.
+        if core::intrinsics::is_val_statically_known(offset) {
+            return self.at(offset as usize);
+        }
+        self.at(anchor(offset as usize))
+    }
 }
+
+/// The same where a frame is read late, in a function that is handed the context: there the compiler may work the ends of the
+/// buffer out a second time as well.
+struct Anchored(Direct);
 
 impl Anchored {
     #[inline(always)]
@@ -235,15 +249,7 @@ impl Packet for Anchored {
 
     #[inline(always)]
     fn read<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
-        if offset > DIRECT {
-            return None;
-        }
-        let start = anchor(self.0.data + offset as usize);
-        if start + N > self.0.end {
-            return None;
-        }
-        // SAFETY: the comparison above, which the verifier checks again, keeps all N bytes within the buffer.
-        Some(unsafe { core::ptr::read_unaligned(start as *const [u8; N]) })
+        self.0.read(offset)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The command line: what people type, and how answers look.
 //!
 //! In: arguments. Out: text or JSON on standard output, one line on standard error when it fails, and an exit code
-//! (docs/cli.md). A command is one file with its arguments and its [`Execute`], and one line below.
+//! (docs/reference/cli.md). A command is one file with its arguments and its [`Execute`], and one line below.
 
 pub mod change;
 pub mod context;
@@ -47,6 +47,7 @@ macro_rules! commands {
 commands! {
     run::Run;
     status::Status;
+    doctor::Doctor;
     top::Top;
     sources::Sources;
     explain::Explain;

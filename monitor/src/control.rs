@@ -1,4 +1,4 @@
-//! HTTP and JSON over a Unix socket: how people and programs read and steer the daemon (docs/control-api.md).
+//! HTTP and JSON over a Unix socket: how people and programs read and steer the daemon (docs/reference/control-api.md).
 //!
 //! In: requests of peers whose role follows from kernel-attested credentials. Out: the engine's answers and snapshots.
 //! [`server`] bounds what peers use up, [`router`] is the list of endpoints, [`routes`] holds a file per noun,

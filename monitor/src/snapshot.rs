@@ -8,6 +8,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use monitor_common::verdict::Reason;
+use policy::LimitKind;
+use policy::config::{Mode, Rate};
 use serde::{Deserialize, Serialize};
 
 /// Everything that is known at [`Snapshot::at`]. Counters only grow while the maps live (also across restarts).
@@ -219,54 +221,12 @@ pub struct Ban {
     pub comment: Option<String>,
 }
 
-/// What a limit does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LimitMode {
-    #[default]
-    Off,
-    Observe,
-    Enforce,
-}
-
-impl LimitMode {
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Observe => "observe",
-            Self::Enforce => "enforce",
-        }
-    }
-}
-
-/// Whom a limit counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LimitScope {
-    /// Each source for itself.
-    #[default]
-    Source,
-    /// A limit on trial beside it: judges, never drops.
-    Candidate,
-    /// All sources of the service together.
-    Aggregate,
-}
-
-impl LimitScope {
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Source => "source",
-            Self::Candidate => "candidate",
-            Self::Aggregate => "aggregate",
-        }
-    }
-}
-
 /// A rate and how much may come at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RateAndBurst {
-    /// Packets, bytes, connections or fragments per second.
-    pub per_second: u64,
+    /// Packets, bytes, connections or fragments per time, as it was written.
+    pub rate: Rate,
+    /// As asked for, else as chosen for this rate.
     pub burst: u64,
 }
 
@@ -276,8 +236,8 @@ pub struct LimitInForce {
     pub service: String,
     /// `outside`, `inside` or a named class; `any` for all that have no limit of their own, and for aggregates.
     pub class: String,
-    pub scope: LimitScope,
-    pub mode: LimitMode,
+    pub kind: LimitKind,
+    pub mode: Mode,
     pub packets: Option<RateAndBurst>,
     pub bytes: Option<RateAndBurst>,
     pub connections: Option<RateAndBurst>,

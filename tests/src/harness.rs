@@ -4,6 +4,7 @@ pub mod accuracy;
 pub mod capture;
 pub mod daemon;
 pub mod flood;
+pub mod host;
 pub mod http;
 pub mod inputs;
 pub mod insider;

@@ -14,6 +14,7 @@ mod process;
 mod run;
 mod runner;
 mod setup;
+mod systemd;
 mod test;
 mod tidy;
 mod toolchain;
@@ -51,8 +52,10 @@ enum Command {
     Fuzz(fuzz::Arguments),
     /// Write the generated pages of docs/
     Docs(docs::Arguments),
-    /// Pack the release binary, man pages and completions
-    Dist,
+    /// Build the packages: a .deb, an .rpm, a tarball, a bill of materials and sums
+    Dist(dist::Arguments),
+    /// Try the package under a real systemd, as a service of a Debian of its own
+    Systemd(systemd::Arguments),
     /// Start one test binary, as root if it needs that
     #[command(hide = true)]
     Runner(runner::Arguments),
@@ -70,7 +73,8 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::main(&arguments),
         Command::Fuzz(arguments) => fuzz::main(&arguments),
         Command::Docs(arguments) => docs::main(&arguments),
-        Command::Dist => dist::main(),
+        Command::Dist(arguments) => dist::main(&arguments),
+        Command::Systemd(arguments) => systemd::main(&arguments),
         Command::Runner(arguments) => runner::main(&arguments),
     };
     match result {

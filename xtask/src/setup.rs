@@ -5,6 +5,7 @@
 
 mod apt;
 mod bpf;
+mod packaging;
 mod programs;
 
 use anyhow::{Result, bail};
@@ -17,9 +18,18 @@ pub struct Arguments {
     /// Only report what is there and what is missing
     #[arg(long)]
     check: bool,
+    /// Also what `dist` builds packages with
+    #[arg(long)]
+    packages: bool,
     /// Which BPF compiler to install where there is none: by default Debian's if apt offers it, else rustup's
     #[arg(long, value_enum)]
     toolchain: Option<bpf::Origin>,
+}
+
+impl Arguments {
+    const fn scope(&self) -> Scope {
+        if self.packages { Scope::Package } else { Scope::Test }
+    }
 }
 
 /// How much of the machine a command needs; each includes the ones before it.
@@ -29,8 +39,10 @@ pub enum Scope {
     Build,
     /// and what the demonstration uses
     Demo,
-    /// and every tool of the tests, of `check` and of the benchmarks.
+    /// and every tool of the tests, of `check` and of the benchmarks
     Test,
+    /// and what builds and tries packages.
+    Package,
 }
 
 /// One thing that is wanted, and how to see whether it is there.
@@ -42,15 +54,26 @@ struct Item {
 
 pub fn main(arguments: &Arguments) -> Result<()> {
     if arguments.check {
-        return report(&inspect(Scope::Test));
+        return report(&inspect(arguments.scope()));
     }
-    install(Scope::Test, arguments.toolchain)?;
-    report(&inspect(Scope::Test))
+    install(arguments.scope(), arguments.toolchain)?;
+    report(&inspect(arguments.scope()))
 }
 
 /// Installs what `scope` lacks. Says nothing when it lacks nothing.
 pub fn ensure(scope: Scope) -> Result<()> {
     install(scope, None)
+}
+
+/// What builds a .deb, for the test that installs one.
+pub fn deb() -> Result<()> {
+    packaging::install(&["cargo-deb"])
+}
+
+/// Installs Debian's packages of these names where one is missing.
+pub fn packages(names: &[&str]) -> Result<()> {
+    let missing: Vec<&str> = names.iter().copied().filter(|name| !apt::is_installed(name)).collect();
+    if missing.is_empty() { Ok(()) } else { Apt::default().install(&missing) }
 }
 
 fn inspect(scope: Scope) -> Vec<Item> {
@@ -61,6 +84,9 @@ fn inspect(scope: Scope) -> Vec<Item> {
     if scope >= Scope::Test {
         items.push(programs::lints());
         items.push(programs::cargo_deny());
+    }
+    if scope >= Scope::Package {
+        items.extend(packaging::items());
     }
     items
 }
@@ -82,6 +108,9 @@ fn install(scope: Scope, origin: Option<bpf::Origin>) -> Result<()> {
     }
     if scope >= Scope::Test && missing(&programs::cargo_deny()) {
         programs::install_cargo_deny()?;
+    }
+    if scope >= Scope::Package {
+        packaging::install(&packaging::ALL)?;
     }
     if missing(&filesystem()) {
         process::run(process::privileged("mount", &[]).args(["-t", "bpf", "bpf", BPF_FILESYSTEM]))?;

@@ -21,6 +21,9 @@ const MAPS: &str = "maps";
 const PROGRAMS: &str = "programs";
 const LINKS: &str = "links";
 
+/// The user that the package makes for the daemon. Root may enter its directory: `sluice detach` without a daemon.
+const SERVICE_USER: &str = "sluice";
+
 /// Our directory, held under a lock.
 #[derive(Debug)]
 pub struct Pins {
@@ -98,12 +101,7 @@ impl Pins {
 
     /// Every pinned link, those of other layouts included (an upgrade takes them over).
     pub fn links(&self) -> Result<Vec<LinkPin>> {
-        let mut links = Vec::new();
-        for version in versions(&self.root)? {
-            links.extend(links_in(&version.join(LINKS))?);
-        }
-        links.sort_by(|a, b| (a.slot, a.hook, &a.path).cmp(&(b.slot, b.hook, &b.path)));
-        Ok(links)
+        links_under(&self.root)
     }
 
     /// Removes directories of other layouts that hold no link any more; what they count ends here.
@@ -117,6 +115,16 @@ impl Pins {
         }
         Ok(removed)
     }
+}
+
+/// Every pinned link of every layout under `root`, without a lock.
+pub fn links_under(root: &Path) -> Result<Vec<LinkPin>> {
+    let mut links = Vec::new();
+    for version in versions(root)? {
+        links.extend(links_in(&version.join(LINKS))?);
+    }
+    links.sort_by(|a, b| (a.slot, a.hook, &a.path).cmp(&(b.slot, b.hook, &b.path)));
+    Ok(links)
 }
 
 /// Detaches everything under `root` and removes it. Returns the interfaces that were guarded.
@@ -145,7 +153,15 @@ impl Pins {
         for version in versions(&self.root)? {
             remove_version(&version)?;
         }
-        fs::remove_dir(&self.root).with_context(|| format!("remove {}", self.root.display()))?;
+        match fs::remove_dir(&self.root) {
+            // Under the unit the directory is a mount of its own, so it stays, empty.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::ResourceBusy | io::ErrorKind::ReadOnlyFilesystem
+                ) => {}
+            other => other.with_context(|| format!("remove {}", self.root.display()))?,
+        }
         Ok(interfaces)
     }
 }
@@ -203,7 +219,7 @@ fn own_directory(path: &Path) -> Result<()> {
     let about = fs::symlink_metadata(path).with_context(|| format!("look at {shown}"))?;
     let us = rustix::process::geteuid().as_raw();
     ensure!(
-        about.is_dir() && about.uid() == us && about.mode().trailing_zeros() >= 6,
+        about.is_dir() && is_trusted(about.uid(), us) && about.mode().trailing_zeros() >= 6,
         "{shown} is not a directory of user {us} with mode 0700 (it has owner {} and mode {:o}): somebody else may have \
          made it; remove it, or choose another pin directory",
         about.uid(),
@@ -215,6 +231,17 @@ fn own_directory(path: &Path) -> Result<()> {
         "{shown} is not on a bpffs: mount one there (mount -t bpf bpf /sys/fs/bpf), or choose another pin directory"
     );
     Ok(())
+}
+
+/// Whether a directory of user `owner` is as good as one of user `us`.
+fn is_trusted(owner: u32, us: u32) -> bool {
+    let service = || uid_of(SERVICE_USER, &fs::read_to_string("/etc/passwd").unwrap_or_default());
+    owner == us || (us == 0 && service() == Some(owner))
+}
+
+fn uid_of(user: &str, passwd: &str) -> Option<u32> {
+    let mut users = passwd.lines().map(|line| line.split(':'));
+    users.find_map(|mut fields| (fields.next() == Some(user)).then(|| fields.nth(1))?)?.parse().ok()
 }
 
 fn parent(path: &Path) -> &Path {
@@ -316,7 +343,7 @@ fn decoded(name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Hook, LinkPin, link_name};
+    use super::{Hook, LinkPin, link_name, uid_of};
     use std::path::PathBuf;
 
     #[test]
@@ -326,6 +353,17 @@ mod tests {
             assert!(!name.contains('.'), "{name}");
             let pin = LinkPin::from_path(PathBuf::from("/x").join(&name)).expect("our own name");
             assert_eq!((pin.hook, pin.slot, pin.interface.as_str()), (Hook::Ingress, 3, interface));
+        }
+    }
+
+    #[test]
+    fn a_user_is_found_by_its_whole_name() {
+        let passwd =
+            "root:x:0:0::/:/bin/sh\nsluice2:x:7:7::/:\nsluice:x:997:996:sluice daemon:/:\nbad:x:no:0::/:\n";
+        assert_eq!(uid_of("sluice", passwd), Some(997));
+        assert_eq!(uid_of("root", passwd), Some(0));
+        for absent in ["slu", "", "bad", "x"] {
+            assert_eq!(uid_of(absent, passwd), None, "{absent}");
         }
     }
 

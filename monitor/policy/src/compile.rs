@@ -22,7 +22,7 @@ use super::{
     limits, prefixes, services,
 };
 use crate::config::{
-    ASSUMED_TICK_NS, Config, DEFAULT_SERVICE, MalformedAction, PacketRate, Quantity, Track, WhenStale,
+    ASSUMED_TICK_NS, Config, DEFAULT_SERVICE, MalformedAction, Quantity, Rate, Track, WhenStale,
 };
 
 /// What compilation needs to know of the machine.
@@ -257,10 +257,10 @@ fn clock_at(moment: Timestamp, environment: &Environment) -> u64 {
 }
 
 fn settings(config: &Config, environment: &Environment) -> Result<Settings, CompileError> {
-    let rate = |place: &str, rate: PacketRate, burst: u64| {
+    let rate = |place: &str, rate: Rate, burst: u64| {
         let quantity = Quantity {
             dimension: rule::PACKETS,
-            units: rate.count,
+            units: rate.amount,
             period_ns: rate.period.nanoseconds(),
             wanted_burst: Some(burst),
         };

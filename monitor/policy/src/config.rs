@@ -26,7 +26,7 @@ pub use schema::{
 pub use service::{
     AggregateLimits, BanRule, ClassProtection, Limits, Match, Mode, Ports, Protection, Protocol, Service,
 };
-pub use units::{ByteRate, Bytes, Duration, PacketRate, Period};
+pub use units::{Bytes, Duration, Period, Rate, Unit};
 
 use serde::{Deserialize, Serialize};
 

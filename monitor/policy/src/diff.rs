@@ -150,8 +150,8 @@ fn facts(rules: &Rules) -> Facts {
 
 fn protection(facts: &mut Facts, name: &str, protection: &Protection) {
     facts.insert(format!("limit {name}"), Some(format!("{} {}", protection.mode, protection.limit)));
-    if protection.candidate != Limits::default() {
-        facts.insert(format!("candidate {name}"), Some(protection.candidate.to_string()));
+    if protection.trial != Limits::default() {
+        facts.insert(format!("trial {name}"), Some(protection.trial.to_string()));
     }
     if protection.aggregate.limits() != Limits::default() {
         facts.insert(format!("aggregate {name}"), Some(protection.aggregate.to_string()));
@@ -162,8 +162,8 @@ fn protection(facts: &mut Facts, name: &str, protection: &Protection) {
     for class in protection.class.keys() {
         let of = of_class(protection, class);
         facts.insert(format!("limit {name} (class {class})"), Some(format!("{} {}", of.mode, of.limit)));
-        if of.candidate != protection.candidate {
-            facts.insert(format!("candidate {name} (class {class})"), Some(of.candidate.to_string()));
+        if of.trial != protection.trial {
+            facts.insert(format!("trial {name} (class {class})"), Some(of.trial.to_string()));
         }
         if let Some(ban) = of.ban.filter(|ban| Some(*ban) != protection.ban) {
             facts.insert(format!("ban {name} (class {class})"), Some(ban.to_string()));

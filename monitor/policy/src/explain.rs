@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    EffectiveService, Role, Rules,
+    EffectiveService, LimitKind, Rules,
     access::{Grant, statements},
     limits::{aggregate_mode, of_class},
     prefixes::{Ruling, Weighed},
@@ -47,7 +47,7 @@ pub struct AppliedLimit {
     /// Where the limit stands: `service web`, `service web, class inside`, `set at run time`.
     pub from: String,
     pub limit: Limits,
-    pub candidate: Limits,
+    pub trial: Limits,
     pub ban: Option<BanRule>,
     pub aggregate_mode: Mode,
     pub aggregate: Limits,
@@ -109,7 +109,7 @@ fn applied(rules: &Rules, service: &EffectiveService, class: &str) -> AppliedLim
     let of = of_class(protection, class);
     let set = rules.limits.keys().rfind(|name| {
         name.service == service.name
-            && name.role == Role::Force
+            && name.kind == LimitKind::PerSource
             && name.class.as_deref().is_none_or(|named| named == class)
     });
     let place = if service.name == DEFAULT_SERVICE {
@@ -127,7 +127,7 @@ fn applied(rules: &Rules, service: &EffectiveService, class: &str) -> AppliedLim
         mode: of.mode,
         from,
         limit: of.limit,
-        candidate: of.candidate,
+        trial: of.trial,
         ban: of.ban,
         aggregate_mode: aggregate_mode(protection),
         aggregate: protection.aggregate.limits(),

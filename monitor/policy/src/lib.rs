@@ -56,20 +56,30 @@ pub struct LimitName {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<String>,
     #[serde(default)]
-    pub role: Role,
+    pub kind: LimitKind,
 }
 
-/// What a limit is for.
+/// Which of a service's limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Role {
-    /// The limit of each source, in force.
+#[serde(rename_all = "snake_case")]
+pub enum LimitKind {
+    /// The limit of each source.
     #[default]
-    Force,
-    /// The limit of each source on trial: counts, never drops.
-    Candidate,
+    PerSource,
+    /// The limit of each source on trial beside it: counts, never drops.
+    Trial,
     /// The limit of all sources together.
     Aggregate,
+}
+
+impl LimitKind {
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::PerSource => "per_source",
+            Self::Trial => "trial",
+            Self::Aggregate => "aggregate",
+        }
+    }
 }
 
 /// A limit as set at run time. What is absent stays as the file has it.

@@ -8,7 +8,7 @@ use monitor_common::{
     rule::{self, Aggregate, CONNECTIONS, DIMENSIONS, FRAGMENTS, Limit, PACKETS, Slot, mode},
 };
 
-use super::{CompileError, Dimension, LimitName, LimitOverride, Role};
+use super::{CompileError, Dimension, LimitKind, LimitName, LimitOverride};
 use crate::config::{AggregateLimits, BanRule, Duration, Limits, Mode, Protection, Quantity, quantities};
 
 /// What applies to the sources of one class at one service.
@@ -16,7 +16,7 @@ use crate::config::{AggregateLimits, BanRule, Duration, Limits, Mode, Protection
 pub(super) struct ClassLimit {
     pub mode: Mode,
     pub limit: Limits,
-    pub candidate: Limits,
+    pub trial: Limits,
     pub ban: Option<BanRule>,
 }
 
@@ -30,21 +30,21 @@ pub(super) fn overridden(
     // In the order of names those of all classes come before those of one, which start from what all have.
     for (target, set) in overrides.iter().filter(|(target, _)| target.service == name) {
         let class = target.class.as_deref();
-        match (target.role, class) {
-            (Role::Aggregate, _) => override_aggregate(&mut changed.aggregate, set),
-            (Role::Force, None) => {
+        match (target.kind, class) {
+            (LimitKind::Aggregate, _) => override_aggregate(&mut changed.aggregate, set),
+            (LimitKind::PerSource, None) => {
                 changed.mode = set.mode.unwrap_or(changed.mode);
                 changed.limit = merged(changed.limit, set);
             }
-            (Role::Candidate, None) => changed.candidate = candidate(changed.candidate, set),
+            (LimitKind::Trial, None) => changed.trial = trial(changed.trial, set),
             (role, Some(class)) => {
                 let now = of_class(&changed, class);
                 let own = changed.class.entry(class.to_owned()).or_default();
-                if role == Role::Force {
+                if role == LimitKind::PerSource {
                     own.mode = set.mode.or(own.mode);
                     own.limit = Some(merged(now.limit, set));
                 } else {
-                    own.candidate = Some(candidate(now.candidate, set));
+                    own.trial = Some(trial(now.trial, set));
                 }
             }
         }
@@ -52,8 +52,8 @@ pub(super) fn overridden(
     changed
 }
 
-/// A candidate has no mode of its own: it observes, or it is not there.
-fn candidate(limits: Limits, set: &LimitOverride) -> Limits {
+/// A trial has no mode of its own: it observes, or it is not there.
+fn trial(limits: Limits, set: &LimitOverride) -> Limits {
     if set.mode == Some(Mode::Off) { Limits::default() } else { merged(limits, set) }
 }
 
@@ -94,7 +94,7 @@ pub(super) fn of_class(protection: &Protection, class: &str) -> ClassLimit {
     ClassLimit {
         mode: own.mode.unwrap_or(protection.mode),
         limit: own.limit.unwrap_or(protection.limit),
-        candidate: own.candidate.unwrap_or(protection.candidate),
+        trial: own.trial.unwrap_or(protection.trial),
         ban: own.ban.or(protection.ban),
     }
 }
@@ -110,14 +110,14 @@ pub(super) fn aggregate_mode(protection: &Protection) -> Mode {
 /// The kernel's form of a class's limit. `place` names it in an error.
 pub(super) fn limit(of: &ClassLimit, tick_ns: u64, place: &str) -> Result<Limit, CompileError> {
     let force = slot(of.mode, &of.limit, tick_ns, place)?;
-    let candidate = slot(Mode::Observe, &of.candidate, tick_ns, &format!("{place} (candidate)"))?;
+    let trial = slot(Mode::Observe, &of.trial, tick_ns, &format!("{place} (trial)"))?;
     let smallest = (0..DIMENSIONS)
         .filter(|dimension| force.dimensions & (1 << dimension) != 0)
         .map(|dimension| force.rates[dimension].capacity)
         .min();
     let mut limit = Limit {
         force,
-        candidate,
+        candidate: trial,
         // Nobody is heavy where nothing is limited; twice this must not overflow.
         heavy: smallest.map_or(u64::MAX / 4, |capacity| capacity / 2),
         ..Limit::zeroed()

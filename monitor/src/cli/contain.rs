@@ -4,14 +4,12 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::change::{ChangeArgs, render as render_change};
-use super::limit::request;
 use super::table::Page;
 use super::{Context, Execute, Failure, figures};
-use policy::config::{ByteRate, Duration, PacketRate};
+use policy::config::{Duration, Mode, Rate};
 use crate::control::protocol::Versioned;
 use crate::engine::command::containment::Contained;
 use crate::engine::command::{Applied, ContainmentList, ContainmentSet};
-use crate::snapshot::LimitMode;
 
 const PATH: &str = "/v1/containments";
 
@@ -24,11 +22,11 @@ pub struct Contain {
     /// An address, or a workload as `sluice flows` shows it; without it, lists who is contained
     subject: Option<String>,
     /// Packets that may be sent, as in 100/s
-    #[arg(long, value_name = "RATE", requires = "subject")]
-    packets: Option<PacketRate>,
+    #[arg(long, value_name = "RATE", requires = "subject", value_parser = Rate::counted)]
+    packets: Option<Rate>,
     /// Bytes that may be sent, as in "1 Mbit/s"
-    #[arg(long, value_name = "RATE", requires = "subject")]
-    bytes: Option<ByteRate>,
+    #[arg(long, value_name = "RATE", requires = "subject", value_parser = Rate::of_bytes)]
+    bytes: Option<Rate>,
     /// Count what it would drop, let it pass
     #[arg(long, requires = "subject")]
     observe: bool,
@@ -62,8 +60,8 @@ impl Execute for Contain {
         }
         let set = ContainmentSet {
             subject,
-            packets: request("contain", "packets", self.packets, None)?.map(|rate| rate.per_second),
-            bytes: self.bytes.map(|ByteRate(per_second)| per_second),
+            packets: self.packets,
+            bytes: self.bytes,
             observe: self.observe,
             for_seconds: self.duration.map(|Duration(time)| time.as_secs().max(1)),
             comment: self.reason,
@@ -75,20 +73,20 @@ impl Execute for Contain {
 
 pub fn render(containments: &[Contained], now: Timestamp, page: &mut Page) {
     let headings =
-        ["SUBJECT", "MODE", ">PACKETS", ">BYTES", "ENDS", ">SENT", ">OVER", "FROM", "WHY"];
+        ["SUBJECT", "MODE", ">PACKETS", ">BYTES", "ENDS", "~>SENT", ">OVER", "~FROM", "~WHY"];
     let rows = containments.iter().map(|contained| {
         let one = &contained.containment;
         let none = if one.packets.is_none() && one.bytes.is_none() { "none" } else { "-" };
         let mode = match one.mode {
             _ if !contained.in_force => "not running",
-            LimitMode::Observe => "observe",
+            Mode::Observe => "observe",
             _ => "enforce",
         };
         vec![
             one.subject.to_string(),
             mode.to_owned(),
-            one.packets.map_or(none.to_owned(), |rate| PacketRate::per_second(rate).to_string()),
-            one.bytes.map_or(none.to_owned(), |rate| ByteRate(rate).to_string()),
+            one.packets.map_or(none.to_owned(), |rate| rate.to_string()),
+            one.bytes.map_or(none.to_owned(), |rate| rate.to_string()),
             one.until.map_or_else(|| "never".to_owned(), |until| figures::until(until, now)),
             figures::count(contained.judged.packets),
             figures::count(contained.over.packets),

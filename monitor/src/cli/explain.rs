@@ -85,7 +85,7 @@ fn at_service(explained: &ExplainedService, page: &mut Page) {
     }
     for (name, limit) in [
         ("limit", &explained.limit),
-        ("candidate", &explained.candidate),
+        ("trial", &explained.trial),
         ("aggregate", &explained.aggregate),
     ] {
         if let Some(limit) = limit {
@@ -93,7 +93,7 @@ fn at_service(explained: &ExplainedService, page: &mut Page) {
         }
     }
     let rows = explained.buckets.iter().map(|bucket| {
-        let (rate, burst) = rate_of(&bucket.dimension, &bucket.rate);
+        let (rate, burst) = rate_of(&bucket.rate);
         vec![bucket.dimension.clone(), rate, burst, figures::percent(bucket.used)]
     });
     if !explained.buckets.is_empty() {
@@ -106,7 +106,7 @@ fn in_words(limit: &LimitInForce) -> String {
         .into_iter()
         .filter_map(|(dimension, rate)| {
             rate.map(|rate| {
-                let (rate, burst) = rate_of(dimension, &rate);
+                let (rate, burst) = rate_of(&rate);
                 format!("{dimension} {rate} (burst {burst})")
             })
         })
@@ -122,6 +122,7 @@ mod tests {
     use crate::control::scripted::{ban, limit, source};
     use crate::engine::command::{BucketLevel, ExplainedService, Explanation};
     use crate::snapshot::RateAndBurst;
+    use policy::config::Rate;
 
     #[test]
     fn an_explanation_names_the_verdict_the_ban_the_limit_and_the_bucket() {
@@ -137,11 +138,11 @@ mod tests {
             services: vec![ExplainedService {
                 source: source(),
                 limit: Some(limit()),
-                candidate: None,
+                trial: None,
                 aggregate: None,
                 buckets: vec![BucketLevel {
                     dimension: "packets".to_owned(),
-                    rate: RateAndBurst { per_second: 2000, burst: 4000 },
+                    rate: RateAndBurst { rate: Rate::per_second(2000), burst: 4000 },
                     used: 1.0,
                 }],
             }],

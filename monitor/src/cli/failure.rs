@@ -1,4 +1,4 @@
-//! How a command fails: one line on standard error, and an exit code that scripts can rely on (docs/cli.md).
+//! How a command fails: one line on standard error, and an exit code that scripts can rely on (docs/reference/cli.md).
 
 use std::io::Write;
 
@@ -22,7 +22,7 @@ macro_rules! exits {
                 self as u8
             }
 
-            /// One line for docs/cli.md.
+            /// One line for docs/reference/cli.md.
             pub const fn meaning(self) -> &'static str {
                 match self { $(Self::$name => $meaning,)+ }
             }
@@ -43,6 +43,7 @@ exits! {
     Full = 9, "a table is full";
     Unavailable = 10, "the daemon is starting, stopping, too busy or too slow";
     NotSupported = 11, "not part of this build, or switched off in the configuration";
+    Warnings = 12, "`sluice doctor` found warnings";
 }
 
 /// Why a command ends without success.

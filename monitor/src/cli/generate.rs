@@ -1,5 +1,7 @@
 //! `sluice generate`: what packages and docs/ hold of the program's own declarations.
 
+mod manual;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -20,7 +22,7 @@ pub struct Generate {
 
 #[derive(Clone, Debug, Subcommand)]
 enum What {
-    /// Writes a manual page for each command
+    /// Writes the manual pages: each command, the daemon and the file
     Man(Out),
     /// Writes a completion script for each shell
     Completions(Out),
@@ -54,7 +56,7 @@ impl Execute for Generate {
     fn execute(self, _context: &Context) -> Result<(), Failure> {
         match self.what {
             What::Man(Out { out }) => {
-                clap_mangen::generate_to(grammar(), &out).map_err(|error| cannot("write to", &out, &error))
+                manual::write(&out).map_err(|error| cannot("write to", &out, &error))
             }
             What::Completions(Out { out }) => {
                 for shell in Shell::value_variants() {
@@ -108,7 +110,7 @@ mod tests {
 
     #[test]
     fn the_pages_of_docs_say_what_the_code_declares() {
-        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference");
         let check = std::env::var_os("SLUICE_WRITE_DOCS").is_none();
         if let Err(failure) = pages(&docs, check) {
             panic!("{} (or SLUICE_WRITE_DOCS=1 cargo test -p monitor --lib pages_of_docs)", failure.message);

@@ -1,15 +1,17 @@
 //! `sluice limit`: what each source, and all of them together, may send to a service.
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand};
 
 use super::change::{ChangeArgs, render as render_change};
 use super::path::escape;
 use super::table::Page;
 use super::{Context, Execute, Exit, Failure};
-use policy::config::{ByteRate, Bytes, PacketRate, Period};
+use policy::config::{Bytes, Mode, Rate, Unit};
 use crate::control::protocol::{LimitBody, Limits, Versioned};
 use crate::engine::command::{Applied, RateRequest};
-use crate::snapshot::{LimitInForce, LimitMode, LimitScope, RateAndBurst};
+use crate::snapshot::{LimitInForce, RateAndBurst};
+use policy::LimitKind;
 
 /// Shows and changes limits
 #[derive(Clone, Debug, Args)]
@@ -41,15 +43,15 @@ struct Which {
     aggregate: bool,
     /// The limit on trial beside the one in force; it never drops
     #[arg(long, conflicts_with = "aggregate")]
-    candidate: bool,
+    trial: bool,
 }
 
 impl Which {
-    fn scope(&self) -> LimitScope {
-        match (self.aggregate, self.candidate) {
-            (true, _) => LimitScope::Aggregate,
-            (_, true) => LimitScope::Candidate,
-            _ => LimitScope::Source,
+    fn kind(&self) -> LimitKind {
+        match (self.aggregate, self.trial) {
+            (true, _) => LimitKind::Aggregate,
+            (_, true) => LimitKind::Trial,
+            _ => LimitKind::PerSource,
         }
     }
 
@@ -63,29 +65,29 @@ struct Set {
     #[command(flatten)]
     which: Which,
     /// What the limit does
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = mode())]
     mode: Option<Mode>,
     /// Packets, as in 2k/s
-    #[arg(long, value_name = "RATE")]
-    packets: Option<PacketRate>,
+    #[arg(long, value_name = "RATE", value_parser = Rate::counted)]
+    packets: Option<Rate>,
     /// Packets at once
     #[arg(long, value_name = "N", requires = "packets")]
     packets_burst: Option<u64>,
     /// Bytes, as in "50 Mbit/s"
-    #[arg(long, value_name = "RATE")]
-    bytes: Option<ByteRate>,
+    #[arg(long, value_name = "RATE", value_parser = Rate::of_bytes)]
+    bytes: Option<Rate>,
     /// Bytes at once, as in "1 MB"
     #[arg(long, value_name = "BYTES", requires = "bytes")]
     bytes_burst: Option<Bytes>,
     /// New connections, as in 100/s
-    #[arg(long, value_name = "RATE")]
-    connections: Option<PacketRate>,
+    #[arg(long, value_name = "RATE", value_parser = Rate::counted)]
+    connections: Option<Rate>,
     /// New connections at once
     #[arg(long, value_name = "N", requires = "connections")]
     connections_burst: Option<u64>,
     /// Fragments, as in 50/s
-    #[arg(long, value_name = "RATE")]
-    fragments: Option<PacketRate>,
+    #[arg(long, value_name = "RATE", value_parser = Rate::counted)]
+    fragments: Option<Rate>,
     /// Fragments at once
     #[arg(long, value_name = "N", requires = "fragments")]
     fragments_burst: Option<u64>,
@@ -101,24 +103,15 @@ struct Unset {
     change: ChangeArgs,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Mode {
-    /// Neither judge nor count
-    Off,
-    /// Count what it would drop, let it pass
-    Observe,
-    /// Drop what exceeds it
-    Enforce,
-}
-
-impl From<Mode> for LimitMode {
-    fn from(mode: Mode) -> Self {
-        match mode {
-            Mode::Off => Self::Off,
-            Mode::Observe => Self::Observe,
-            Mode::Enforce => Self::Enforce,
-        }
-    }
+/// Reads a mode by its label; help and completion list all of them.
+fn mode() -> impl TypedValueParser<Value = Mode> {
+    let about = |mode: Mode| match mode {
+        Mode::Off => "Neither evaluate nor count",
+        Mode::Observe => "Count what it would drop, let it pass",
+        Mode::Enforce => "Drop what exceeds it",
+    };
+    PossibleValuesParser::new(Mode::ALL.map(|mode| PossibleValue::new(mode.label()).help(about(mode))))
+        .map(|label| Mode::ALL.into_iter().find(|mode| mode.label() == label).unwrap_or_default())
 }
 
 impl Execute for Limit {
@@ -134,7 +127,7 @@ impl Execute for Limit {
                 context.show(&applied, render_change)
             }
             Action::Unset(Unset { which, change }) => {
-                let mut keys = vec![("scope", which.scope().label().to_owned())];
+                let mut keys = vec![("kind", which.kind().label().to_owned())];
                 keys.extend(which.class.clone().map(|class| ("class", class)));
                 let applied: Applied = context.delete(&change.path(&which.path(), &keys))?;
                 context.show(&applied, render_change)
@@ -147,15 +140,12 @@ impl Set {
     fn body(&self) -> Result<LimitBody, Failure> {
         let body = LimitBody {
             class: self.which.class.clone(),
-            scope: self.which.scope(),
-            mode: self.mode.map(LimitMode::from),
-            packets: request("limit set", "packets", self.packets, self.packets_burst)?,
-            bytes: self.bytes.map(|ByteRate(per_second)| RateRequest {
-                per_second,
-                burst: self.bytes_burst.map(|Bytes(bytes)| bytes),
-            }),
-            connections: request("limit set", "connections", self.connections, self.connections_burst)?,
-            fragments: request("limit set", "fragments", self.fragments, self.fragments_burst)?,
+            kind: self.which.kind(),
+            mode: self.mode,
+            packets: request(self.packets, self.packets_burst),
+            bytes: request(self.bytes, self.bytes_burst.map(|Bytes(bytes)| bytes)),
+            connections: request(self.connections, self.connections_burst),
+            fragments: request(self.fragments, self.fragments_burst),
         };
         let LimitBody { mode, packets, bytes, connections, fragments, .. } = body;
         if mode.is_none() && packets.is_none() && bytes.is_none() && connections.is_none() && fragments.is_none() {
@@ -168,22 +158,8 @@ impl Set {
     }
 }
 
-/// The running limits count by the second.
-pub fn request(
-    command: &str,
-    name: &str,
-    rate: Option<PacketRate>,
-    burst: Option<u64>,
-) -> Result<Option<RateRequest>, Failure> {
-    let Some(rate) = rate else { return Ok(None) };
-    let seconds = rate.period.nanoseconds() / Period::Second.nanoseconds();
-    if rate.count % seconds != 0 {
-        return Err(Failure::new(
-            Exit::Usage,
-            format!("{command}: --{name} {rate} is no whole number per second; say it per second"),
-        ));
-    }
-    Ok(Some(RateRequest { per_second: rate.count / seconds, burst }))
+fn request(rate: Option<Rate>, burst: Option<u64>) -> Option<RateRequest> {
+    rate.map(|rate| RateRequest { rate, burst })
 }
 
 /// The four dimensions of a limit by name.
@@ -196,33 +172,31 @@ pub fn rates(limit: &LimitInForce) -> [(&'static str, Option<RateAndBurst>); 4] 
     ]
 }
 
-/// Rate and burst of one dimension as people write them.
-pub fn rate_of(dimension: &str, rate: &RateAndBurst) -> (String, String) {
-    if dimension == "bytes" {
-        (ByteRate(rate.per_second).to_string(), Bytes(rate.burst).to_string())
-    } else {
-        (PacketRate::per_second(rate.per_second).to_string(), rate.burst.to_string())
-    }
+/// Rate and burst as people write them.
+pub fn rate_of(limit: &RateAndBurst) -> (String, String) {
+    let burst = match limit.rate.unit {
+        Unit::Count => limit.burst.to_string(),
+        Unit::Bytes | Unit::Bits => Bytes(limit.burst).to_string(),
+    };
+    (limit.rate.to_string(), burst)
 }
 
 pub fn render(limits: &[LimitInForce], page: &mut Page) {
     let headings =
-        ["SERVICE", "CLASS", "LIMIT", "MODE", ">PACKETS", ">BYTES", ">CONNECTIONS", ">FRAGMENTS", "FROM"];
+        ["SERVICE", "CLASS", "LIMIT", "MODE", ">PACKETS", ">BYTES", ">CONNECTIONS", "~>FRAGMENTS", "~FROM"];
     let rows = limits.iter().map(|limit| {
         let mut row = vec![
             limit.service.clone(),
             limit.class.clone(),
-            limit.scope.label().to_owned(),
+            limit.kind.label().to_owned(),
             limit.mode.label().to_owned(),
         ];
-        row.extend(rates(limit).map(|(dimension, rate)| {
-            rate.map_or_else(
-                || "-".to_owned(),
-                |rate| {
-                    let (rate, burst) = rate_of(dimension, &rate);
-                    format!("{rate} +{burst}")
-                },
-            )
+        row.extend(rates(limit).map(|(_, limit)| match limit {
+            Some(limit) => {
+                let (rate, burst) = rate_of(&limit);
+                format!("{rate} +{burst}")
+            }
+            None => "-".to_owned(),
         }));
         row.push(limit.origin.clone());
         row

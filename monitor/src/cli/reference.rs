@@ -1,4 +1,4 @@
-//! The tables of docs/cli.md: exit codes and commands as they are declared.
+//! The tables of docs/reference/cli.md: exit codes and commands as they are declared.
 
 use super::{Exit, grammar};
 use crate::control::document::fill;

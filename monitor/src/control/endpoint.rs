@@ -1,5 +1,5 @@
 //! An endpoint and its guard: method, path, role and query keys are declared once, checked before the handler runs,
-//! listed at `/v1`, and held against docs/control-api.md by a test.
+//! listed at `/v1`, and held against docs/reference/control-api.md by a test.
 
 use axum::Router;
 use axum::extract::{Request, State};

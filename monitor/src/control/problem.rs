@@ -1,7 +1,7 @@
 //! How the control API says no: one code per kind of failure, from which the HTTP status follows.
 //!
 //! In: what went wrong and what to do next. Out: `{"error":{"code","message","next_step"}}`. Codes are API: they are
-//! documented in docs/control-api.md and never change their meaning.
+//! documented in docs/reference/control-api.md and never change their meaning.
 
 use std::fmt;
 

@@ -7,7 +7,9 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::command::{Alert, Change, RateRequest, SourceOrder};
-use crate::snapshot::{LimitInForce, LimitMode, LimitScope, Snapshot};
+use crate::snapshot::{LimitInForce, Snapshot};
+use policy::LimitKind;
+use policy::config::Mode;
 
 /// Version of the answers' shapes.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -59,8 +61,8 @@ pub struct Alerts {
 #[serde(default, deny_unknown_fields)]
 pub struct LimitBody {
     pub class: Option<String>,
-    pub scope: LimitScope,
-    pub mode: Option<LimitMode>,
+    pub kind: LimitKind,
+    pub mode: Option<Mode>,
     pub packets: Option<RateRequest>,
     pub bytes: Option<RateRequest>,
     pub connections: Option<RateRequest>,
@@ -72,7 +74,7 @@ pub struct LimitBody {
 pub struct LimitQuery {
     pub class: Option<String>,
     #[serde(default)]
-    pub scope: LimitScope,
+    pub kind: LimitKind,
 }
 
 /// The body of `POST /v1/access/{list}`.

@@ -1,4 +1,4 @@
-//! The tables of docs/control-api.md: endpoints and error codes as they are declared.
+//! The tables of docs/reference/control-api.md: endpoints and error codes as they are declared.
 
 use super::document::fill;
 use super::endpoint::Method;

@@ -4,6 +4,7 @@
 
 pub mod insight;
 
+use policy::config::Rate;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -22,9 +23,11 @@ use crate::engine::command::{
 };
 use crate::engine::refusal::{Code, Refusal};
 use crate::snapshot::{
-    AttachMode, Ban, Build, Count, Findings, Flood, Interface, LimitInForce, LimitMode, LimitScope, MapUse,
-    RateAndBurst, Reload, Rules, Service, Snapshot, Source, Sources, Tally, Total,
+    AttachMode, Ban, Build, Count, Findings, Flood, Interface, LimitInForce, MapUse, RateAndBurst, Reload,
+    Rules, Service, Snapshot, Source, Sources, Tally, Total,
 };
+use policy::LimitKind;
+use policy::config::Mode;
 use tuning::proposal::{Confidence, Current, Dimension, Evidence, Hit, Proposal};
 use tuning::quantiles::{Excess, RELATIVE_ERROR};
 use tuning::trial::{self, Report, WouldDrop};
@@ -221,7 +224,7 @@ pub fn tuned() -> TuneList {
         service: "web".to_owned(),
         class: "outside".to_owned(),
         tuning: tuning::Mode::Propose,
-        mode: LimitMode::Enforce,
+        mode: Mode::Enforce,
         limits: tuning::Limits { packets: Some(limit(100, 200)), ..tuning::Limits::default() },
         advice: Advice::Proposal(Box::new(proposal)),
         trial: Some(trial),
@@ -264,9 +267,9 @@ pub fn limit() -> LimitInForce {
     LimitInForce {
         service: "web".to_owned(),
         class: "outside".to_owned(),
-        scope: LimitScope::Source,
-        mode: LimitMode::Enforce,
-        packets: Some(RateAndBurst { per_second: 2000, burst: 4000 }),
+        kind: LimitKind::PerSource,
+        mode: Mode::Enforce,
+        packets: Some(RateAndBurst { rate: Rate::per_second(2000), burst: 4000 }),
         bytes: None,
         connections: None,
         fragments: None,

@@ -26,7 +26,7 @@ use super::peer::{Peer, Roles};
 use super::problem::{Code, Problem};
 use crate::engine::command::Role;
 
-/// What peers may use up. The defaults are documented in docs/control-api.md.
+/// What peers may use up. The defaults are documented in docs/reference/control-api.md.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Connections at once.

@@ -1,4 +1,4 @@
-//! docs/control-api.md says what the code does: examples and limits. (Its tables are held by `cli::generate`.)
+//! docs/reference/control-api.md says what the code does: examples and limits. (Its tables are held by `cli::generate`.)
 
 use super::endpoint::{CHANGE_KEYS, Method};
 use super::reference::name;
@@ -6,7 +6,7 @@ use super::router::endpoints;
 use super::server::Limits;
 use super::{client, request};
 
-const DOCUMENT: &str = include_str!("../../../docs/control-api.md");
+const DOCUMENT: &str = include_str!("../../../docs/reference/control-api.md");
 
 #[test]
 fn every_endpoint_has_an_example_for_curl() {

@@ -15,8 +15,8 @@ use super::command::{Applied, Change};
 use super::delta::{self, Delta, Standing};
 use super::refusal::{Code, Refusal};
 use super::{Engine, Waiting};
-use crate::snapshot::LimitMode;
 use crate::store::{self, AccessRule, AccessRuleKind, Author, ChangeRecord, ChangeState, Moment, NewChange};
+use policy::config::Mode;
 use policy::{self, LimitOverride};
 
 impl Engine {
@@ -306,7 +306,7 @@ impl Engine {
 fn new_containments<'a>(standing: &'a Standing, next: &'a Standing) -> impl Iterator<Item = ipnet::IpNet> {
     next.containments.iter().filter_map(|(subject, one)| match subject {
         Subject::Source(source)
-            if one.mode == LimitMode::Enforce && !standing.containments.contains_key(subject) =>
+            if one.mode == Mode::Enforce && !standing.containments.contains_key(subject) =>
         {
             Some(*source)
         }

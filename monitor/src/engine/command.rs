@@ -16,8 +16,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::refusal::Refusal;
-use crate::snapshot::{Ban, LimitInForce, LimitMode, LimitScope, RateAndBurst, Source};
+use crate::snapshot::{Ban, LimitInForce, RateAndBurst, Source};
 pub use detection::parameters::Silence;
+use policy::LimitKind;
+use policy::config::{Mode, Rate};
 
 pub use ::tuning::Aim;
 pub use containment::{ContainmentList, ContainmentSet};
@@ -281,14 +283,15 @@ pub struct LimitTarget {
     #[serde(default)]
     pub class: Option<String>,
     #[serde(default)]
-    pub scope: LimitScope,
+    pub kind: LimitKind,
 }
 
 /// A rate whose burst may be left to the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RateRequest {
-    pub per_second: u64,
+    /// As a person writes it: `"2k/s"`, `"1/min"`, `"50 Mbit/s"`.
+    pub rate: Rate,
     /// Left out: what the configuration would choose for this rate.
     #[serde(default)]
     pub burst: Option<u64>,
@@ -301,7 +304,7 @@ pub struct LimitSet {
     #[serde(flatten)]
     pub target: LimitTarget,
     #[serde(default)]
-    pub mode: Option<LimitMode>,
+    pub mode: Option<Mode>,
     #[serde(default)]
     pub packets: Option<RateRequest>,
     #[serde(default)]
@@ -453,7 +456,7 @@ pub struct Explanation {
 pub struct ExplainedService {
     pub source: Source,
     pub limit: Option<LimitInForce>,
-    pub candidate: Option<LimitInForce>,
+    pub trial: Option<LimitInForce>,
     pub aggregate: Option<LimitInForce>,
     pub buckets: Vec<BucketLevel>,
 }

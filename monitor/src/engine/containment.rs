@@ -22,7 +22,8 @@ use super::command::containment::{Contained, Containment, ContainmentList, Conta
 use super::delta::{ContainmentSetting, Containments, Delta};
 use super::kernel::BanError;
 use super::refusal::{Code, Refusal};
-use crate::snapshot::{Count, LimitMode};
+use crate::snapshot::Count;
+use policy::config::{self, Mode};
 
 /// Where the containments lie in the store.
 pub(super) const AREA: &str = "engine";
@@ -34,7 +35,8 @@ pub(super) type Written = BTreeMap<(u64, u64), Option<Containment>>;
 impl Engine {
     pub(super) fn contain(&mut self, asking: &Asking, set: &ContainmentSet) -> Result<Applied, Refusal> {
         let subject = self.contained_subject(&set.subject)?;
-        if [set.packets, set.bytes, set.for_seconds].contains(&Some(0)) {
+        let nothing = |rate: Option<config::Rate>| rate.is_some_and(|rate| rate.amount == 0);
+        if nothing(set.packets) || nothing(set.bytes) || set.for_seconds == Some(0) {
             return Err(Refusal::new(Code::Invalid, "a rate or a duration of nothing")
                 .next("leave the rates out to cut the subject off, or name more"));
         }
@@ -44,7 +46,7 @@ impl Engine {
             subject: subject.clone(),
             packets: set.packets,
             bytes: set.bytes,
-            mode: if set.observe { LimitMode::Observe } else { LimitMode::Enforce },
+            mode: if set.observe { Mode::Observe } else { Mode::Enforce },
             since: now,
             until,
             comment: set.comment.clone(),
@@ -180,7 +182,7 @@ impl Engine {
         let tick = self.kernel.environment().tick_ns;
         let mut value = containment::Containment::zeroed();
         value.until = told.until.map_or(u64::MAX, |until| self.kernel.clock(until));
-        value.mode = if told.mode == LimitMode::Enforce { mode::ENFORCE } else { mode::OBSERVE };
+        value.mode = if told.mode == Mode::Enforce { mode::ENFORCE } else { mode::OBSERVE };
         value.cut_off = u32::from(told.packets.is_none() && told.bytes.is_none());
         for (dimension, rate) in [(PACKETS, told.packets), (BYTES, told.bytes)] {
             if let Some(per_second) = rate {
@@ -221,10 +223,13 @@ pub(super) fn of(subject: Subject, containment: Option<Containment>) -> Delta {
 }
 
 /// A rate with the burst of a second, or the smallest that the kernel's tick allows.
-fn rate_of(per_second: u64, tick_ns: u64) -> Result<Rate, Refusal> {
-    let made = match Rate::new(per_second, per_second, tick_ns) {
-        Err(RateError::BurstBelowTick(smallest)) => Rate::new(per_second, smallest, tick_ns),
+fn rate_of(rate: config::Rate, tick_ns: u64) -> Result<Rate, Refusal> {
+    let period = rate.period.nanoseconds();
+    let second = (u128::from(rate.amount) * 1_000_000_000).div_ceil(u128::from(period));
+    let burst = u64::try_from(second).unwrap_or(u64::MAX);
+    let made = match Rate::per(rate.amount, period, burst, tick_ns) {
+        Err(RateError::BurstBelowTick(smallest)) => Rate::per(rate.amount, period, smallest, tick_ns),
         other => other,
     };
-    made.map_err(|error| Refusal::new(Code::Invalid, format!("a rate of {per_second} per second: {error:?}")))
+    made.map_err(|error| Refusal::new(Code::Invalid, format!("a rate of {rate}: {error:?}")))
 }

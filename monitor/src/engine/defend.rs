@@ -9,8 +9,8 @@ use std::time::Instant;
 use super::Engine;
 use super::answer::Asking;
 use super::sources::float;
-use policy::config::{ByteRate, Limits, PacketRate};
-use policy::{LimitName, Role, Rules};
+use policy::config::{Limits, Rate};
+use policy::{LimitKind, LimitName, Rules};
 use tuning::defence::Load;
 
 /// The kernel's figures at the last look.
@@ -97,7 +97,11 @@ pub(super) fn tighten(rules: &mut Rules, factor: f64) {
     for service in rules.services() {
         let own = service.protection.class.iter().filter_map(|(class, own)| Some((Some(class), own.limit?)));
         for (class, limits) in std::iter::once((None, service.protection.limit)).chain(own) {
-            let name = LimitName { service: service.name.clone(), class: class.cloned(), role: Role::Force };
+            let name = LimitName {
+                service: service.name.clone(),
+                class: class.cloned(),
+                kind: LimitKind::PerSource,
+            };
             rules.limits.entry(name).or_default().limits = scaled(limits, factor);
         }
     }
@@ -110,12 +114,12 @@ fn scaled(limits: Limits, factor: f64) -> Limits {
         reason = "`as` saturates, and a rate is positive"
     )]
     let down = |rate: u64| ((float(rate) * factor) as u64).max(1);
-    let packets = |rate: PacketRate| PacketRate { count: down(rate.count), ..rate };
+    let slower = |rate: Rate| Rate { amount: down(rate.amount), ..rate };
     Limits {
-        packets: limits.packets.map(packets),
-        bytes: limits.bytes.map(|ByteRate(rate)| ByteRate(down(rate))),
-        connections: limits.connections.map(packets),
-        fragments: limits.fragments.map(packets),
+        packets: limits.packets.map(slower),
+        bytes: limits.bytes.map(slower),
+        connections: limits.connections.map(slower),
+        fragments: limits.fragments.map(slower),
         ..limits
     }
 }
@@ -149,9 +153,12 @@ mod tests {
         assert_eq!(rules.services(), before);
         tighten(&mut rules, 0.5);
         let web = &rules.services()[1].protection;
-        assert_eq!(web.limit.packets, Some(PacketRate::per_second(1_000)));
-        assert_eq!((web.limit.packets_burst, web.limit.bytes), (Some(4_000), Some(ByteRate(500_000))));
-        assert_eq!(web.class["inside"].limit.unwrap().packets, Some(PacketRate::per_second(4_000)));
+        assert_eq!(web.limit.packets, Some(Rate::per_second(1_000)));
+        assert_eq!(
+            (web.limit.packets_burst, web.limit.bytes),
+            (Some(4_000), Some(Rate::of_bytes("500 kB/s").unwrap()))
+        );
+        assert_eq!(web.class["inside"].limit.unwrap().packets, Some(Rate::per_second(4_000)));
         assert_eq!((web.aggregate, web.mode), (before[1].protection.aggregate, before[1].protection.mode));
     }
 }

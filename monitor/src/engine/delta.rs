@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::command::AccessKind;
 use super::command::containment::{Containment, Subject};
-use crate::snapshot::LimitMode;
+use policy::config::Mode;
 use policy::config::{Config, ConfigError};
 use policy::{self, AccessEntry, LimitName, LimitOverride, Permission, Rules};
 
@@ -241,12 +241,12 @@ pub fn differences(before: &Standing, after: &Standing) -> Vec<String> {
 /// What a containment does and until when.
 fn in_words(one: &Containment) -> String {
     let mut words = Vec::new();
-    words.extend(one.packets.map(|rate| format!("{rate} packets/s")));
-    words.extend(one.bytes.map(|rate| format!("{rate} bytes/s")));
+    words.extend(one.packets.map(|rate| format!("packets {rate}")));
+    words.extend(one.bytes.map(|rate| format!("bytes {rate}")));
     if words.is_empty() {
         words.push("nothing may be sent".to_owned());
     }
-    if one.mode == LimitMode::Observe {
+    if one.mode == Mode::Observe {
         words.push("only observed".to_owned());
     }
     words.push(one.until.map_or("until it is lifted".to_owned(), |until| format!("until {until:.0}")));
@@ -288,9 +288,9 @@ mod tests {
         let subject = Subject::Workload("copy.service".to_owned());
         let containment = Containment {
             subject: subject.clone(),
-            packets: Some(100),
+            packets: Some(policy::config::Rate::per_second(100)),
             bytes: None,
-            mode: LimitMode::Observe,
+            mode: Mode::Observe,
             since: now(),
             until: None,
             comment: None,
@@ -298,7 +298,11 @@ mod tests {
         };
         Delta {
             limits: vec![LimitSetting {
-                name: LimitName { service: "default".to_owned(), class: None, role: policy::Role::Force },
+                name: LimitName {
+                    service: "default".to_owned(),
+                    class: None,
+                    kind: policy::LimitKind::PerSource,
+                },
                 value: Some(LimitOverride::default()),
             }],
             access: vec![AccessSetting {
@@ -352,7 +356,7 @@ mod tests {
     #[test]
     fn bans_and_containments_are_told_in_words() {
         let changed = everything().applied(&standing(), now()).unwrap();
-        let told = "+ contain copy.service: 100 packets/s, only observed, until it is lifted";
+        let told = "+ contain copy.service: packets 100/s, only observed, until it is lifted";
         assert!(differences(&standing(), &changed).contains(&told.to_owned()));
         assert!(differences(&changed, &standing()).contains(&"- contain copy.service".to_owned()));
         assert!(differences(&standing(), &changed).contains(&"+ ban 198.51.100.7/32: for ever".to_owned()));

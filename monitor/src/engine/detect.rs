@@ -21,7 +21,7 @@ use super::delta::{self, BanSetting, Delta};
 use super::webhook::Webhook;
 use super::workloads::Workloads;
 use super::{Engine, containment, operators};
-use crate::snapshot::{FindingCount, Findings, LimitMode, Memory};
+use crate::snapshot::{FindingCount, Findings, Memory};
 use crate::store::{Store, StoredFinding};
 use detection::finding::{Finding, Severity};
 use detection::ledger::{ChangeKind, FindingChange};
@@ -29,7 +29,7 @@ use detection::parameters::{Action, Parameters, Silence};
 use detection::rate_shift::ServiceRate;
 use detection::{Detection, Learned};
 use policy::Rules;
-use policy::config::Config;
+use policy::config::{Config, Mode, Rate};
 
 /// Where detection's memory lies in the store.
 const AREA: &str = "detection";
@@ -305,9 +305,9 @@ impl Engine {
                 }
                 let containment = Containment {
                     subject: subject.clone(),
-                    packets: Some(response.packets_per_second),
+                    packets: Some(Rate::per_second(response.packets_per_second)),
                     bytes: None,
-                    mode: LimitMode::Enforce,
+                    mode: Mode::Enforce,
                     since: now,
                     until,
                     comment,

@@ -14,8 +14,10 @@ use super::command::{AccessEntry, BucketLevel, ExplainedService, Explanation, So
 use super::limits::{ANY_CLASS, known};
 use super::refusal::Refusal;
 use super::sources::{Row, float};
-use crate::snapshot::{Ban, Count, LimitInForce, LimitMode, LimitScope, RateAndBurst};
+use crate::snapshot::{Ban, Count, LimitInForce, RateAndBurst};
 use policy;
+use policy::LimitKind;
+use policy::config::Mode;
 
 const DIMENSIONS: [&str; 4] = ["packets", "bytes", "connections", "fragments"];
 
@@ -60,13 +62,13 @@ impl Engine {
             .filter(|row| row.address() == source.network())
             .map(|row| {
                 let at = names.source(row);
-                let limit = limit_of(&limits, &at.service, &at.class, LimitScope::Source);
+                let limit = limit_of(&limits, &at.service, &at.class, LimitKind::PerSource);
                 let rule = self.image.rules.iter().find(|rule| rule.service == row.key.service);
                 let number = rule.and_then(|rule| rule.limits.get(usize::from(row.entry.class)));
                 let kernel = number.and_then(|number| self.image.limits.get(usize::try_from(*number).ok()?));
                 ExplainedService {
-                    candidate: limit_of(&limits, &at.service, &at.class, LimitScope::Candidate),
-                    aggregate: limit_of(&limits, &at.service, &at.class, LimitScope::Aggregate),
+                    trial: limit_of(&limits, &at.service, &at.class, LimitKind::Trial),
+                    aggregate: limit_of(&limits, &at.service, &at.class, LimitKind::Aggregate),
                     buckets: levels(kernel, limit.as_ref(), &row.entry, clock),
                     source: at,
                     limit,
@@ -109,7 +111,7 @@ fn verdict(explanation: &Explanation) -> String {
     if let Some(entry) = denied {
         return format!("dropped: {} is denied ({})", entry.prefix, entry.origin);
     }
-    if let Some(one) = containment.as_ref().filter(|one| one.mode == LimitMode::Enforce) {
+    if let Some(one) = containment.as_ref().filter(|one| one.mode == Mode::Enforce) {
         let until = one.until.map_or("until it is lifted".to_owned(), |until| format!("until {until:.0}"));
         return format!("contained {until} by {}: `sluice contain` shows what passes", one.made_by);
     }
@@ -123,9 +125,9 @@ fn verdict(explanation: &Explanation) -> String {
 }
 
 /// The limit of a class, or the one that holds for any.
-fn limit_of(limits: &[LimitInForce], service: &str, class: &str, scope: LimitScope) -> Option<LimitInForce> {
+fn limit_of(limits: &[LimitInForce], service: &str, class: &str, kind: LimitKind) -> Option<LimitInForce> {
     let matching = |wanted: &str| {
-        limits.iter().find(|limit| limit.service == service && limit.scope == scope && limit.class == wanted)
+        limits.iter().find(|limit| limit.service == service && limit.kind == kind && limit.class == wanted)
     };
     matching(class).or_else(|| matching(ANY_CLASS)).cloned()
 }

@@ -15,7 +15,7 @@ pub struct Refusal {
     pub next_step: Option<String>,
 }
 
-/// Kinds of refusals. Names, statuses and exit codes are API (docs/control-api.md, docs/cli.md).
+/// Kinds of refusals. Names, statuses and exit codes are API (docs/reference/control-api.md, docs/reference/cli.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {

@@ -6,6 +6,7 @@ mod insiders;
 mod stand_in;
 mod tuning;
 
+use policy::config::Rate;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -18,8 +19,9 @@ use super::command::*;
 use super::delta::{ConfigSetting, Flags};
 use super::refusal::{Code, Refusal};
 use super::{Ended, Engine, Handle, Start};
-use crate::snapshot::{LimitMode, LimitScope};
 use crate::store::Store;
+use policy::LimitKind;
+use policy::config::Mode;
 use stand_in::StandIn;
 
 const CONFIG: &str = "[interfaces]\nnames = [\"eth0\"]\n\
@@ -82,8 +84,8 @@ impl Bench {
     fn set(&mut self, options: ChangeOptions, per_second: u64) -> Result<Applied, Refusal> {
         let set = LimitSet {
             target: target("web"),
-            mode: Some(LimitMode::Enforce),
-            packets: Some(RateRequest { per_second, burst: None }),
+            mode: Some(Mode::Enforce),
+            packets: Some(RateRequest { rate: Rate::per_second(per_second), burst: None }),
             bytes: None,
             connections: None,
             fragments: None,
@@ -91,10 +93,10 @@ impl Bench {
         self.ask(options, |reply| Command::LimitSet(set, reply))
     }
 
-    fn web(&mut self) -> (LimitMode, u64) {
+    fn web(&mut self) -> (Mode, u64) {
         let limits = self.ask(NOW, Command::LimitList).unwrap();
-        let web = limits.iter().find(|l| l.service == "web" && l.scope == LimitScope::Source).unwrap();
-        (web.mode, web.packets.unwrap().per_second)
+        let web = limits.iter().find(|l| l.service == "web" && l.kind == LimitKind::PerSource).unwrap();
+        (web.mode, web.packets.unwrap().rate.amount)
     }
 
     fn banned(&mut self) -> Vec<String> {
@@ -137,7 +139,7 @@ fn access(kind: AccessKind, prefix: &str, for_seconds: Option<u64>) -> AccessAdd
 }
 
 fn target(service: &str) -> LimitTarget {
-    LimitTarget { service: service.to_owned(), class: None, scope: LimitScope::Source }
+    LimitTarget { service: service.to_owned(), class: None, kind: LimitKind::PerSource }
 }
 
 #[test]
@@ -205,15 +207,15 @@ fn rules_that_the_kernel_refuses_change_nothing() {
 fn a_change_is_kept_over_a_restart_only_when_asked() {
     let mut bench = Bench::new();
     bench.set(NOW, 7).unwrap();
-    assert_eq!(bench.web(), (LimitMode::Enforce, 7));
+    assert_eq!(bench.web(), (Mode::Enforce, 7));
     let mut bench = bench.restart();
-    assert_eq!(bench.web(), (LimitMode::Observe, 2000));
+    assert_eq!(bench.web(), (Mode::Observe, 2000));
     assert!(bench.set(SAVED, 9).unwrap().saved);
     let mut bench = bench.restart();
-    assert_eq!(bench.web(), (LimitMode::Enforce, 9));
+    assert_eq!(bench.web(), (Mode::Enforce, 9));
     bench.ask(SAVED, |reply| Command::LimitUnset(target("web"), reply)).unwrap();
     let mut bench = bench.restart();
-    assert_eq!(bench.web(), (LimitMode::Observe, 2000));
+    assert_eq!(bench.web(), (Mode::Observe, 2000));
 }
 
 #[test]
@@ -232,9 +234,9 @@ fn a_timed_change_comes_back_by_itself() {
     let mut bench = Bench::new();
     let applied = bench.set(TIMED, 7).unwrap();
     assert!(applied.confirm_by.is_some());
-    assert_eq!(bench.web(), (LimitMode::Enforce, 7));
+    assert_eq!(bench.web(), (Mode::Enforce, 7));
     bench.tick();
-    assert_eq!(bench.web(), (LimitMode::Observe, 2000));
+    assert_eq!(bench.web(), (Mode::Observe, 2000));
     let history = bench.ask(NOW, |reply| Command::History(0, reply)).unwrap();
     assert_eq!(history[0].state, "rolled back");
 }
@@ -248,7 +250,7 @@ fn a_timed_change_that_is_confirmed_stays_and_is_saved_if_asked() {
     assert!(bench.ask(NOW, |reply| Command::Confirm(None, reply)).unwrap().saved);
     bench.tick();
     let mut bench = bench.restart();
-    assert_eq!(bench.web(), (LimitMode::Enforce, 7));
+    assert_eq!(bench.web(), (Mode::Enforce, 7));
 }
 
 #[test]
@@ -256,7 +258,7 @@ fn a_timed_change_is_taken_back_when_the_daemon_dies_before_it_is_confirmed() {
     let mut bench = Bench::new();
     bench.set(ChangeOptions { save: true, ..TIMED_LONG }, 7).unwrap();
     let mut bench = bench.restart();
-    assert_eq!(bench.web(), (LimitMode::Observe, 2000));
+    assert_eq!(bench.web(), (Mode::Observe, 2000));
     assert_eq!(bench.ask(NOW, |reply| Command::Confirm(None, reply)).unwrap_err().code, Code::NotFound);
 }
 
@@ -290,7 +292,7 @@ fn a_change_is_reverted_once_and_only_while_it_stands() {
     assert_eq!(bench.web().1, 7);
     assert_eq!(bench.ask(NOW, |reply| Command::Revert(second, reply)).unwrap_err().code, Code::Conflict);
     bench.ask(NOW, |reply| Command::Revert(first, reply)).unwrap();
-    assert_eq!(bench.web(), (LimitMode::Observe, 2000));
+    assert_eq!(bench.web(), (Mode::Observe, 2000));
 }
 
 #[test]

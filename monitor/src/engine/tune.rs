@@ -19,8 +19,8 @@ use super::delta::{Delta, LimitSetting};
 use super::limits::known;
 use super::refusal::{Code, Refusal};
 use crate::snapshot::{ProposedLimit, Tuning, address_of};
-use policy::config::{self, ByteRate, Bytes, DEFAULT_SERVICE, Mode, OUTSIDE_CLASS, PacketRate, quantities};
-use policy::{LimitName, LimitOverride, Permission, Role, Rules};
+use policy::config::{self, Bytes, DEFAULT_SERVICE, Mode, OUTSIDE_CLASS, Rate, quantities};
+use policy::{LimitKind, LimitName, LimitOverride, Permission, Rules};
 use tuning::automatic::Decision;
 use tuning::proposal::{Missing, NAMES, Proposal, with_burst};
 use tuning::tuner::{AREA, InForce};
@@ -110,8 +110,8 @@ impl Engine {
         let tick_ns = self.kernel.environment().tick_ns;
         let on_trial: Vec<_> = all_limits(rules, tick_ns)
             .into_iter()
-            .filter(|standing| standing.candidate != Limits::default())
-            .map(|standing| (standing.subject, standing.candidate))
+            .filter(|standing| standing.trial != Limits::default())
+            .map(|standing| (standing.subject, standing.trial))
             .collect();
         self.tuner.try_out(&on_trial, now.as_second());
     }
@@ -160,7 +160,7 @@ impl Engine {
             .map(|standing| Tuned {
                 advice: self.tuner.advise(&standing.subject, aim, standing.limits),
                 tuning: rules.config.tuning.mode_of(&standing.subject.service),
-                mode: super::limits::told(standing.mode),
+                mode: standing.mode,
                 limits: standing.limits,
                 trial: self.tuner.report(&standing.subject),
                 decisions: self.tuner.decisions().get(&standing.subject).map(|decided| decided.to_vec()),
@@ -175,13 +175,13 @@ impl Engine {
         let (subject, proposal) = self.proposal(target)?;
         let what = format!("tune try {} class {}", subject.service, subject.class);
         let evidence = serde_json::to_value(&proposal).ok();
-        let delta = self.setting(&subject, Role::Candidate, proposal.limits());
+        let delta = self.setting(&subject, LimitKind::Trial, proposal.limits());
         self.make(&asking.because(evidence), &what, delta)
     }
 
     pub(super) fn tune_end(&mut self, asking: &Asking, target: &TuneTarget) -> Result<Applied, Refusal> {
         let subject = self.subject(target)?;
-        let name = named(&subject, Role::Candidate);
+        let name = named(&subject, LimitKind::Trial);
         if !self.standing.rules.limits.contains_key(&name) {
             return Err(Refusal::new(
                 Code::NotFound,
@@ -210,7 +210,7 @@ impl Engine {
         }
         let what = format!("tune apply {} class {}", subject.service, subject.class);
         let evidence = serde_json::to_value(&proposal).ok();
-        let delta = self.setting(&subject, Role::Force, proposal.limits());
+        let delta = self.setting(&subject, LimitKind::PerSource, proposal.limits());
         let mut applied = self.make(&asking.because(evidence), &what, delta)?;
         let limits = all_limits(&self.standing.rules, 0);
         if limits.iter().any(|standing| standing.subject == subject && standing.mode == Mode::Off) {
@@ -291,7 +291,7 @@ impl Engine {
                 _ => None,
             };
             let limits = Limits::from_dimensions([to(PACKETS), to(BYTES), to(CONNECTIONS)]);
-            let delta = self.setting(&step.subject, Role::Force, limits);
+            let delta = self.setting(&step.subject, LimitKind::PerSource, limits);
             let what = format!("automatic step at {} class {}", step.subject.service, step.subject.class);
             let mut asking = Asking::daemon("tuning").because(serde_json::to_value(&step.advice).ok());
             asking.options.save = true;
@@ -334,23 +334,22 @@ impl Engine {
     }
 
     /// The delta that sets `limits`; dimensions without one stay as they are.
-    fn setting(&self, subject: &Subject, role: Role, limits: Limits) -> Delta {
-        let name = named(subject, role);
-        let mut value = match role {
+    fn setting(&self, subject: &Subject, kind: LimitKind, limits: Limits) -> Delta {
+        let name = named(subject, kind);
+        let mut value = match kind {
             // A trial begins anew.
-            Role::Candidate => LimitOverride::default(),
+            LimitKind::Trial => LimitOverride::default(),
             _ => self.standing.rules.limits.get(&name).cloned().unwrap_or_default(),
         };
         let rates = &mut value.limits;
         if let Some(Limit { per_second, burst }) = limits.packets {
-            (rates.packets, rates.packets_burst) = (Some(PacketRate::per_second(per_second)), Some(burst));
+            (rates.packets, rates.packets_burst) = (Some(Rate::per_second(per_second)), Some(burst));
         }
         if let Some(Limit { per_second, burst }) = limits.bytes {
-            (rates.bytes, rates.bytes_burst) = (Some(ByteRate(per_second)), Some(Bytes(burst)));
+            (rates.bytes, rates.bytes_burst) = (Some(Rate::bytes_per_second(per_second)), Some(Bytes(burst)));
         }
         if let Some(Limit { per_second, burst }) = limits.connections {
-            (rates.connections, rates.connections_burst) =
-                (Some(PacketRate::per_second(per_second)), Some(burst));
+            (rates.connections, rates.connections_burst) = (Some(Rate::per_second(per_second)), Some(burst));
         }
         Delta { limits: vec![LimitSetting { name, value: Some(value) }], ..Delta::default() }
     }
@@ -367,8 +366,8 @@ impl Engine {
     }
 }
 
-fn named(subject: &Subject, role: Role) -> LimitName {
-    LimitName { service: subject.service.clone(), class: Some(subject.class.clone()), role }
+fn named(subject: &Subject, kind: LimitKind) -> LimitName {
+    LimitName { service: subject.service.clone(), class: Some(subject.class.clone()), kind }
 }
 
 fn checked(aim: Aim) -> Result<Aim, Refusal> {
@@ -387,7 +386,7 @@ struct StandingLimit {
     subject: Subject,
     mode: Mode,
     limits: Limits,
-    candidate: Limits,
+    trial: Limits,
 }
 
 /// Every class at every service.
@@ -401,10 +400,7 @@ fn all_limits(rules: &Rules, tick_ns: u64) -> Vec<StandingLimit> {
                 subject: Subject { service: service.name.clone(), class: (*class).to_owned() },
                 mode: own.mode.unwrap_or(service.protection.mode),
                 limits: learned_dimensions(&own.limit.unwrap_or(service.protection.limit), tick_ns),
-                candidate: learned_dimensions(
-                    &own.candidate.unwrap_or(service.protection.candidate),
-                    tick_ns,
-                ),
+                trial: learned_dimensions(&own.trial.unwrap_or(service.protection.trial), tick_ns),
             });
         }
     }

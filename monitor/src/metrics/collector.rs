@@ -11,7 +11,8 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::declaration::{self as declared, Family, Kind};
-use crate::snapshot::{AttachMode, LimitInForce, LimitMode, Memory, Snapshot};
+use crate::snapshot::{AttachMode, LimitInForce, Memory, Snapshot};
+use policy::config::Mode;
 
 /// One snapshot as a collector.
 #[derive(Debug)]
@@ -195,11 +196,11 @@ impl Page {
             declared::LIMIT_MODE,
             snapshot.limits.iter().map(|limit| {
                 let mode = match limit.mode {
-                    LimitMode::Off => 0.0,
-                    LimitMode::Observe => 1.0,
-                    LimitMode::Enforce => 2.0,
+                    Mode::Off => 0.0,
+                    Mode::Observe => 1.0,
+                    Mode::Enforce => 2.0,
                 };
-                ([limit.service.clone(), limit.class.clone(), limit.scope.label().to_owned()], mode)
+                ([limit.service.clone(), limit.class.clone(), limit.kind.label().to_owned()], mode)
             }),
         );
         self.single(declared::RULE_CHANGES, f64::from(snapshot.rules.flips));
@@ -271,8 +272,8 @@ fn rates(limit: &LimitInForce) -> impl Iterator<Item = ([String; 4], f64)> + '_ 
         ("fragments", limit.fragments),
     ];
     dimensions.into_iter().filter_map(|(dimension, rate)| {
-        let labels = [&limit.service, &limit.class, limit.scope.label(), dimension].map(str::to_owned);
-        rate.map(|rate| (labels, float(rate.per_second)))
+        let labels = [&limit.service, &limit.class, limit.kind.label(), dimension].map(str::to_owned);
+        rate.map(|rate| (labels, rate.rate.amount_per_second()))
     })
 }
 

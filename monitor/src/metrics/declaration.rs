@@ -1,6 +1,6 @@
 //! Every metric, declared once: its name, kind, labels and meaning.
 //!
-//! In: nothing. Out: the table that the collector fills and docs/metrics.md is made from. No label ever holds an address.
+//! In: nothing. Out: the table that the collector fills and docs/reference/metrics.md is made from. No label ever holds an address.
 
 /// How a value moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,9 +75,9 @@ families! {
         "Sources that are banned now, by who banned them: operator or kernel (for violations).";
     CONTAINMENTS = Gauge "sluice_containments_active" []
         "Sources and cgroups that are cut off or limited on their own.";
-    LIMIT = Gauge "sluice_limit_per_second" ["service", "class", "scope", "dimension"]
-        "The rate of each limit as it holds now; scope is source, candidate (on trial) or aggregate.";
-    LIMIT_MODE = Gauge "sluice_limit_mode" ["service", "class", "scope"]
+    LIMIT = Gauge "sluice_limit_per_second" ["service", "class", "kind", "dimension"]
+        "The rate of each limit as it holds now; kind is per_source, trial or aggregate.";
+    LIMIT_MODE = Gauge "sluice_limit_mode" ["service", "class", "kind"]
         "How the limit acts: 0 off, 1 observe, 2 enforce.";
     RULE_CHANGES = Counter "sluice_rule_changes_total" []
         "Atomic changes of the rules since the kernel's maps were made.";

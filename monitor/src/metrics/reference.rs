@@ -1,6 +1,6 @@
 //! The reference of all metrics as a page of Markdown.
 //!
-//! In: the declarations. Out: the text of docs/metrics.md; a test holds the file to it.
+//! In: the declarations. Out: the text of docs/reference/metrics.md; a test holds the file to it.
 
 use std::fmt::Write;
 

@@ -1,5 +1,6 @@
 //! The page as a golden file, the reference as a file of docs/, and both against the declarations.
 
+use policy::config::Rate;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,10 +12,11 @@ use monitor_common::verdict::Reason;
 use super::declaration::ALL;
 use super::{page, reference::reference};
 use crate::snapshot::{
-    AttachMode, Ban, Build, Count, FindingCount, Findings, Flood, Interface, LimitInForce, LimitMode,
-    LimitScope, MapUse, Memory, Process, ProposedLimit, RateAndBurst, Reload, Rules, Service, Snapshot,
-    Sources, Tally, Total, Tuning,
+    AttachMode, Ban, Build, Count, FindingCount, Findings, Flood, Interface, LimitInForce, MapUse, Memory,
+    Process, ProposedLimit, RateAndBurst, Reload, Rules, Service, Snapshot, Sources, Tally, Total, Tuning,
 };
+use policy::LimitKind;
+use policy::config::Mode;
 
 fn total(interface: &str, service: &str, reason: Reason, packets: u64, would: u64) -> Total {
     Total {
@@ -81,11 +83,11 @@ fn example() -> Snapshot {
         limits: vec![LimitInForce {
             service: "web".to_owned(),
             class: "outside".to_owned(),
-            scope: LimitScope::Source,
-            mode: LimitMode::Enforce,
-            packets: Some(RateAndBurst { per_second: 2000, burst: 4000 }),
+            kind: LimitKind::PerSource,
+            mode: Mode::Enforce,
+            packets: Some(RateAndBurst { rate: Rate::per_second(2000), burst: 4000 }),
             bytes: None,
-            connections: Some(RateAndBurst { per_second: 50, burst: 100 }),
+            connections: Some(RateAndBurst { rate: Rate::per_second(50), burst: 100 }),
             fragments: None,
             origin: "config".to_owned(),
         }],
@@ -169,7 +171,7 @@ fn the_page_is_the_golden_page() {
 
 #[test]
 fn the_reference_is_what_is_declared() {
-    check_file("../docs/metrics.md", &reference());
+    check_file("../docs/reference/metrics.md", &reference());
 }
 
 #[test]

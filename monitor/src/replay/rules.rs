@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::Options;
 use datapath::Capacities;
 use detection::contact::default_inside;
-use policy::config::{ASSUMED_TICK_NS, PacketRate, Track, WhenStale};
+use policy::config::{ASSUMED_TICK_NS, Rate, Track, WhenStale};
 use policy::{self, Environment, Image, ListPolicy, Numbering, Rules, compile};
 
 /// The key of the hash that table, sketch and filters take, which is otherwise random: two replays are to say the same.
@@ -41,7 +41,7 @@ impl Standing {
     pub fn of(options: &Options, is_compressed: bool) -> Result<Self> {
         let mut config = options.config.clone();
         config.conversations.track = Track::All;
-        config.conversations.observations = PacketRate::per_second(OBSERVATIONS);
+        config.conversations.observations = Rate::per_second(OBSERVATIONS);
         config.conversations.observations_burst = 10 * OBSERVATIONS;
         config.heartbeat.when_stale = WhenStale::Keep;
         let loopback = || default_inside().into_iter().filter(|prefix| prefix.addr().is_loopback());

@@ -56,7 +56,7 @@ fn configurations_are_refused_with_a_place_or_survive_a_round_trip() {
 #[test]
 fn requests_are_refused_or_survive_a_round_trip() {
     let seeds = [
-        r#"{"mode":"enforce","packets":{"per_second":2000,"burst":4000},"scope":"aggregate"}"#,
+        r#"{"mode":"enforce","packets":{"rate":"2k/s","burst":4000},"kind":"aggregate"}"#,
         r#"{"prefix":"198.51.100.9","for_seconds":600,"comment":"ticket 4711"}"#,
         r#"{"change":7}"#,
         r#"{"class":"inside","quantile":0.99,"headroom":2.0}"#,

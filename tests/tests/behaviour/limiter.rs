@@ -200,10 +200,10 @@ fn a_source_that_moves_between_cpus_keeps_its_counts_and_its_debt() {
 #[test]
 fn a_limit_on_trial_changes_no_verdict_and_counts_what_it_would_have_dropped() {
     let limit = "mode = \"enforce\"\nlimit = { packets = \"1k/s\", packets_burst = 20 }";
-    let run = |candidate: &str| {
+    let run = |trial: &str| {
         let program = Program::load()?;
-        let image = installed(&program, &dns(&format!("{limit}\n{candidate}")));
-        let mut random = Random::seeded("candidate");
+        let image = installed(&program, &dns(&format!("{limit}\n{trial}")));
+        let mut random = Random::seeded("trial");
         let mut now = START;
         let mut verdicts = Vec::new();
         for _ in 0..20_000 {
@@ -220,7 +220,7 @@ fn a_limit_on_trial_changes_no_verdict_and_counts_what_it_would_have_dropped() {
         anyhow::Ok((verdicts, entries.map(|entry| (entry.owed(0, now), entry.dropped, entry.total())), trial))
     };
     let (without, entries, none) = or_skip!("limits on trial", run(""));
-    let (with, same, trial) = run("candidate = { packets = \"100/s\", packets_burst = 10 }").unwrap();
+    let (with, same, trial) = run("trial = { packets = \"100/s\", packets_burst = 10 }").unwrap();
     assert!(without.contains(&PASS) && without.contains(&DROP));
     assert!(without == with, "the limit on trial changed a verdict");
     assert_eq!(entries, same);

@@ -69,15 +69,23 @@ fn proposed(guarded: &Daemon) -> Option<u64> {
     shown(guarded)["advice"]["packets"]["limit"]["per_second"].as_u64()
 }
 
+/// A counted rate by the second.
+fn per_second(rate: &Value) -> u64 {
+    let rate = ::policy::config::Rate::counted(rate.as_str().unwrap()).unwrap();
+    assert_eq!(rate.period, ::policy::config::Period::Second);
+    rate.amount
+}
+
 /// The rate of the limit of each source that holds for outside sources, and where it comes from.
 fn in_force(guarded: &Daemon) -> (u64, String) {
     let limits = guarded.json(&["limit", "list"]).unwrap();
     let rows = limits["limits"].as_array().unwrap();
     let of = |class: &str| {
-        rows.iter().find(|row| row["service"] == "game" && row["scope"] == "source" && row["class"] == class)
+        rows.iter()
+            .find(|row| row["service"] == "game" && row["kind"] == "per_source" && row["class"] == class)
     };
     let row = of("outside").or_else(|| of("any")).unwrap();
-    (row["packets"]["per_second"].as_u64().unwrap(), row["origin"].as_str().unwrap().to_owned())
+    (per_second(&row["packets"]["rate"]), row["origin"].as_str().unwrap().to_owned())
 }
 
 fn last_state(guarded: &Daemon) -> String {

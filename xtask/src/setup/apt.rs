@@ -9,6 +9,13 @@ use anyhow::{Context, Result, bail};
 
 use crate::process;
 
+/// Whether dpkg has this package, ready for use.
+pub fn is_installed(package: &str) -> bool {
+    let mut command = Command::new("dpkg-query");
+    let output = command.args(["--show", "--showformat=${db:Status-Status}", package]).output();
+    output.is_ok_and(|output| output.stdout == b"installed")
+}
+
 /// The package lists, fetched or not yet.
 #[derive(Debug, Default)]
 pub struct Apt {

@@ -14,10 +14,12 @@ use crate::process::{cargo, find_program, privileged, run};
 const CARGO_DENY_VERSION: &str = "0.20.2";
 
 /// The program, Debian's package of it, and the least that needs it.
-const TOOLS: [(&str, &str, Scope); 11] = [
+const TOOLS: [(&str, &str, Scope); 17] = [
     ("ip", "iproute2", Scope::Demo),
     ("bpftool", "bpftool", Scope::Test),
     ("curl", "curl", Scope::Demo),
+    ("debootstrap", "debootstrap", Scope::Test),
+    ("dpkg-deb", "dpkg", Scope::Test),
     ("ethtool", "ethtool", Scope::Test),
     ("hping3", "hping3", Scope::Test),
     ("iperf3", "iperf3", Scope::Test),
@@ -25,7 +27,11 @@ const TOOLS: [(&str, &str, Scope); 11] = [
     ("nmap", "nmap", Scope::Test),
     ("ping", "iputils-ping", Scope::Demo),
     ("promtool", "prometheus", Scope::Test),
+    ("systemd-analyze", "systemd", Scope::Test),
+    ("systemd-nspawn", "systemd-container", Scope::Test),
     ("tcpdump", "tcpdump", Scope::Test),
+    ("lintian", "lintian", Scope::Package),
+    ("rpm", "rpm", Scope::Package),
 ];
 
 fn missing_tools(scope: Scope) -> Vec<(&'static str, &'static str)> {
@@ -89,7 +95,7 @@ pub fn install_cargo_deny() -> Result<()> {
 }
 
 /// What `cargo NAME --version` says, if it runs.
-fn version(name: &str) -> Option<String> {
+pub fn version(name: &str) -> Option<String> {
     let output = cargo([name, "--version"]).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -64,7 +64,7 @@ mod tests {
         let check = |path: &str, text: &str| {
             undeclared(&declared, &Source::new(path.to_owned(), text.to_owned())).len()
         };
-        assert_eq!(check("docs/operations.md", "rate(sluice_packets[5m])"), 1);
+        assert_eq!(check("docs/guide/operations.md", "rate(sluice_packets[5m])"), 1);
         assert_eq!(
             check("packaging/alerts.yml", "expr: rate(sluice_packets_total[5m]) > sluice_scrape_seconds_sum"),
             0

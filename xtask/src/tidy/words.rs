@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_path_of_one_machine_is_found() {
-        let check = |text: &str| broken_lines("no path of one machine", "docs/operations.md", text);
+        let check = |text: &str| broken_lines("no path of one machine", "docs/guide/operations.md", text);
         assert_eq!(check(concat!("see `/wo", "rk/main`")), [1]);
         assert_eq!(check(concat!("cd /ro", "ot/sluice")), [1]);
         assert!(check(concat!("https://example.org/ho", "me/page and target/wo", "rk/x")).is_empty());

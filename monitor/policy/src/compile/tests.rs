@@ -7,7 +7,7 @@ use monitor_common::{
 
 use super::{Environment, Image, compile};
 use crate::{
-    AccessEntry, LimitName, LimitOverride, Numbering, Permission, Role, Rules,
+    AccessEntry, LimitKind, LimitName, LimitOverride, Numbering, Permission, Rules,
     config::{Config, DEFAULT_SERVICE, Limits, Mode},
 };
 
@@ -90,7 +90,7 @@ fn strangers_get_what_is_not_reserved() {
 #[test]
 fn a_limit_set_at_run_time_wins_over_the_file() {
     let mut rules = rules(WEB);
-    let name = LimitName { service: "web".to_owned(), class: None, role: Role::Force };
+    let name = LimitName { service: "web".to_owned(), class: None, kind: LimitKind::PerSource };
     let limits = Limits { packets: Some("50/s".parse().expect("a rate")), ..Limits::default() };
     let set = LimitOverride { mode: Some(Mode::Observe), limits, ..LimitOverride::default() };
     rules.limits.insert(name, set);
@@ -105,7 +105,7 @@ fn a_limit_set_at_run_time_wins_over_the_file() {
 #[test]
 fn a_candidate_observes_beside_the_limit_in_force() {
     let mut rules = rules(WEB);
-    let name = LimitName { service: "web".to_owned(), class: None, role: Role::Candidate };
+    let name = LimitName { service: "web".to_owned(), class: None, kind: LimitKind::Trial };
     let limits = Limits { packets: Some("50/s".parse().expect("a rate")), ..Limits::default() };
     rules.limits.insert(name, LimitOverride { limits, ..LimitOverride::default() });
     let image = image(&rules);

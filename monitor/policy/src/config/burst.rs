@@ -43,7 +43,7 @@ pub fn quantities(limits: &Limits) -> Vec<Quantity> {
             let rate = rate?;
             Some(Quantity {
                 dimension,
-                units: rate.count,
+                units: rate.amount,
                 period_ns: rate.period.nanoseconds(),
                 wanted_burst,
             })
@@ -51,7 +51,12 @@ pub fn quantities(limits: &Limits) -> Vec<Quantity> {
         .collect();
     if let Some(rate) = limits.bytes {
         let wanted_burst = limits.bytes_burst.map(|burst| burst.0);
-        all.push(Quantity { dimension: BYTES, units: rate.0, period_ns: 1_000_000_000, wanted_burst });
+        all.push(Quantity {
+            dimension: BYTES,
+            units: rate.amount,
+            period_ns: rate.period.nanoseconds(),
+            wanted_burst,
+        });
     }
     all.sort_unstable_by_key(|quantity| quantity.dimension);
     all

@@ -136,7 +136,7 @@ fn services(config: &Config, found: &mut Problems) {
 
 fn protection(config: &Config, path: &str, protection: &Protection, opens: bool, found: &mut Problems) {
     limits::limits(&format!("{path}.limit"), &protection.limit, opens, found);
-    limits::limits(&format!("{path}.candidate"), &protection.candidate, opens, found);
+    limits::limits(&format!("{path}.trial"), &protection.trial, opens, found);
     limits::limits(&format!("{path}.aggregate"), &protection.aggregate.limits(), opens, found);
     if !(0.0..1.0).contains(&protection.aggregate.reserve) {
         say(
@@ -160,7 +160,7 @@ fn protection(config: &Config, path: &str, protection: &Protection, opens: bool,
             say(found, &path, format!("unknown class `{name}`; {meant}"));
         }
         limits::limits(&format!("{path}.limit"), &class.limit.unwrap_or_default(), opens, found);
-        limits::limits(&format!("{path}.candidate"), &class.candidate.unwrap_or_default(), opens, found);
+        limits::limits(&format!("{path}.trial"), &class.trial.unwrap_or_default(), opens, found);
         ban(&format!("{path}.ban"), class.ban.as_ref(), found);
     }
 }
@@ -213,7 +213,7 @@ fn times(config: &Config, found: &mut Problems) {
     ] {
         let quantity = Quantity {
             dimension: monitor_common::rule::PACKETS,
-            units: rate.count,
+            units: rate.amount,
             period_ns: rate.period.nanoseconds(),
             wanted_burst: Some(burst),
         };

@@ -11,7 +11,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use monitor_common::names::capacity;
 use serde::{Deserialize, Serialize};
 
-use super::units::{Duration, PacketRate};
+use super::units::{self, Duration, Rate};
 use detection::finding::Severity;
 
 /// `[interfaces]`: where to guard.
@@ -181,7 +181,8 @@ pub enum MalformedAction {
 #[serde(deny_unknown_fields, default)]
 pub struct Flood {
     /// New sources that enter the exact table before flood mode begins.
-    pub new_sources: PacketRate,
+    #[serde(deserialize_with = "units::counted::deserialize")]
+    pub new_sources: Rate,
     /// New sources at once.
     pub burst: u64,
     /// How long flood mode outlasts the last new source over the budget.
@@ -189,18 +190,19 @@ pub struct Flood {
     /// How long before a flood a source must have been seen to count as known.
     pub known_after: Duration,
     /// Heavy sources that may enter the exact table during flood mode.
-    pub heavy_sources: PacketRate,
+    #[serde(deserialize_with = "units::counted::deserialize")]
+    pub heavy_sources: Rate,
     pub heavy_burst: u64,
 }
 
 impl Default for Flood {
     fn default() -> Self {
         Self {
-            new_sources: PacketRate::per_second(2000),
+            new_sources: Rate::per_second(2000),
             burst: 4000,
             hold: Duration::from_secs(10),
             known_after: Duration::from_secs(10),
-            heavy_sources: PacketRate::per_second(500),
+            heavy_sources: Rate::per_second(500),
             heavy_burst: 500,
         }
     }
@@ -214,7 +216,8 @@ pub struct Conversations {
     /// Time between two records of a lasting conversation.
     pub active_timeout: Duration,
     /// Reported packets outside conversations, per CPU.
-    pub observations: PacketRate,
+    #[serde(deserialize_with = "units::counted::deserialize")]
+    pub observations: Rate,
     pub observations_burst: u64,
 }
 
@@ -223,7 +226,7 @@ impl Default for Conversations {
         Self {
             track: Track::Inside,
             active_timeout: Duration::from_secs(5),
-            observations: PacketRate::per_second(5000),
+            observations: Rate::per_second(5000),
             observations_burst: 10_000,
         }
     }

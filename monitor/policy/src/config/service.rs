@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::units::{ByteRate, Bytes, Duration, PacketRate};
+use super::units::{self, Bytes, Duration, Rate};
 
 mod matching;
 mod words;
@@ -22,19 +22,35 @@ pub enum Mode {
     Enforce,
 }
 
+impl Mode {
+    pub const ALL: [Self; 3] = [Self::Off, Self::Observe, Self::Enforce];
+
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Observe => "observe",
+            Self::Enforce => "enforce",
+        }
+    }
+}
+
 /// Rates of one source (or, in an aggregate, of all together). A dimension that is absent is not limited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    pub packets: Option<PacketRate>,
+    #[serde(deserialize_with = "units::counted::optional")]
+    pub packets: Option<Rate>,
     pub packets_burst: Option<u64>,
     /// Bytes of whole frames.
-    pub bytes: Option<ByteRate>,
+    #[serde(deserialize_with = "units::of_bytes::optional")]
+    pub bytes: Option<Rate>,
     pub bytes_burst: Option<Bytes>,
     /// New connections: TCP SYN without ACK.
-    pub connections: Option<PacketRate>,
+    #[serde(deserialize_with = "units::counted::optional")]
+    pub connections: Option<Rate>,
     pub connections_burst: Option<u64>,
-    pub fragments: Option<PacketRate>,
+    #[serde(deserialize_with = "units::counted::optional")]
+    pub fragments: Option<Rate>,
     pub fragments_burst: Option<u64>,
 }
 
@@ -44,13 +60,17 @@ pub struct Limits {
 pub struct AggregateLimits {
     /// Absent: the mode of the service.
     pub mode: Option<Mode>,
-    pub packets: Option<PacketRate>,
+    #[serde(deserialize_with = "units::counted::optional")]
+    pub packets: Option<Rate>,
     pub packets_burst: Option<u64>,
-    pub bytes: Option<ByteRate>,
+    #[serde(deserialize_with = "units::of_bytes::optional")]
+    pub bytes: Option<Rate>,
     pub bytes_burst: Option<Bytes>,
-    pub connections: Option<PacketRate>,
+    #[serde(deserialize_with = "units::counted::optional")]
+    pub connections: Option<Rate>,
     pub connections_burst: Option<u64>,
-    pub fragments: Option<PacketRate>,
+    #[serde(deserialize_with = "units::counted::optional")]
+    pub fragments: Option<Rate>,
     pub fragments_burst: Option<u64>,
     /// Share that only sources known before a flood may take, 0..1.
     pub reserve: f64,
@@ -142,7 +162,7 @@ pub struct Protection {
     pub mode: Mode,
     pub limit: Limits,
     /// A limit on trial beside the one in force: counts, never drops.
-    pub candidate: Limits,
+    pub trial: Limits,
     pub aggregate: AggregateLimits,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ban: Option<BanRule>,
@@ -157,7 +177,7 @@ pub struct ClassProtection {
     pub mode: Option<Mode>,
     /// Replaces the service's limit as a whole; an empty table is "no limit".
     pub limit: Option<Limits>,
-    pub candidate: Option<Limits>,
+    pub trial: Option<Limits>,
     pub ban: Option<BanRule>,
 }
 
@@ -185,7 +205,7 @@ struct ServiceTable {
     #[serde(default)]
     limit: Limits,
     #[serde(default)]
-    candidate: Limits,
+    trial: Limits,
     #[serde(default)]
     aggregate: AggregateLimits,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -196,22 +216,12 @@ struct ServiceTable {
 
 impl From<ServiceTable> for Service {
     fn from(table: ServiceTable) -> Self {
-        let ServiceTable {
-            name,
-            protocol,
-            ports,
-            destination,
-            mode,
-            limit,
-            candidate,
-            aggregate,
-            ban,
-            class,
-        } = table;
+        let ServiceTable { name, protocol, ports, destination, mode, limit, trial, aggregate, ban, class } =
+            table;
         Self {
             name,
             matches: Match { protocols: protocol.0, ports, destinations: destination },
-            protection: Protection { mode, limit, candidate, aggregate, ban, class },
+            protection: Protection { mode, limit, trial, aggregate, ban, class },
         }
     }
 }
@@ -220,7 +230,7 @@ impl From<Service> for ServiceTable {
     fn from(service: Service) -> Self {
         let Service { name, matches, protection } = service;
         let Match { protocols, ports, destinations } = matches;
-        let Protection { mode, limit, candidate, aggregate, ban, class } = protection;
+        let Protection { mode, limit, trial, aggregate, ban, class } = protection;
         Self {
             name,
             protocol: matching::Protocols(protocols),
@@ -228,7 +238,7 @@ impl From<Service> for ServiceTable {
             destination: destinations,
             mode,
             limit,
-            candidate,
+            trial,
             aggregate,
             ban,
             class,

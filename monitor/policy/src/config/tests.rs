@@ -289,24 +289,24 @@ fn read(path: &str) -> String {
 
 #[test]
 fn the_reference_shows_every_key_with_its_default() {
-    let page = read("docs/configuration.md");
+    let page = read("docs/reference/configuration.md");
     for (key, value) in flat(&Config::default().to_toml().expect("it serializes")) {
         if key.starts_with("tuning.defence.rungs") || key.starts_with("detection.") {
             continue;
         }
         let row = format!("| `{key}` | `{value}` |");
-        assert!(page.contains(&row), "docs/configuration.md lacks the row {row}");
+        assert!(page.contains(&row), "docs/reference/configuration.md lacks the row {row}");
     }
 }
 
 #[test]
 fn every_example_in_the_reference_is_valid() {
-    let page = read("docs/configuration.md");
+    let page = read("docs/reference/configuration.md");
     let examples: Vec<&str> =
         page.split("```toml\n").skip(1).map(|rest| rest.split("```").next().expect("closed")).collect();
     assert!(examples.len() >= 4, "{} examples", examples.len());
     for example in examples {
-        let config = Config::parse(example, "docs/configuration.md")
+        let config = Config::parse(example, "docs/reference/configuration.md")
             .unwrap_or_else(|error| panic!("{error}\n{example}"));
         crate::check(&config, jiff::Timestamp::UNIX_EPOCH)
             .unwrap_or_else(|error| panic!("{error}\n{example}"));

@@ -6,7 +6,7 @@ use std::{fmt, str::FromStr, time};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// The time to which a [`PacketRate`] counts.
+/// The time to which a [`Rate`] counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Period {
     Second,
@@ -23,31 +23,121 @@ impl Period {
         }
     }
 
-    const fn unit(self) -> &'static str {
+    const fn label(self) -> &'static str {
         match self {
             Self::Second => "s",
             Self::Minute => "min",
             Self::Hour => "h",
         }
     }
-}
 
-/// Packets, connections, fragments or sources per time: `"2k/s"`, `"1.5M/s"`, `"100/min"`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct PacketRate {
-    pub count: u64,
-    pub period: Period,
-}
-
-impl PacketRate {
-    pub const fn per_second(count: u64) -> Self {
-        Self { count, period: Period::Second }
+    fn parse(text: &str) -> Option<Self> {
+        Some(match text.trim() {
+            "s" | "sec" | "second" => Self::Second,
+            "m" | "min" | "minute" => Self::Minute,
+            "h" | "hour" => Self::Hour,
+            _ => return None,
+        })
     }
 }
 
-/// Bytes per second: `"50 Mbit/s"`, `"10 MB/s"`, `"1 Gbit/s"`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ByteRate(pub u64);
+/// What a [`Rate`] counts, and in which unit a person wrote it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unit {
+    /// Packets, connections, fragments or sources.
+    Count,
+    /// Bytes, written in bytes: `"10 MB/s"`.
+    Bytes,
+    /// Bytes, written in bits: `"80 Mbit/s"`.
+    Bits,
+}
+
+/// An amount per time, kept as it was written: `"2k/s"`, `"100/min"`, `"50 Mbit/s"`, `"10 MB/s"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Rate {
+    /// Packets, connections, fragments or sources; bytes where `unit` says so.
+    pub amount: u64,
+    pub period: Period,
+    pub unit: Unit,
+}
+
+impl Rate {
+    /// A rate of packets, connections, fragments or sources.
+    pub const fn per_second(amount: u64) -> Self {
+        Self { amount, period: Period::Second, unit: Unit::Count }
+    }
+
+    /// A rate of bytes, which prints in bits.
+    pub const fn bytes_per_second(amount: u64) -> Self {
+        Self { amount, period: Period::Second, unit: Unit::Bits }
+    }
+
+    /// The amount that goes into one second.
+    pub fn amount_per_second(self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "for display and metrics")]
+        let (amount, period) = (self.amount as f64, self.period.nanoseconds() as f64);
+        amount * 1e9 / period
+    }
+
+    /// Reads a rate of packets, connections, fragments or sources.
+    ///
+    /// # Errors
+    /// Says what such a rate looks like.
+    pub fn counted(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "`{text}` is not a rate: write a count per time, as in \"500/s\", \"2k/s\", \"1.5M/s\" or \"100/min\""
+            )
+        };
+        let (amount, period) = text.split_once('/').ok_or_else(wrong)?;
+        let period = Period::parse(period).ok_or_else(wrong)?;
+        let (number, prefix) = split_unit(amount).ok_or_else(wrong)?;
+        let scale = match prefix {
+            "" => 1,
+            "k" | "K" => 1000,
+            "M" => 1_000_000,
+            "G" => 1_000_000_000,
+            _ => return Err(wrong()),
+        };
+        Ok(Self { amount: scaled(number, scale, text)?, period, unit: Unit::Count })
+    }
+
+    /// Reads a rate of bytes.
+    ///
+    /// # Errors
+    /// Says what such a rate looks like.
+    pub fn of_bytes(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "`{text}` is not a rate of bytes: write it as in \"50 Mbit/s\", \"10 MB/s\" or \"1 Gbit/s\""
+            )
+        };
+        // "Mbps" always means bits; "Mb/s" could mean either, so it is not guessed.
+        let (amount, period) = if let Some(amount) = text.trim().strip_suffix("bps") {
+            (format!("{amount}bit"), Period::Second)
+        } else {
+            let (amount, period) = text.split_once('/').ok_or_else(wrong)?;
+            (amount.to_owned(), Period::parse(period).ok_or_else(wrong)?)
+        };
+        let (number, unit) = split_unit(&amount).ok_or_else(wrong)?;
+        let (scale, unit) = match unit {
+            "bit" => (1, Unit::Bits),
+            "kbit" | "Kbit" => (1000, Unit::Bits),
+            "Mbit" => (1_000_000, Unit::Bits),
+            "Gbit" => (1_000_000_000, Unit::Bits),
+            "Tbit" => (1_000_000_000_000, Unit::Bits),
+            unit => (byte_scale(unit).ok_or_else(wrong)?, Unit::Bytes),
+        };
+        let mut amount = scaled(number, scale, text)?;
+        if unit == Unit::Bits {
+            if !amount.is_multiple_of(8) {
+                return Err(format!("`{text}` is not a whole number of bytes"));
+            }
+            amount /= 8;
+        }
+        Ok(Self { amount, period, unit })
+    }
+}
 
 /// An amount of bytes: `"1 MB"`, `"64 KiB"`, `9216`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,88 +157,34 @@ impl Duration {
     }
 }
 
-impl fmt::Display for PacketRate {
+impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SCALES: [(u64, &str); 3] = [(1_000_000_000, "G"), (1_000_000, "M"), (1000, "k")];
-        let unit = self.period.unit();
-        match SCALES.iter().find(|(scale, _)| self.count > 0 && self.count.is_multiple_of(*scale)) {
-            Some((scale, prefix)) => write!(f, "{}{prefix}/{unit}", self.count / scale),
-            None => write!(f, "{}/{unit}", self.count),
+        let period = self.period.label();
+        let largest = |value: u64| {
+            let fits = |(scale, _): &&(u64, &str)| value > 0 && value.is_multiple_of(*scale);
+            SCALES.iter().find(fits).map_or((value, ""), |(scale, prefix)| (value / scale, prefix))
+        };
+        match (self.unit, self.amount.checked_mul(8)) {
+            (Unit::Count, _) => {
+                let (value, prefix) = largest(self.amount);
+                write!(f, "{value}{prefix}/{period}")
+            }
+            (Unit::Bits, Some(bits)) => {
+                let (value, prefix) = largest(bits);
+                write!(f, "{value} {prefix}bit/{period}")
+            }
+            (Unit::Bytes | Unit::Bits, _) => write!(f, "{}/{period}", Bytes(self.amount)),
         }
     }
 }
 
-impl FromStr for PacketRate {
+impl FromStr for Rate {
     type Err = String;
 
+    /// A rate of either kind; who knows which one is meant asks [`Rate::counted`] or [`Rate::of_bytes`].
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || {
-            format!(
-                "`{text}` is no rate: say a count per time, as in \"500/s\", \"2k/s\", \"1.5M/s\" or \"100/min\""
-            )
-        };
-        let (amount, unit) = text.split_once('/').ok_or_else(wrong)?;
-        let period = match unit.trim() {
-            "s" | "sec" | "second" => Period::Second,
-            "m" | "min" | "minute" => Period::Minute,
-            "h" | "hour" => Period::Hour,
-            _ => return Err(wrong()),
-        };
-        let (number, prefix) = split_unit(amount).ok_or_else(wrong)?;
-        let scale = match prefix {
-            "" => 1,
-            "k" | "K" => 1000,
-            "M" => 1_000_000,
-            "G" => 1_000_000_000,
-            _ => return Err(wrong()),
-        };
-        Ok(Self { count: scaled(number, scale, text)?, period })
-    }
-}
-
-impl fmt::Display for ByteRate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SCALES: [(u64, &str); 3] = [(1_000_000_000, "G"), (1_000_000, "M"), (1000, "k")];
-        // Bits where they are round (what networks are sold by), else bytes.
-        if let Some(bits) = self.0.checked_mul(8)
-            && let Some((scale, prefix)) =
-                SCALES.iter().find(|(scale, _)| bits > 0 && bits.is_multiple_of(*scale))
-        {
-            return write!(f, "{} {prefix}bit/s", bits / scale);
-        }
-        write!(f, "{} B/s", self.0)
-    }
-}
-
-impl FromStr for ByteRate {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || {
-            format!("`{text}` is no rate of bytes: say it as in \"50 Mbit/s\", \"10 MB/s\" or \"1 Gbit/s\"")
-        };
-        // "Mbps" always means bits; "Mb/s" could mean either, so it is not guessed.
-        let amount = match text.trim().strip_suffix("bps") {
-            Some(amount) => format!("{amount}bit"),
-            None => text.trim().strip_suffix("/s").ok_or_else(wrong)?.to_owned(),
-        };
-        let (number, unit) = split_unit(&amount).ok_or_else(wrong)?;
-        let (scale, bits) = match unit {
-            "bit" => (1, true),
-            "kbit" | "Kbit" => (1000, true),
-            "Mbit" => (1_000_000, true),
-            "Gbit" => (1_000_000_000, true),
-            "Tbit" => (1_000_000_000_000, true),
-            unit => (byte_scale(unit).ok_or_else(wrong)?, false),
-        };
-        let value = scaled(number, scale, text)?;
-        if !bits {
-            return Ok(Self(value));
-        }
-        if !value.is_multiple_of(8) {
-            return Err(format!("`{text}` is not a whole number of bytes per second"));
-        }
-        Ok(Self(value / 8))
+        Self::of_bytes(text).or_else(|_| Self::counted(text))
     }
 }
 
@@ -332,10 +368,46 @@ macro_rules! as_text {
 }
 
 as_text! {
-    PacketRate, "a rate as in \"2k/s\" or \"100/min\"", |_| None;
-    ByteRate, "a rate of bytes as in \"50 Mbit/s\" or \"10 MB/s\"", |_| None;
+    Rate, "a rate as in \"2k/s\", \"100/min\" or \"50 Mbit/s\"", |_| None;
     Bytes, "an amount of bytes as in \"64 KiB\"", |number| Some(Bytes(number));
     Duration, "a length of time as in \"30s\" or \"5m\"", |_| None;
+}
+
+/// For keys that count packets, connections, fragments or sources.
+pub(super) mod counted {
+    use super::{Deserialize, Deserializer, Rate, Unit, de};
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Rate, D::Error> {
+        Rate::deserialize(deserializer).and_then(checked)
+    }
+
+    pub fn optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Rate>, D::Error> {
+        Option::<Rate>::deserialize(deserializer)?.map(checked).transpose()
+    }
+
+    fn checked<E: de::Error>(rate: Rate) -> Result<Rate, E> {
+        if rate.unit == Unit::Count {
+            return Ok(rate);
+        }
+        Err(E::custom(format!(
+            "`{rate}` is a rate of bytes: write a count per time, as in \"2k/s\" or \"100/min\""
+        )))
+    }
+}
+
+/// For keys that count bytes.
+pub(super) mod of_bytes {
+    use super::{Deserialize, Deserializer, Rate, Unit, de};
+
+    pub fn optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Rate>, D::Error> {
+        let rate = Option::<Rate>::deserialize(deserializer)?;
+        match rate {
+            Some(rate) if rate.unit == Unit::Count => Err(de::Error::custom(format!(
+                "`{rate}` is not a rate of bytes: write it as in \"50 Mbit/s\" or \"10 MB/s\""
+            ))),
+            rate => Ok(rate),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::diff;
 use crate::{
-    ImportedList, LimitName, LimitOverride, Role, Rules,
+    ImportedList, LimitKind, LimitName, LimitOverride, Rules,
     config::{Config, ListAction, Mode},
 };
 
@@ -56,7 +56,7 @@ fn what_waits_for_a_restart_says_so() {
 fn a_limit_set_at_run_time_is_a_change() {
     let old = rules(WEB);
     let mut new = old.clone();
-    let name = LimitName { service: "web".to_owned(), class: None, role: Role::Force };
+    let name = LimitName { service: "web".to_owned(), class: None, kind: LimitKind::PerSource };
     new.limits.insert(name, LimitOverride { mode: Some(Mode::Off), ..LimitOverride::default() });
     assert_eq!(diff(&old, &new).to_string(), "~ limit web: observe no limit -> off no limit");
 }

@@ -1,12 +1,14 @@
 use clap::Parser;
 
+use policy::config::Rate;
 use super::{Action, render};
 use crate::cli::table::Page;
 use crate::cli::{Arguments, Command, Exit};
 use crate::control::protocol::LimitBody;
 use crate::control::scripted::limit;
 use crate::engine::command::RateRequest;
-use crate::snapshot::{LimitMode, LimitScope};
+use policy::config::Mode;
+use policy::LimitKind;
 
 fn body(arguments: &str) -> Result<LimitBody, Exit> {
     let words = ["sluice", "limit", "set"].into_iter().chain(arguments.split(' '));
@@ -18,13 +20,13 @@ fn body(arguments: &str) -> Result<LimitBody, Exit> {
 }
 
 #[test]
-fn rates_with_units_become_numbers_per_second() {
+fn rates_are_sent_as_they_were_written() {
     let body = body("web --class inside --packets 2k/s --packets-burst 500 --bytes 80Mbit/s --connections 120/min");
     let wanted = LimitBody {
         class: Some("inside".to_owned()),
-        packets: Some(RateRequest { per_second: 2000, burst: Some(500) }),
-        bytes: Some(RateRequest { per_second: 10_000_000, burst: None }),
-        connections: Some(RateRequest { per_second: 2, burst: None }),
+        packets: Some(RateRequest { rate: Rate::per_second(2000), burst: Some(500) }),
+        bytes: Some(RateRequest { rate: Rate::bytes_per_second(10_000_000), burst: None }),
+        connections: Some(RateRequest { rate: Rate::counted("120/min").unwrap(), burst: None }),
         ..LimitBody::default()
     };
     assert_eq!(body, Ok(wanted));
@@ -32,9 +34,9 @@ fn rates_with_units_become_numbers_per_second() {
 
 #[test]
 fn aggregate_and_candidate_name_the_scope() {
-    assert_eq!(body("web --aggregate --mode observe").map(|body| body.scope), Ok(LimitScope::Aggregate));
-    assert_eq!(body("web --candidate --mode off").map(|body| body.scope), Ok(LimitScope::Candidate));
-    assert_eq!(body("web --mode enforce").map(|body| body.mode), Ok(Some(LimitMode::Enforce)));
+    assert_eq!(body("web --aggregate --mode observe").map(|body| body.kind), Ok(LimitKind::Aggregate));
+    assert_eq!(body("web --trial --mode off").map(|body| body.kind), Ok(LimitKind::Trial));
+    assert_eq!(body("web --mode enforce").map(|body| body.mode), Ok(Some(Mode::Enforce)));
 }
 
 #[test]
@@ -42,9 +44,10 @@ fn what_makes_no_sense_is_wrong_usage() {
     for arguments in [
         "web",
         "web --packets 2k",
-        "web --packets 100/min",
+        "web --packets 10MB/s",
+        "web --bytes 100/s",
         "web --packets-burst 5",
-        "web --aggregate --candidate --mode off",
+        "web --aggregate --trial --mode off",
         "web --aggregate --class inside --mode off",
         "web --mode sometimes",
         "--mode off",
@@ -58,8 +61,8 @@ fn limits_read_as_rate_plus_burst() {
     let mut page = Page::plain();
     render(&[limit()], &mut page);
     let wanted = "\
-SERVICE  CLASS    LIMIT   MODE        PACKETS  BYTES  CONNECTIONS  FRAGMENTS  FROM
-web      outside  source  enforce  2k/s +4000      -            -          -  config
+SERVICE  CLASS    LIMIT       MODE        PACKETS  BYTES  CONNECTIONS  FRAGMENTS  FROM
+web      outside  per_source  enforce  2k/s +4000      -            -          -  config
 ";
     assert_eq!(page.text(), wanted);
 }

@@ -39,12 +39,12 @@ fn each_command_asks_the_engine_for_what_was_typed() {
         ("limit list", "LimitList"),
         (
             "limit set web --packets 2k/s --mode enforce",
-            "mode: Some(Enforce), packets: Some(RateRequest { per_second: 2000",
+            "mode: Some(Enforce), packets: Some(RateRequest { rate: Rate { amount: 2000",
         ),
         ("limit set a/b --mode off", "service: \"a/b\""),
         (
             "limit unset web --aggregate",
-            "LimitUnset(LimitTarget { service: \"web\", class: None, scope: Aggregate }",
+            "LimitUnset(LimitTarget { service: \"web\", class: None, kind: Aggregate }",
         ),
         ("access list", "AccessList"),
         (

@@ -28,9 +28,9 @@ fn its_configurations_are_valid() {
 #[test]
 fn the_commands_of_the_pages_for_operators_are_understood() {
     let pages = [
-        include_str!("../../../../docs/operations.md"),
-        include_str!("../../../../docs/replay.md"),
-        include_str!("../../../../docs/tuning.md"),
+        include_str!("../../../../docs/guide/operations.md"),
+        include_str!("../../../../docs/reference/replay.md"),
+        include_str!("../../../../docs/guide/tuning.md"),
         include_str!("../../../../packaging/prometheus/sluice.rules.yml"),
     ];
     for code in pages.iter().flat_map(|page| page.lines()).flat_map(|line| line.split('`').skip(1).step_by(2))

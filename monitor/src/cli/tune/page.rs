@@ -7,6 +7,7 @@ use crate::cli::limit::rate_of;
 use crate::cli::table::Page;
 use crate::engine::command::{TuneList, Tuned};
 use crate::snapshot::RateAndBurst;
+use policy::config::{Mode, Rate};
 use tuning::proposal::{Confidence, Dimension, Hit, Limit, Proposal};
 use tuning::trial::{Report, WouldDrop};
 use tuning::{Advice, Freeze};
@@ -87,10 +88,10 @@ fn show(tuned: &Tuned, proposal: &Proposal, page: &mut Page) {
         "  LIMIT ON",
         ">NOW",
         ">PROPOSED",
-        ">OBSERVED",
-        ">BETWEEN",
-        ">HIGHEST",
-        "BUSIEST HOUR",
+        "~>OBSERVED",
+        "~>BETWEEN",
+        "~>HIGHEST",
+        "~BUSIEST HOUR",
         ">PROPOSED DROPS",
         ">NOW DROPS",
     ];
@@ -104,15 +105,18 @@ fn show(tuned: &Tuned, proposal: &Proposal, page: &mut Page) {
     if !proposal.locked_out.is_empty() {
         page.field("  LOCKS OUT", hits(&proposal.locked_out));
     }
-    if tuned.mode == crate::snapshot::LimitMode::Off {
+    if tuned.mode == Mode::Off {
         page.field("  note", "the limit is off: no rate changes a verdict until its mode does");
     }
 }
 
 fn row(name: &str, told: &Dimension) -> Vec<String> {
     let limit = |limit: Limit| {
-        let (rate, burst) =
-            rate_of(name, &RateAndBurst { per_second: limit.per_second, burst: limit.burst });
+        let rate = match name {
+            "bytes" => Rate::bytes_per_second(limit.per_second),
+            _ => Rate::per_second(limit.per_second),
+        };
+        let (rate, burst) = rate_of(&RateAndBurst { rate, burst: limit.burst });
         format!("{rate} +{burst}")
     };
     let share = |excess: &tuning::quantiles::Excess| {

@@ -25,7 +25,7 @@ async fn every_endpoint_answers_an_admin_with_json() {
     let body = json!({"prefix": "198.51.100.0/24"});
     let list = json!({"name": "list", "kind": "deny", "text": "198.51.100.0/24", "dry_run": true});
     let silence = json!({"detector": "beacon", "reason": "a health check"});
-    let contain = json!({"subject": "copy.service", "packets": 100});
+    let contain = json!({"subject": "copy.service", "packets": "100/s"});
     for endpoint in endpoints().table {
         let path = endpoint
             .path
@@ -65,13 +65,13 @@ async fn the_index_lists_every_endpoint() {
 #[tokio::test]
 async fn a_change_reaches_the_engine_with_its_options_and_its_caller() {
     let scripted = start(own_roles(), Limits::default());
-    let body = json!({"class": "inside", "mode": "enforce", "packets": {"per_second": 2000}});
+    let body = json!({"class": "inside", "mode": "enforce", "packets": {"rate": "2k/s"}});
     let path = "/v1/limits/web?save=true&confirm_within_seconds=60";
     let answer: Value = scripted.client.put(path, &body).await.unwrap();
     assert_eq!(answer["change"], 7);
     let heard = scripted.heard.lock().unwrap();
     let (command, caller, options) = &heard[0];
-    assert!(command.contains("service: \"web\"") && command.contains("per_second: 2000"), "{command}");
+    assert!(command.contains("service: \"web\"") && command.contains("amount: 2000"), "{command}");
     assert_eq!(caller.uid, rustix::process::getuid().as_raw());
     assert_eq!(caller.ssh_peer, Some("192.0.2.7".parse().unwrap()));
     assert!(options.save && !options.yes);
@@ -82,8 +82,8 @@ async fn a_change_reaches_the_engine_with_its_options_and_its_caller() {
 async fn bad_requests_are_refused_with_their_code_and_reach_nobody() {
     let scripted = start(own_roles(), Limits::default());
     let client = &scripted.client;
-    let bad_body = json!({"packets": {"per_second": "much"}});
-    let typo = json!({"pakets": {"per_second": 1}});
+    let bad_body = json!({"packets": {"rate": "much"}});
+    let typo = json!({"pakets": {"rate": "1/s"}});
     assert_eq!(code(client, Method::GET, "/v2/status", None).await, Code::NotFound);
     assert_eq!(code(client, Method::PUT, "/v1/status", None).await, Code::MethodNotAllowed);
     assert_eq!(code(client, Method::GET, "/v1/explain/nobody", None).await, Code::Invalid);

@@ -37,7 +37,7 @@ pub fn add(endpoints: Endpoints) -> Endpoints {
                 method: Method::Delete,
                 path: "/v1/limits/{service}",
                 role: Role::Operator,
-                query: &["class", "scope"],
+                query: &["class", "kind"],
                 about: "Takes one limit back to what the configuration says.",
             },
             unset,
@@ -55,8 +55,8 @@ async fn set(
     Path(service): Path<String>,
     Body(body): Body<LimitBody>,
 ) -> Result<Json<Applied>, Problem> {
-    let LimitBody { class, scope, mode, packets, bytes, connections, fragments } = body;
-    let target = LimitTarget { service, class, scope };
+    let LimitBody { class, kind, mode, packets, bytes, connections, fragments } = body;
+    let target = LimitTarget { service, class, kind };
     let change = LimitSet { target, mode, packets, bytes, connections, fragments };
     Ok(Json(engine.ask(asker.caller, asker.options, |reply| Command::LimitSet(change, reply)).await?))
 }
@@ -65,8 +65,8 @@ async fn unset(
     State(engine): State<Handle>,
     asker: Asker,
     Path(service): Path<String>,
-    Query(LimitQuery { class, scope }): Query<LimitQuery>,
+    Query(LimitQuery { class, kind }): Query<LimitQuery>,
 ) -> Result<Json<Applied>, Problem> {
-    let target = LimitTarget { service, class, scope };
+    let target = LimitTarget { service, class, kind };
     Ok(Json(engine.ask(asker.caller, asker.options, |reply| Command::LimitUnset(target, reply)).await?))
 }

@@ -3,7 +3,8 @@
 use super::noon;
 use crate::engine::command::containment::{Contained, Containment, Subject};
 use crate::engine::command::{Alert, Flow, FlowEnd, FlowOutcome, GraphEdge};
-use crate::snapshot::{Count, LimitMode};
+use crate::snapshot::Count;
+use policy::config::Mode;
 
 /// As the API prints it, so that its shape is tried as well.
 pub fn alert() -> Alert {
@@ -67,9 +68,9 @@ pub fn edge() -> GraphEdge {
 pub fn contained() -> Contained {
     let containment = Containment {
         subject: Subject::Workload("copy.service".to_owned()),
-        packets: Some(100),
+        packets: Some(policy::config::Rate::per_second(100)),
         bytes: None,
-        mode: LimitMode::Enforce,
+        mode: Mode::Enforce,
         since: noon(),
         until: noon().checked_add(jiff::SignedDuration::from_mins(10)).ok(),
         comment: Some("exfiltration".to_owned()),

@@ -8,7 +8,8 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::snapshot::{Count, LimitMode};
+use crate::snapshot::Count;
+use policy::config::{Mode, Rate};
 
 /// Whom a containment holds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -54,12 +55,11 @@ impl FromStr for Subject {
 pub struct ContainmentSet {
     /// An address, or the name of a workload.
     pub subject: String,
-    /// Packets per second.
     #[serde(default)]
-    pub packets: Option<u64>,
-    /// Bytes per second.
+    pub packets: Option<Rate>,
+    /// In bytes or bits.
     #[serde(default)]
-    pub bytes: Option<u64>,
+    pub bytes: Option<Rate>,
     /// Count what it would drop, let it pass.
     #[serde(default)]
     pub observe: bool,
@@ -74,11 +74,9 @@ pub struct ContainmentSet {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Containment {
     pub subject: Subject,
-    /// Packets per second.
-    pub packets: Option<u64>,
-    /// Bytes per second.
-    pub bytes: Option<u64>,
-    pub mode: LimitMode,
+    pub packets: Option<Rate>,
+    pub bytes: Option<Rate>,
+    pub mode: Mode,
     pub since: Timestamp,
     /// `None`: until it is lifted.
     pub until: Option<Timestamp>,

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::snapshot::LimitMode;
+use policy::config::Mode;
 use tuning::automatic::Decision;
 use tuning::trial::Report;
 use tuning::{self, Advice, Aim, Freeze};
@@ -49,7 +49,7 @@ pub struct Tuned {
     /// How far tuning may go.
     pub tuning: tuning::Mode,
     /// What the limit in force does.
-    pub mode: LimitMode,
+    pub mode: Mode,
     pub limits: tuning::Limits,
     pub advice: Advice,
     /// What the limit on trial has shown.

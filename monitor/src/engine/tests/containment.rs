@@ -31,8 +31,16 @@ fn a_source_is_cut_off_limited_and_let_go() {
     contain(&mut bench, NOW, set("10.0.0.5")).unwrap();
     let value = *bench.kernel.state().contained.values().next().unwrap();
     assert_eq!((value.cut_off, value.mode, value.until), (1, mode::ENFORCE, u64::MAX));
-    contain(&mut bench, NOW, ContainmentSet { packets: Some(100), observe: true, ..set("10.0.0.5") })
-        .unwrap();
+    contain(
+        &mut bench,
+        NOW,
+        ContainmentSet {
+            packets: Some(policy::config::Rate::per_second(100)),
+            observe: true,
+            ..set("10.0.0.5")
+        },
+    )
+    .unwrap();
     let value = *bench.kernel.state().contained.values().next().unwrap();
     assert_eq!((value.cut_off, value.mode), (0, mode::OBSERVE));
     assert!(value.rates[PACKETS].unit_cost > 0);
@@ -76,7 +84,7 @@ fn a_workload_that_does_not_run_is_noted_and_what_cannot_be_is_refused() {
     for bad in [
         set("10.0.0.0/8"),
         set(""),
-        ContainmentSet { packets: Some(0), ..set("10.0.0.5") },
+        ContainmentSet { packets: Some(policy::config::Rate::per_second(0)), ..set("10.0.0.5") },
         ContainmentSet { for_seconds: Some(0), ..set("10.0.0.5") },
     ] {
         assert_eq!(contain(&mut bench, NOW, bad).unwrap_err().code, Code::Invalid);

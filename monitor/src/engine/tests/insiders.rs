@@ -157,7 +157,9 @@ fn a_response_limits_for_a_time_but_never_the_exempt() {
         assert_eq!(list.len(), held, "{list:?}");
         assert!(list.iter().all(|one| {
             let told = &one.containment;
-            told.packets == Some(50) && told.until.is_some() && told.made_by == "detection"
+            told.packets == Some(policy::config::Rate::per_second(50))
+                && told.until.is_some()
+                && told.made_by == "detection"
         }));
     }
 }

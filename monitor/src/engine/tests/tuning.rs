@@ -62,10 +62,10 @@ impl Learning {
         let of = |class: &str| {
             limits
                 .iter()
-                .find(|l| l.service == "web" && l.scope == LimitScope::Source && l.class == class)
+                .find(|l| l.service == "web" && l.kind == LimitKind::PerSource && l.class == class)
                 .and_then(|limit| limit.packets)
         };
-        of("outside").or_else(|| of("any")).unwrap().per_second
+        of("outside").or_else(|| of("any")).unwrap().rate.amount
     }
 }
 

@@ -3,7 +3,7 @@ use std::str::FromStr;
 
 use proptest::prelude::*;
 
-use super::{ByteRate, Bytes, Duration, PacketRate, Period};
+use super::{Bytes, Duration, Period, Rate, Unit};
 
 fn check<T: FromStr + Display + PartialEq + Debug>(text: &str, value: &T, shown: &str)
 where
@@ -22,28 +22,44 @@ where
 }
 
 #[test]
-fn packet_rates_read_and_print() {
-    check("2k/s", &PacketRate::per_second(2000), "2k/s");
-    check("1.5M/s", &PacketRate::per_second(1_500_000), "1500k/s");
-    check(" 7 / s ", &PacketRate::per_second(7), "7/s");
-    check("100/min", &PacketRate { count: 100, period: Period::Minute }, "100/min");
-    check("3/h", &PacketRate { count: 3, period: Period::Hour }, "3/h");
+fn counted_rates_read_and_print() {
+    check("2k/s", &Rate::per_second(2000), "2k/s");
+    check("1.5M/s", &Rate::per_second(1_500_000), "1500k/s");
+    check(" 7 / s ", &Rate::per_second(7), "7/s");
+    check("100/min", &Rate { period: Period::Minute, ..Rate::per_second(100) }, "100/min");
+    check("3/h", &Rate { period: Period::Hour, ..Rate::per_second(3) }, "3/h");
 }
 
 #[test]
-fn byte_rates_read_in_bits_and_bytes() {
-    check("50 Mbit/s", &ByteRate(6_250_000), "50 Mbit/s");
-    check("10 MB/s", &ByteRate(10_000_000), "80 Mbit/s");
-    check("1Gbps", &ByteRate(125_000_000), "1 Gbit/s");
-    check("1.5 Gbit/s", &ByteRate(187_500_000), "1500 Mbit/s");
-    check("3 B/s", &ByteRate(3), "3 B/s");
+fn rates_of_bytes_print_in_the_unit_they_were_written_in() {
+    let bits = Rate::bytes_per_second;
+    let bytes = |amount| Rate { unit: Unit::Bytes, ..bits(amount) };
+    check("50 Mbit/s", &bits(6_250_000), "50 Mbit/s");
+    check("10 MB/s", &bytes(10_000_000), "10 MB/s");
+    check("64 KiB/min", &Rate { period: Period::Minute, ..bytes(65_536) }, "64 KiB/min");
+    check("1Gbps", &bits(125_000_000), "1 Gbit/s");
+    check("1.5 Gbit/s", &bits(187_500_000), "1500 Mbit/s");
+    check("3 B/s", &bytes(3), "3 B/s");
 }
 
 #[test]
 fn a_bare_bit_prefix_is_refused_rather_than_guessed() {
-    check_wrong::<ByteRate>("50 Mb/s", "no rate of bytes");
-    check_wrong::<ByteRate>("50M/s", "no rate of bytes");
-    check_wrong::<ByteRate>("1 bit/s", "whole number of bytes");
+    for (text, part) in [
+        ("50 Mb/s", "not a rate of bytes"),
+        ("50M/s", "not a rate of bytes"),
+        ("1 bit/s", "whole number of bytes"),
+    ] {
+        let error = Rate::of_bytes(text).expect_err("it is wrong");
+        assert!(error.contains(part), "{text}: {error}");
+    }
+}
+
+#[test]
+fn a_key_of_one_kind_refuses_a_rate_of_the_other() {
+    let wrong =
+        |text: &str| toml::from_str::<super::super::Limits>(text).expect_err("it is wrong").to_string();
+    assert!(wrong("packets = \"10 MB/s\"").contains("rate of bytes"));
+    assert!(wrong("bytes = \"10k/s\"").contains("not a rate of bytes"));
 }
 
 #[test]
@@ -63,11 +79,11 @@ fn times_add_their_parts() {
 
 #[test]
 fn nonsense_is_refused() {
-    check_wrong::<PacketRate>("", "no rate");
-    check_wrong::<PacketRate>("-1/s", "no rate");
-    check_wrong::<PacketRate>("1.2.3/s", "no number");
-    check_wrong::<PacketRate>("0.5/s", "finer than its unit");
-    check_wrong::<PacketRate>("99999999999999999999/s", "too large");
+    check_wrong::<Rate>("", "not a rate");
+    check_wrong::<Rate>("-1/s", "not a rate");
+    check_wrong::<Rate>("1.2.3/s", "no number");
+    check_wrong::<Rate>("0.5/s", "finer than its unit");
+    check_wrong::<Rate>("99999999999999999999/s", "too large");
     check_wrong::<Duration>("", "no length of time");
     check_wrong::<Duration>("5", "no length of time");
     check_wrong::<Duration>("99999999999999d", "too large");
@@ -78,9 +94,12 @@ proptest! {
     #[test]
     fn what_is_printed_reads_back(count in 0u64..1 << 60, which in 0..3usize) {
         let period = [Period::Second, Period::Minute, Period::Hour][which];
-        let rate = PacketRate { count, period };
+        let rate = Rate { period, ..Rate::per_second(count) };
         prop_assert_eq!(rate.to_string().parse(), Ok(rate));
-        prop_assert_eq!(ByteRate(count / 8).to_string().parse(), Ok(ByteRate(count / 8)));
+        for unit in [Unit::Bits, Unit::Bytes] {
+            let rate = Rate { amount: count / 8, period, unit };
+            prop_assert_eq!(rate.to_string().parse(), Ok(rate));
+        }
         prop_assert_eq!(Bytes(count).to_string().parse(), Ok(Bytes(count)));
         let time = Duration(std::time::Duration::from_nanos(count));
         prop_assert_eq!(time.to_string().parse(), Ok(time));
@@ -88,6 +107,6 @@ proptest! {
 
     #[test]
     fn no_text_makes_them_panic(text in "(?s).{0,40}") {
-        let _ = (text.parse::<PacketRate>(), text.parse::<ByteRate>(), text.parse::<Bytes>(), text.parse::<Duration>());
+        let _ = (text.parse::<Rate>(), Rate::of_bytes(&text), text.parse::<Bytes>(), text.parse::<Duration>());
     }
 }
