@@ -3,6 +3,8 @@
 //! It also drops what is expected (declared scanners, health checks, backups), what a better finding explains, and keeps
 //! the number of notifications per minute bounded. It never forgets to count what it drops.
 
+mod explain;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     net::IpAddr,
@@ -13,15 +15,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
+    bounded::StateSize,
     contact::Inside,
     finding::{About, Detector, Finding, Party, Severity, Signal},
+    incident::Incidents,
     parameters::{Expected, Hygiene, Silence},
 };
 
 const SECOND: u64 = 1_000_000_000;
-
-/// Scans that say more than a slow scan or a fan-out of the same source.
-const PLAIN_SCANS: [Detector; 3] = [Detector::PortScan, Detector::HostScan, Detector::UdpScan];
 
 /// What happened to a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +99,7 @@ pub struct Ledger {
     expected: Vec<Expected>,
     silences: Vec<Silence>,
     open: BTreeMap<Key, Open>,
+    incidents: Incidents,
     /// How many open findings of warning or above an address has.
     flagged: HashMap<IpAddr, u32>,
     changes: Vec<FindingChange>,
@@ -118,6 +120,7 @@ impl Ledger {
             expected: expected.to_vec(),
             silences: silences.to_vec(),
             open: BTreeMap::new(),
+            incidents: Incidents::new(hygiene.open_findings),
             flagged: HashMap::new(),
             changes: Vec::new(),
             raised: BTreeMap::new(),
@@ -129,6 +132,10 @@ impl Ledger {
             summaries: Vec::new(),
             checked: 0,
         }
+    }
+
+    pub fn incidents_size(&self) -> StateSize {
+        self.incidents.size()
     }
 
     pub fn is_flagged(&self, address: IpAddr) -> bool {
@@ -209,14 +216,21 @@ impl Ledger {
     }
 
     /// Takes a signal. `at` is the recorded time, `now` detection's clock.
-    pub fn take(&mut self, signal: Signal, now: u64, at: u64, inside: &Inside) {
+    pub fn take(&mut self, mut signal: Signal, now: u64, at: u64, inside: &Inside) {
         if self.expected.iter().any(|expected| expected.covers(&signal, at)) {
             self.dropped.expected += 1;
             return;
         }
-        if self.is_explained(&signal) {
+        if self.is_explained(&signal, now, inside) {
             self.dropped.explained += 1;
             return;
+        }
+        if let Some(technique) = signal.detector.technique() {
+            signal.evidence.insert("technique".into(), json!(technique));
+        }
+        if let Some(story) = self.incidents.add(&signal, now, inside) {
+            signal.severity = signal.severity.max(Severity::Warning);
+            signal.evidence.insert("incident".into(), json!(story));
         }
         let key =
             Key { detector: signal.detector, subject: signal.subject.clone(), target: signal.target.clone() };
@@ -314,63 +328,6 @@ impl Ledger {
         }
     }
 
-    /// A scan or guessing is named first: it makes regular connections too.
-    fn is_explained(&self, signal: &Signal) -> bool {
-        match signal.detector {
-            Detector::Beacon => self.probing(&signal.subject, &Detector::PROBING).any(|(key, open)| {
-                key.target == signal.target || (key.target.is_none() && same_service(&open.finding, signal))
-            }),
-            // The fast rules said it already.
-            Detector::SlowScan | Detector::FanOut => {
-                self.probing(&signal.subject, &PLAIN_SCANS).next().is_some()
-            }
-            _ => false,
-        }
-    }
-
-    /// Open findings of these detectors about `subject`, of warning or above.
-    fn probing<'a>(
-        &'a self,
-        subject: &'a Party,
-        detectors: &'a [Detector],
-    ) -> impl Iterator<Item = (&'a Key, &'a Open)> {
-        detectors.iter().flat_map(move |detector| {
-            let first = Key { detector: *detector, subject: subject.clone(), target: None };
-            self.open
-                .range(first..)
-                .take_while(move |(key, _)| key.detector == *detector && key.subject == *subject)
-                .filter(|(_, open)| open.finding.severity >= Severity::Warning)
-        })
-    }
-
-    /// Takes back what `finding` explains better.
-    fn retract(&mut self, detector: Detector, finding: &Finding, of: &Key) {
-        if !Detector::PROBING.contains(&detector) {
-            return;
-        }
-        let explained: Vec<Key> = self
-            .open
-            .iter()
-            .filter(|(key, open)| {
-                let of_pair = key.target == of.target
-                    || (of.target.is_none()
-                        && finding.service.is_some()
-                        && open.finding.service == finding.service);
-                let lesser = match key.detector {
-                    Detector::Beacon => of_pair,
-                    Detector::SlowScan | Detector::FanOut => PLAIN_SCANS.contains(&detector),
-                    _ => false,
-                };
-                lesser && key.subject == of.subject
-            })
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in explained {
-            self.dropped.explained += 1;
-            self.end(&key, ChangeKind::Retracted);
-        }
-    }
-
     fn may_tell(&mut self, now: u64, detector: Detector) -> bool {
         self.turn_minute(now);
         if self.told_this_minute < self.hygiene.notifications_per_minute {
@@ -392,10 +349,6 @@ impl Ledger {
             }
         }
     }
-}
-
-fn same_service(finding: &Finding, signal: &Signal) -> bool {
-    finding.service.is_some() && finding.service == signal.service
 }
 
 impl Key {
@@ -471,6 +424,7 @@ fn containment(signal: &Signal, inside: &Inside) -> String {
         Party::Address(address) => format!("sluice access ban {address} --for 1h"),
         Party::Mac(_) | Party::Interface(_) => "sluice flows".to_owned(),
         Party::Service(name) => format!("sluice tune {name}"),
+        Party::Network(_) => "sluice flows".to_owned(),
     }
 }
 
