@@ -8,6 +8,7 @@ pub mod client;
 pub mod document;
 pub mod endpoint;
 pub mod listen;
+pub mod patience;
 pub mod peer;
 pub mod problem;
 pub mod protocol;

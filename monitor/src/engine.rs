@@ -10,24 +10,30 @@ mod answer;
 mod change;
 pub mod command;
 mod containment;
+mod dangers;
 mod defend;
 pub mod delta;
 mod detect;
+pub mod escape;
 mod explain;
 mod flows;
 pub mod handle;
 mod import;
 mod install;
 pub mod kernel;
+pub mod last_good;
 mod limits;
 pub mod links;
+mod lists;
 mod observe;
 pub mod operators;
+mod parts;
 pub mod refusal;
 mod reload;
 mod run;
 mod sources;
-mod start;
+pub mod start;
+mod supervise;
 #[cfg(test)]
 mod tests;
 mod tune;
@@ -45,6 +51,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
 pub use handle::Handle;
+pub use parts::Parts;
 pub use run::{Ended, Pulse};
 pub use start::Start;
 
@@ -92,6 +99,10 @@ pub struct Engine {
     unprotected: BTreeSet<IpAddr>,
     /// What went wrong lately, by what it concerns.
     problems: BTreeMap<&'static str, String>,
+    /// The same of what works beside the engine.
+    parts: Parts,
+    network: fn() -> anyhow::Result<links::Neighbourhood>,
+    kept: last_good::Kept,
     started: Timestamp,
     requests: mpsc::Receiver<Request>,
     publish: watch::Sender<Arc<Snapshot>>,

@@ -96,6 +96,7 @@ fn answer(command: Command) {
     match command {
         Command::Sources(_, reply) => {
             let _ = reply.send(Ok(SourceList {
+                next: None,
                 at: noon(),
                 matched: 1,
                 sources: vec![source()],

@@ -61,13 +61,7 @@ impl Engine {
                 self.ending = Some(Ended::Stopped);
                 drop(reply.send(Ok(())));
             }
-            Command::Detach(reply) => {
-                let detached = self.kernel.detach().map_err(|error| Refusal::failed(&error));
-                if detached.is_ok() {
-                    self.ending = Some(Ended::Detached);
-                }
-                drop(reply.send(detached));
-            }
+            Command::Detach(reply) => drop(reply.send(self.detach(&asking))),
             Command::ConfigShow(reply) => drop(reply.send(self.show_config())),
             Command::Confirm(number, reply) => drop(reply.send(self.confirm(&asking, number))),
             Command::History(limit, reply) => drop(reply.send(self.history(limit))),
@@ -87,6 +81,23 @@ impl Engine {
             Command::Lift(subject, reply) => drop(reply.send(self.lift(&asking, &subject))),
             Command::ContainmentList(reply) => drop(reply.send(self.list_containments())),
         }
+    }
+
+    fn detach(&mut self, asking: &Asking) -> Result<(), Refusal> {
+        if !asking.options.yes {
+            let held = self.guarded.iter().filter(|row| row.problem.is_none()).map(|row| row.name.as_str());
+            let held = held.collect::<Vec<_>>().join(", ");
+            return Err(Refusal::new(
+                Code::NeedsConfirmation,
+                format!("this takes the guard off {held}, with every ban, limit and count"),
+            )
+            .next(
+                "nothing was changed; ask again with --yes if you mean it (`sluice stop` keeps the guard)",
+            ));
+        }
+        self.kernel.detach().map_err(|error| Refusal::failed(&error))?;
+        self.ending = Some(Ended::Detached);
+        Ok(())
     }
 
     fn show_config(&self) -> Result<ConfigText, Refusal> {

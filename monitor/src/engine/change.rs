@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::answer::Asking;
 use super::command::containment::Subject;
-use super::command::{Applied, Change};
+use super::command::{Applied, Change, HistoryQuery};
 use super::delta::{self, Delta, Standing};
 use super::refusal::{Code, Refusal};
 use super::{Engine, Waiting};
@@ -19,10 +19,14 @@ use crate::snapshot::LimitMode;
 use crate::store::{self, AccessRule, AccessRuleKind, Author, ChangeRecord, ChangeState, Moment, NewChange};
 use policy::{self, LimitOverride};
 
+/// Changes that one answer holds.
+const LONGEST_PAGE: usize = 1000;
+
 impl Engine {
     /// Makes a change: `delta` over what stands.
     pub(super) fn make(&mut self, asking: &Asking, what: &str, delta: Delta) -> Result<Applied, Refusal> {
         let delta = Delta { saved: asking.options.save, ..delta };
+        super::dangers::refuse_long_comments(&delta)?;
         let (next, mut warnings) = self.prepared(&delta, asking)?;
         let summary = delta::differences(&self.standing, &next);
         let timed = asking.options.confirm_within();
@@ -100,6 +104,7 @@ impl Engine {
             self.config = config.clone();
             self.follow_links();
             self.follow_detection();
+            self.keep_last_good();
         }
     }
 
@@ -112,6 +117,16 @@ impl Engine {
                 format!("this limit would have hit exempt or operators' addresses: {}", hit.join(", ")),
             )
             .next("nothing was changed; choose a higher rate, or ask again with --yes"));
+        }
+        let dangers = self.dangers(next);
+        if !dangers.is_empty() && !asking.options.yes {
+            return Err(Refusal::new(
+                Code::NeedsConfirmation,
+                format!("this would take protection or the network away: {}", dangers.join(", ")),
+            )
+            .next(
+                "nothing was changed; ask again with --yes if you mean it, best with --confirm-within 60s",
+            ));
         }
         if !next.rules.config.access.operator_safe {
             return Ok(());
@@ -295,9 +310,9 @@ impl Engine {
         })
     }
 
-    pub(super) fn history(&self, limit: usize) -> Result<Vec<Change>, Refusal> {
-        let limit = if limit == 0 { 50 } else { limit.min(10_000) };
-        let records = self.store.history(limit).map_err(|error| Refusal::failed(&error))?;
+    pub(super) fn history(&self, query: HistoryQuery) -> Result<Vec<Change>, Refusal> {
+        let limit = if query.limit == 0 { 50 } else { query.limit.min(LONGEST_PAGE) };
+        let records = self.store.history(limit, query.before).map_err(|error| Refusal::failed(&error))?;
         Ok(records.into_iter().map(told).collect())
     }
 }

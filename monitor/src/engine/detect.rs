@@ -7,13 +7,12 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use monitor_common::conversation::Record;
 
 use super::alert_log::{self, AlertLog};
-use super::alerts::{close_old_alerts, stored, stored_silences};
+use super::alerts::{close_old_alerts, number_of_the_moment, stored, stored_silences};
 use super::answer::Asking;
 use super::command::containment::{Containment, Subject};
 use super::command::{Alert, AlertState};
@@ -56,9 +55,11 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Takes up where the store says that the last process ended.
-    pub fn begin(store: &mut Store, rules: &Rules) -> Result<Self> {
+    /// What the store cannot tell is told in `troubles`, and begins anew.
+    pub fn begin(store: &mut Store, rules: &Rules, troubles: &mut Vec<String>) -> Self {
         let config = &rules.config;
-        let learned = store.learned_one(AREA, LEARNED)?;
+        let mut tell = |error: anyhow::Error| troubles.push(format!("{error:#}"));
+        let learned = store.learned_one(AREA, LEARNED).map_err(&mut tell).ok().flatten();
         let learned = learned.and_then(|bytes| match serde_json::from_slice::<Learned>(&bytes) {
             Ok(learned) => Some(learned),
             Err(error) => {
@@ -66,10 +67,14 @@ impl Watch {
                 None
             }
         });
-        let base = close_old_alerts(store)?;
-        let parameters = parameters(config, &stored_silences(store)?);
+        let base = close_old_alerts(store).unwrap_or_else(|error| {
+            tell(error);
+            number_of_the_moment()
+        });
+        let silences = stored_silences(store).map_err(&mut tell).unwrap_or_default();
+        let parameters = parameters(config, &silences);
         let inside = inside(config, &rules.own);
-        Ok(Self {
+        Self {
             detection: Detection::new(&parameters, inside.clone(), &learned.unwrap_or_default()),
             parameters,
             inside,
@@ -77,9 +82,24 @@ impl Watch {
             base,
             kept_at: Instant::now(),
             services: HashMap::new(),
-            log: AlertLog::new(store.path()),
+            log: AlertLog::new(store),
             webhook: None,
-        })
+        }
+    }
+
+    /// The store is on the disk now, and the alert log with it.
+    pub fn follow_store(&mut self, store: &Store) {
+        self.log = AlertLog::new(store);
+    }
+
+    /// The alert log's file may have been moved away.
+    pub fn reopen_log(&mut self) {
+        self.log.reopen();
+    }
+
+    /// Findings that are in no alert log yet.
+    pub fn unlogged(&self) -> Option<String> {
+        self.log.waiting()
     }
 }
 

@@ -19,6 +19,9 @@ use policy;
 
 const DIMENSIONS: [&str; 4] = ["packets", "bytes", "connections", "fragments"];
 
+/// Sources that one answer holds.
+const LONGEST_PAGE: usize = 1000;
+
 impl Engine {
     pub(super) fn list_sources(&mut self, query: &SourceQuery) -> Result<SourceList, Refusal> {
         if let Some(service) = &query.service {
@@ -26,7 +29,7 @@ impl Engine {
             known("service", service, &names)?;
         }
         let service = query.service.as_ref().map(|name| self.image.numbering.service(name).unwrap_or(0));
-        let limit = if query.limit == 0 { 20 } else { query.limit };
+        let limit = if query.limit == 0 { 20 } else { query.limit.min(LONGEST_PAGE) };
         let wanted = |row: &Row| {
             service.is_none_or(|service| row.key.service == service)
                 && query.prefix.is_none_or(|prefix| prefix.contains(&row.address()))
@@ -36,9 +39,11 @@ impl Engine {
         let senders = if asked { self.local_senders(query.prefix, limit)? } else { Vec::new() };
         let wall = |clock| self.kernel.wall(clock);
         let names = self.names(&wall);
-        let (rows, matched) = self.sources.top(query.order, limit, wanted);
-        let sources = rows.into_iter().map(|row| names.source(row)).collect();
-        Ok(SourceList { at: Timestamp::now(), matched, sources, senders })
+        let upto = query.after.saturating_add(limit);
+        let (rows, matched) = self.sources.top(query.order, upto, wanted);
+        let sources = rows.into_iter().skip(query.after).map(|row| names.source(row)).collect();
+        let next = (upto as u64 <= matched.saturating_sub(1)).then_some(upto);
+        Ok(SourceList { at: Timestamp::now(), matched, sources, next, senders })
     }
 
     pub(super) fn explain(&self, address: IpAddr) -> Result<Explanation, Refusal> {

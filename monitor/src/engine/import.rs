@@ -40,7 +40,7 @@ impl Engine {
             import.name,
             taken.prefixes.len(),
             new.len(),
-            taken.skipped.len()
+            taken.skipped_lines
         )];
         summary.extend(new.iter().take(SHOWN).map(|prefix| format!("+ {} {prefix}", import.kind.label())));
         if new.len() > SHOWN {
@@ -77,9 +77,10 @@ impl Engine {
     ) -> Result<ImportedList, Refusal> {
         let mut operators = super::operators::protected(&asking.caller);
         operators.extend(&self.operators);
+        operators.extend((self.network)().unwrap_or_default().gateways);
         let list = AccessList::new(PathBuf::from(&import.name), action);
         let safeguards = ListPolicy::of(&list, &self.standing.rules, &operators);
-        policy::import(&import.name, action, &import.text, &safeguards)
+        policy::import(&import.name, action, import.text.as_bytes(), &safeguards)
             .map_err(|why| Refusal::new(Code::Invalid, why).next("nothing was changed; correct the list"))
     }
 
@@ -106,8 +107,8 @@ fn meaning(kind: AccessKind) -> Result<(ListAction, Permission), Refusal> {
 fn skipped(taken: &ImportedList) -> Vec<String> {
     let told = |line: &policy::LineError| format!("line {} was skipped: {}", line.line, line.problem);
     let mut warnings: Vec<_> = taken.skipped.iter().take(SHOWN).map(told).collect();
-    if taken.skipped.len() > SHOWN {
-        warnings.push(format!("{} more lines were skipped", taken.skipped.len() - SHOWN));
+    if taken.skipped_lines > SHOWN {
+        warnings.push(format!("{} more lines were skipped", taken.skipped_lines - SHOWN));
     }
     warnings
 }

@@ -162,6 +162,7 @@ impl Engine {
         let services = (0..).zip(&self.image.services);
         let mut problems: Vec<_> = self.problems.values().cloned().collect();
         problems.extend(self.unposted());
+        problems.extend(self.beside());
         problems.extend(self.guarded.iter().filter_map(|row| {
             row.problem.as_ref().map(|problem| format!("{} is not guarded: {problem}", row.name))
         }));

@@ -73,6 +73,7 @@ impl Engine {
     fn tick(&mut self) {
         let now = Timestamp::now();
         self.fallible("heartbeat", |engine| engine.kernel.beat());
+        self.supervise(now);
         self.end_what_is_over(now);
         self.follow_containments();
         self.roll_back_when_due();
@@ -85,11 +86,17 @@ impl Engine {
     /// Interfaces come and go; what is configured and there is guarded.
     pub(super) fn follow_links(&mut self) {
         let config = self.standing.rules.config.clone();
-        if config.interfaces.names.is_empty() {
+        let automatic = config.interfaces.names.is_empty();
+        if automatic {
             match links::with_default_route() {
-                // None at all is most likely a moment between two routes: what is guarded stays guarded.
-                Ok(names) if !names.is_empty() => self.wanted = names,
-                Ok(_) => {}
+                // What was chosen before stays guarded while it is there: another default route, as a VPN takes it, makes no
+                // interface safe.
+                Ok(names) => {
+                    let there =
+                        self.guarded.iter().filter(|row| row.ifindex != 0).map(|row| row.name.clone());
+                    let before: Vec<_> = there.filter(|name| !names.contains(name)).collect();
+                    self.wanted = names.into_iter().chain(before).collect();
+                }
                 Err(error) => tracing::warn!("look for default routes: {error:#}"),
             }
         } else {
@@ -124,6 +131,7 @@ impl Engine {
             return;
         }
         self.pruned_at = Some(now);
+        self.fallible("copy the store", |engine| engine.store.copy());
         let before = now.checked_sub(FINDINGS_KEPT).unwrap_or(Timestamp::MIN);
         self.fallible("prune the store", |engine| engine.store.prune(now, before, CHANGES_KEPT));
     }
@@ -132,10 +140,11 @@ impl Engine {
         self.prune(Timestamp::now());
         self.forget_operators();
         self.follow_links();
+        self.retry();
         self.fallible("clock", |engine| engine.kernel.refresh_clock());
         match links::own_addresses().await {
             Ok(own) => self.own_addresses_are(own),
-            Err(error) => tracing::warn!("{error:#}"),
+            Err(error) => drop(self.fallible::<()>("own addresses", |_| Err(error))),
         }
     }
 

@@ -1,7 +1,8 @@
 //! From what is on disk and in the kernel to a running engine.
 //!
 //! In: the kernel side, the store, the configuration. Out: an engine whose rules are in force and its handle. A change
-//! that nobody confirmed before the daemon ended is taken back here, before anything is written.
+//! that nobody confirmed before the daemon ended is taken back here, before anything is written. Only a kernel that takes
+//! no rules prevents a start; whatever else fails is a problem, and the host is guarded.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -22,14 +23,15 @@ use super::delta::{Ban, ConfigSetting, Containments, Delta, Standing};
 use super::detect::Watch;
 use super::handle::{Handle, QUEUE};
 use super::kernel::{Guarded, Kernel};
+use super::last_good::Kept;
 use super::observe::{self, Measured};
 use super::refusal::{Code, Refusal};
 use super::sources::SourceTable;
-use super::{Engine, answer::Asking, containment};
+use super::{Engine, Parts, answer::Asking, containment, links, lists};
 use crate::snapshot::{Reload, address_of};
 use crate::store::{AccessRuleKind, ChangeState, Store};
 use policy::config::Config;
-use policy::{AccessEntry, LimitName, LimitOverride, Numbering, Permission, Rules, compile};
+use policy::{AccessEntry, ImportedList, LimitName, LimitOverride, Numbering, Permission, Rules, compile};
 use tuning::Tuner;
 
 /// Where the numbering lies in the store.
@@ -47,6 +49,55 @@ pub struct Start {
     pub own: Vec<IpAddr>,
     /// The far end of the SSH session that the daemon was started from.
     pub operator: Option<IpAddr>,
+    /// What works beside the engine.
+    pub parts: Parts,
+    /// Who the host needs to reach anybody.
+    pub network: fn() -> Result<links::Neighbourhood>,
+    /// What was done before anything else.
+    pub first: First,
+}
+
+/// What was known when the interfaces were guarded, before the store was.
+#[derive(Debug, Default)]
+pub struct First {
+    /// How the kernel counts, where it had no rules before.
+    pub numbering: Option<Numbering>,
+    /// The lists as they were last taken.
+    pub lists: Vec<ImportedList>,
+    /// Why the file of the configuration is not in force.
+    pub broken: Option<String>,
+    /// What the store says of itself.
+    pub notes: Vec<String>,
+}
+
+/// Guards the interfaces before anything else is tried: with the rules that the kernel has, or with those of the
+/// configuration and its lists as they were last taken.
+pub fn guard(kernel: &mut dyn Kernel, config: &Arc<Config>, mut first: First) -> Result<First> {
+    if kernel.rules()?.flips == 0 {
+        let mut rules = Rules::new(Arc::clone(config));
+        rules.lists = first.lists.iter().filter(|old| names(config, old)).cloned().collect();
+        let environment = kernel.environment();
+        let _ = lists::fit(&mut rules, &Numbering::default(), &environment);
+        let image = compile(&rules, &Numbering::default(), &environment)
+            .context("make the kernel's rules of the configuration")?;
+        kernel.install(&image).context("put the first rules in force")?;
+        first.numbering = Some(image.numbering);
+    }
+    let wanted = match config.interfaces.names.as_slice() {
+        [] => links::with_default_route().unwrap_or_default(),
+        named => named.to_vec(),
+    };
+    kernel.guard(&wanted, config);
+    Ok(first)
+}
+
+/// Whether the configuration still names a list.
+fn names(config: &Config, old: &ImportedList) -> bool {
+    config
+        .access
+        .lists
+        .iter()
+        .any(|list| list.path.display().to_string() == old.name && list.action == old.action)
 }
 
 impl fmt::Debug for Start {
@@ -58,20 +109,32 @@ impl fmt::Debug for Start {
 impl Start {
     /// Writes the rules and makes the engine. Interfaces are guarded by the first turn of its loop.
     pub fn engine(self) -> Result<(Engine, Handle)> {
-        let Self { kernel, mut store, config, path, own, operator } = self;
+        let Self { kernel, mut store, config, path, own, operator, parts, network, first } = self;
         let now = Timestamp::now();
         let mut problems = BTreeMap::new();
-        let unconfirmed = Unconfirmed::find(&store)?;
-        let config = match unconfirmed.as_ref().and_then(|change| change.restore.config.clone()) {
-            Some(before) => {
+        let mut troubles = Vec::new();
+        let unconfirmed = or_trouble(&mut troubles, Unconfirmed::find(&store)).flatten();
+        let before = unconfirmed.as_ref().and_then(|change| change.restore.config.clone());
+        let parsed = config.parse()?;
+        let (config, parsed) = match before.map(|before| before.parse().map(|parsed| (before, parsed))) {
+            Some(Ok((before, parsed))) => {
                 problems.insert("configuration", NEVER_CONFIRMED.to_owned());
-                before
+                (before, parsed)
             }
-            None => config,
+            Some(Err(error)) => {
+                troubles
+                    .push(format!("the configuration before the unconfirmed one cannot be read: {error}"));
+                (config, parsed)
+            }
+            None => (config, parsed),
         };
-        let mut standing = standing(&store, kernel.as_ref(), config.parse()?, now)?;
+        if let Some(why) = &first.broken {
+            problems.insert("configuration", format!("the last good configuration is in force: {why}"));
+        }
+        let parsed = Arc::new(parsed);
+        let mut standing = standing(&store, kernel.as_ref(), &parsed, now, &mut troubles);
         standing.rules.own = own;
-        let held = bans_held(kernel.as_ref(), &standing.rules)?;
+        let held = or_trouble(&mut troubles, bans_held(kernel.as_ref(), &standing.rules)).unwrap_or_default();
         if let Some(Unconfirmed { restore, .. }) = &unconfirmed {
             // What was saved never held the rest of it; bans stand in the kernel, containments in the store.
             let held = Delta {
@@ -81,25 +144,34 @@ impl Start {
             };
             standing = held.applied(&standing, now)?;
         }
-        let numbering = if kernel.rules()?.flips == 0 { Numbering::default() } else { numbering(&store)? };
+        let numbering = match first.numbering {
+            Some(numbering) => numbering,
+            None if kernel.rules()?.flips == 0 => Numbering::default(),
+            None => or_trouble(&mut troubles, numbering(&store)).unwrap_or_default(),
+        };
+        // Rules without lists: the lists are read below, and may have to be cut.
         let image = compile(&standing.rules, &numbering, &kernel.environment())
             .context("make the kernel's rules of the configuration")?;
         let reload = Reload {
             at: now,
-            succeeded_at: Some(now),
-            error: None,
-            successes: 1,
-            failures: 0,
+            succeeded_at: first.broken.is_none().then_some(now),
+            error: first.broken.clone(),
+            successes: u64::from(first.broken.is_none()),
+            failures: u64::from(first.broken.is_some()),
             path: config.path.clone(),
         };
         let written = kernel.contained()?.into_iter().map(|(key, _)| ((key.high, key.low), None)).collect();
-        let watch = Watch::begin(&mut store, &standing.rules)?;
+        let watch = Watch::begin(&mut store, &standing.rules, &mut troubles);
         let (sender, requests) = mpsc::channel(QUEUE);
         let (publish, snapshots) = watch::channel(Arc::new(observe::nothing_yet(now, reload.clone())));
         let mut engine = Engine {
             kernel,
             store,
-            standing: Standing { bans: held, rules: standing.rules.clone(), containments: BTreeMap::new() },
+            standing: Standing {
+                bans: held,
+                rules: Rules { lists: first.lists, ..standing.rules.clone() },
+                containments: BTreeMap::new(),
+            },
             written,
             config,
             path,
@@ -119,18 +191,27 @@ impl Start {
             operators: operator.into_iter().collect(),
             unprotected: BTreeSet::new(),
             problems,
+            parts,
+            network,
+            kept: Kept::default(),
             started: now,
             requests,
             publish,
             ending: None,
         };
+        engine.fallible("read the store", |_| {
+            anyhow::ensure!(troubles.is_empty(), "{}", troubles.join("; "));
+            Ok(())
+        });
+        engine.remember_notes(&first.notes);
         let (standing, warnings) = engine.with_lists(standing, &Asking::daemon("start"))?;
-        for warning in warnings {
+        for warning in &warnings {
             tracing::warn!("{warning}");
         }
+        engine.fallible("lists", |_| lists::lists_failed(&warnings));
         engine.install(standing).context("put the rules in force")?;
         if let Some(Unconfirmed { number, .. }) = unconfirmed {
-            engine.store.settle(number, ChangeState::RolledBack)?;
+            engine.fallible("history", |engine| engine.store.settle(number, ChangeState::RolledBack));
             tracing::warn!(
                 change = number,
                 "nobody confirmed it before the daemon ended, so it is taken back"
@@ -140,6 +221,7 @@ impl Start {
         engine.follow_tuning(now);
         engine.follow_links();
         engine.refuse_to_guard_nothing()?;
+        engine.keep_last_good();
         // So that whoever asks right after the start is not told of nothing.
         engine.observe(now, Instant::now());
         Ok((engine, Handle::new(sender, snapshots)))
@@ -202,13 +284,29 @@ impl Unconfirmed {
     }
 }
 
-/// What was saved, and the bans that the kernel holds.
-fn standing(store: &Store, kernel: &dyn Kernel, config: Config, now: Timestamp) -> Result<Standing> {
-    let mut rules = Rules::new(Arc::new(config));
-    for (key, value) in store.overrides::<LimitOverride>()? {
-        let name: LimitName =
-            serde_json::from_str(&key).with_context(|| format!("read the saved limit {key}"))?;
-        rules.limits.insert(name, value);
+/// What came of it, or nothing and a sentence more.
+fn or_trouble<T>(troubles: &mut Vec<String>, outcome: Result<T>) -> Option<T> {
+    outcome.map_err(|error| troubles.push(format!("{error:#}"))).ok()
+}
+
+/// What was saved, and the bans that the kernel holds. What cannot be read is left out and told in `troubles`.
+pub(super) fn standing(
+    store: &Store,
+    kernel: &dyn Kernel,
+    config: &Arc<Config>,
+    now: Timestamp,
+    troubles: &mut Vec<String>,
+) -> Standing {
+    let mut rules = Rules::new(Arc::clone(config));
+    let overrides = or_trouble(troubles, store.overrides::<serde_json::Value>()).unwrap_or_default();
+    for (key, value) in overrides {
+        let read = || -> Result<(LimitName, LimitOverride)> {
+            Ok((serde_json::from_str(&key)?, serde_json::from_value(value)?))
+        };
+        let named = read().with_context(|| format!("the saved limit {key}"));
+        if let Some((name, value)) = or_trouble(troubles, named) {
+            rules.limits.insert(name, value);
+        }
     }
     let orphans: Vec<_> = rules.orphaned_limits().into_iter().cloned().collect();
     for orphan in orphans {
@@ -219,8 +317,8 @@ fn standing(store: &Store, kernel: &dyn Kernel, config: Config, now: Timestamp) 
         );
         rules.limits.remove(&orphan);
     }
-    let mut bans = bans_held(kernel, &rules)?;
-    for rule in store.access(now)? {
+    let mut bans = or_trouble(troubles, bans_held(kernel, &rules)).unwrap_or_default();
+    for rule in or_trouble(troubles, store.access(now)).unwrap_or_default() {
         let permission = match rule.kind {
             AccessRuleKind::Exempt => Permission::Exempt,
             AccessRuleKind::Deny => Permission::Deny,
@@ -238,7 +336,7 @@ fn standing(store: &Store, kernel: &dyn Kernel, config: Config, now: Timestamp) 
             origin: rule.made_by,
         });
     }
-    Ok(Standing { rules, bans, containments: containments(store, now)? })
+    Standing { rules, bans, containments: or_trouble(troubles, containments(store, now)).unwrap_or_default() }
 }
 
 /// Containments outlive the daemon until they end or are lifted.

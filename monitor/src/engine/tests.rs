@@ -1,6 +1,7 @@
 //! The engine with a stand-in for the kernel: what stands, what comes back, what is refused.
 
 mod containment;
+mod faults;
 mod import;
 mod insiders;
 mod stand_in;
@@ -16,8 +17,10 @@ use tokio::sync::oneshot;
 
 use super::command::*;
 use super::delta::{ConfigSetting, Flags};
+use super::links::Neighbourhood;
 use super::refusal::{Code, Refusal};
-use super::{Ended, Engine, Handle, Start};
+use super::start::First;
+use super::{Ended, Engine, Handle, Parts, Start, last_good};
 use crate::snapshot::{LimitMode, LimitScope};
 use crate::store::Store;
 use stand_in::StandIn;
@@ -118,7 +121,15 @@ fn start_with(directory: &Path, kernel: &StandIn, flags: Flags) -> anyhow::Resul
     let config = ConfigSetting::read(Some(&path), flags)?;
     let store = Store::open(&directory.join("state"), Timestamp::now())?.store;
     let kernel = Box::new(kernel.clone());
-    Start { kernel, store, config, path: Some(path), own: Vec::new(), operator: None }.engine()
+    let (parts, network, first) = (Parts::default(), neighbourhood, First::default());
+    Start { kernel, store, config, path: Some(path), own: Vec::new(), operator: None, parts, network, first }
+        .engine()
+}
+
+/// The network that the stand-in's host is in.
+fn neighbourhood() -> anyhow::Result<Neighbourhood> {
+    let (gateways, networks) = (vec!["198.18.77.1".parse()?], vec!["198.18.77.0/24".parse()?]);
+    Ok(Neighbourhood { gateways, networks })
 }
 
 const NOW: ChangeOptions = ChangeOptions { save: false, confirm_within_seconds: None, yes: false };
@@ -235,7 +246,8 @@ fn a_timed_change_comes_back_by_itself() {
     assert_eq!(bench.web(), (LimitMode::Enforce, 7));
     bench.tick();
     assert_eq!(bench.web(), (LimitMode::Observe, 2000));
-    let history = bench.ask(NOW, |reply| Command::History(0, reply)).unwrap();
+    let history =
+        bench.ask(NOW, |reply| Command::History(HistoryQuery { limit: 0, before: None }, reply)).unwrap();
     assert_eq!(history[0].state, "rolled back");
 }
 
@@ -384,7 +396,7 @@ fn stopping_leaves_the_kernel_alone_and_detaching_does_not() {
     let mut bench = Bench::new();
     bench.ask(NOW, Command::Stop).unwrap();
     assert_eq!((bench.engine.ending, bench.kernel.state().detached), (Some(Ended::Stopped), false));
-    bench.ask(NOW, Command::Detach).unwrap();
+    bench.ask(ChangeOptions { yes: true, ..NOW }, Command::Detach).unwrap();
     assert_eq!((bench.engine.ending, bench.kernel.state().detached), (Some(Ended::Detached), true));
 }
 
