@@ -11,6 +11,7 @@ mod change;
 pub mod command;
 mod contained;
 mod containment;
+mod dangers;
 mod defend;
 pub mod delta;
 pub mod effect;
@@ -37,8 +38,9 @@ mod sessions;
 mod sources;
 #[cfg(test)]
 pub mod stand_in;
-mod start;
+pub mod start;
 mod state;
+mod supervise;
 #[cfg(test)]
 mod tests;
 mod tune;
@@ -92,14 +94,15 @@ impl Core {
     pub fn begin(now: Moment, beginning: Beginning, ports: Ports<'_>) -> Result<(Self, Vec<Effect>)> {
         let mut turn = Turn::new(now, ports, Problems::default());
         let path = beginning.path.clone();
+        let broken = beginning.first.broken.clone();
         let state = State::begin(beginning, &mut turn)?;
         let started = turn.now.wall;
         let reload = Reload {
             at: started,
-            succeeded_at: Some(started),
-            error: None,
-            successes: 1,
-            failures: 0,
+            succeeded_at: broken.is_none().then_some(started),
+            successes: u64::from(broken.is_none()),
+            failures: u64::from(broken.is_some()),
+            error: broken,
             path: state.changes.desired().config().path.clone(),
         };
         let core = Self { state, problems: turn.problems, reload, path, started, pruned_at: None };
@@ -129,8 +132,12 @@ impl Core {
             Input::Host(news) => {
                 self.prune(&mut turn);
                 self.state.host(news, &mut turn);
+                supervise::retry(&mut self.state, &mut turn);
             }
-            Input::Tick => self.state.tick(&mut turn),
+            Input::Tick => {
+                self.state.tick(&mut turn);
+                supervise::tick(&mut self.state, &mut turn);
+            }
             Input::Performed { what, outcome } => drop(turn.problems.report(what, outcome)),
         }
         self.problems = turn.problems;
@@ -151,6 +158,8 @@ impl Core {
             return;
         }
         self.pruned_at = Some(now);
+        let copied = turn.store.copy();
+        turn.problems.report("copy the store", copied);
         let before = now.checked_sub(FINDINGS_KEPT).unwrap_or(Timestamp::MIN);
         let pruned = turn.store.prune(now, before, CHANGES_KEPT);
         turn.problems.report("prune the store", pruned);
@@ -214,18 +223,12 @@ impl Core {
                 turn.effects.push(Effect::End(Ended::Stopped));
                 Answer::new(reply, Ok(()))
             }
-            Command::Detach(reply) => {
-                let detached = turn.kernel.detach().map_err(|error| Refusal::failed(&error));
-                if detached.is_ok() {
-                    turn.effects.push(Effect::End(Ended::Detached));
-                }
-                Answer::new(reply, detached)
-            }
+            Command::Detach(reply) => Answer::new(reply, self.detach(asking, turn)),
             Command::ConfigShow(reply) => Answer::new(reply, self.show_config()),
             Command::Confirm(number, reply) => {
                 Answer::new(reply, self.state.changes.confirm(asking, number, turn))
             }
-            Command::History(limit, reply) => Answer::new(reply, history::list(limit, &*turn.store)),
+            Command::History(query, reply) => Answer::new(reply, history::list(query, &*turn.store)),
             Command::Revert(number, reply) => Answer::new(reply, self.state.undo(asking, number, turn)),
             Command::AlertList(query, reply) => {
                 Answer::new(reply, alerts::list(facts!(), &self.state.watch, &*turn.store, &query))
@@ -304,7 +307,8 @@ impl Core {
         turn: &mut Turn<'_>,
     ) -> Result<Applied, Refusal> {
         let established = turn.host.sessions();
-        let operators = self.state.installed.sessions().protected(&asking.caller, &established);
+        let mut operators = self.state.installed.sessions().protected(&asking.caller, &established);
+        operators.extend(turn.host.network().gateways);
         let facts = self.state.facts(&*turn.kernel, turn.now.wall);
         let import::Import { plan, summary, warnings } = import::import(&facts, &operators, asking, list)?;
         let Some(plan) = plan else { return Ok(Applied { summary, warnings, ..Applied::default() }) };
@@ -319,12 +323,16 @@ impl Core {
             let delta = Delta { config: Some(config), ..Delta::default() };
             self.state.make(asking, Plan::new("reload".to_owned(), delta), turn)
         });
+        // Log rotation sends the same signal.
+        turn.effects.push(Effect::ReopenLogs);
         self.reload.at = turn.now.wall;
         match &outcome {
             Ok(applied) => {
                 self.reload.succeeded_at = Some(turn.now.wall);
                 self.reload.error = None;
                 self.reload.successes += 1;
+                turn.problems.clear("configuration");
+                supervise::keep_last_good(&self.state, turn);
                 tracing::info!("the configuration is reloaded: {} differences", applied.summary.len());
             }
             Err(refusal) => {
@@ -336,6 +344,23 @@ impl Core {
             }
         }
         outcome
+    }
+
+    fn detach(&self, asking: &Asking, turn: &mut Turn<'_>) -> Result<(), Refusal> {
+        if !asking.options.yes {
+            let held = self.state.interfaces.guarded().iter().filter(|row| row.problem.is_none());
+            let held = held.map(|row| row.name.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(Refusal::new(
+                Code::NeedsConfirmation,
+                format!("this takes the guard off {held}, with every ban, limit and count"),
+            )
+            .next(
+                "nothing was changed; ask again with --yes if you mean it (`sluice stop` keeps the guard)",
+            ));
+        }
+        turn.kernel.detach().map_err(|error| Refusal::failed(&error))?;
+        turn.effects.push(Effect::End(Ended::Detached));
+        Ok(())
     }
 
     fn close_alert(&mut self, number: u64, turn: &mut Turn<'_>) -> Result<command::Alert, Refusal> {
@@ -371,6 +396,8 @@ impl Core {
                 "{undelivered} findings could not be posted to the webhook; `sluice alerts list` has them"
             )
         }));
+        problems.extend(self.state.view.beside.iter().cloned());
+        problems.extend(supervise::store_problems(turn));
         problems.extend(self.state.interfaces.problems());
         let interfaces = self.state.view.interfaces(&self.state.interfaces, &*turn.kernel);
         let view = &self.state.view;

@@ -7,12 +7,15 @@
 mod alert_log;
 pub mod handle;
 mod host;
+pub mod last_good;
 pub mod links;
 mod load;
 pub mod operators;
+mod parts;
+mod regular;
 mod run;
 mod sinks;
-mod start;
+pub mod start;
 #[cfg(test)]
 mod tests;
 mod webhook;
@@ -21,7 +24,8 @@ mod workloads;
 pub use crate::core::effect::Ended;
 pub use crate::core::{command, delta, refusal};
 pub use handle::Handle;
-pub use host::read_configuration;
+pub use host::{configuration_path, read_configuration};
+pub use parts::Parts;
 pub use run::{Engine, Pulse};
 pub use sinks::{Sink, Sinks};
 pub use start::Start;

@@ -125,6 +125,8 @@ pub struct Status {
     pub taken_over: Vec<&'static str>,
     /// Maps that were given another capacity, their entries moved.
     pub resized: Vec<&'static str>,
+    /// Where something lies that another user had made in the place of the pins.
+    pub moved: Option<PathBuf>,
     /// Rules that judge: generation and number of changes.
     pub generation: u32,
     pub flips: u32,
@@ -384,6 +386,7 @@ impl Datapath {
             maps: self.loaded.maps().map(MapSize::of).collect::<Result<_>>()?,
             taken_over: self.loaded.taken_over.clone(),
             resized: self.loaded.resized.clone(),
+            moved: self.pins.moved().map(Path::to_owned),
             generation: active.generation,
             flips: active.flips,
         })

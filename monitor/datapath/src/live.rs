@@ -4,7 +4,7 @@
 //! one stopped.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -44,6 +44,7 @@ pub struct Live {
     conversations: Conversations,
     rings: Option<Rings>,
     maps: Vec<MapUse>,
+    moved: Option<PathBuf>,
     sources_at: SweptTo,
     /// Records that a sweep made, until the next emptying.
     swept: Vec<Record>,
@@ -103,6 +104,7 @@ impl Live {
             conversations: datapath.conversations()?,
             rings: None,
             maps: maps.collect(),
+            moved: status.moved.clone(),
             sources_at: SweptTo::default(),
             swept: Vec::new(),
             kept: None,
@@ -114,6 +116,11 @@ impl Live {
     /// The kernel side's own log lines, if it logs; to be polled in a runtime.
     pub fn take_log(&mut self) -> Option<LogPump> {
         self.datapath.as_mut()?.take_log()
+    }
+
+    /// Where something lies that another user had made in the place of the pins.
+    pub fn moved(&self) -> Option<&Path> {
+        self.moved.as_deref()
     }
 
     fn held(&self) -> Result<&Datapath> {
@@ -212,9 +219,16 @@ impl Kernel for Live {
     }
 
     fn guard(&mut self, names: &[String], config: &Config) -> Vec<Guarded> {
+        let mut names = names.to_vec();
         let outcome = self.held_mut().and_then(|datapath| {
             for name in datapath.pinned_interfaces()? {
-                if !names.contains(&name) {
+                if names.contains(&name) {
+                    continue;
+                }
+                // Nobody named them, so only one that is gone is let go.
+                if config.interfaces.names.is_empty() && crate::find_interface(&name).is_ok() {
+                    names.push(name);
+                } else {
                     datapath.detach(&name)?;
                     tracing::info!(
                         interface = name,

@@ -22,21 +22,28 @@ pub struct History {
     pub number: usize,
 }
 
-/// The most that the daemon tells at once.
-const MOST: usize = 10_000;
-
 impl Execute for History {
     fn execute(self, context: &Context) -> Result<(), Failure> {
         if let Some(number) = self.change {
+            let before = number.saturating_add(1);
             let history: Versioned<protocol::History> =
-                context.get(&format!("/v1/history?limit={MOST}"))?;
+                context.get(&format!("/v1/history?limit=1&before={before}"))?;
             let found = history.answer.changes.into_iter().find(|change| change.number == number);
             let told = format!("history: there is no change {number}; `sluice history` lists them");
             let change = found.ok_or_else(|| Failure::new(Exit::NotFound, told))?;
             return context.show(&change, render_one);
         }
-        let history: Versioned<protocol::History> =
+        let mut history: Versioned<protocol::History> =
             context.get(&format!("/v1/history?limit={}", self.number))?;
+        // Long texts make short pages.
+        while let Some(before) = history.answer.next
+            && let Some(more @ 1..) = self.number.checked_sub(history.answer.changes.len())
+        {
+            let page: Versioned<protocol::History> =
+                context.get(&format!("/v1/history?limit={more}&before={before}"))?;
+            history.answer.changes.extend(page.answer.changes);
+            history.answer.next = page.answer.next;
+        }
         context.show(&history, |history, page| render(&history.answer.changes, page))
     }
 }

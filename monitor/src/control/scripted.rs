@@ -100,6 +100,7 @@ fn answer(command: Command) {
     match command {
         Command::Sources(_, reply) => {
             reply.send(Ok(SourceList {
+                next: None,
                 at: noon(),
                 matched: 1,
                 sources: vec![source()],

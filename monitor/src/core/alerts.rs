@@ -163,7 +163,7 @@ pub fn stored_silences(store: &dyn Storage) -> Result<Vec<Silence>> {
 }
 
 /// Findings of an earlier process are nobody's any more. Returns the number from which new ones count.
-pub fn close_old_alerts(store: &mut dyn Storage) -> Result<u64> {
+pub fn close_old_alerts(store: &mut dyn Storage, now: Timestamp) -> Result<u64> {
     let kept = store.findings(Timestamp::MIN, usize::MAX)?;
     let highest = kept.iter().filter_map(|finding| finding.id.parse::<u64>().ok()).max();
     let orphans: Vec<_> = kept
@@ -174,8 +174,18 @@ pub fn close_old_alerts(store: &mut dyn Storage) -> Result<u64> {
             stored(&alert)
         })
         .collect();
-    store.keep_findings(&orphans)?;
-    Ok(highest.map_or(1, |highest| highest + 1))
+    // What cannot be written now is written later.
+    if let Err(error) = store.keep_findings(&orphans) {
+        tracing::warn!("the findings of the last run are not closed yet: {error:#}");
+    }
+    // A store in memory does not know the numbers that were given before.
+    let unknown = store.volatile().is_some() && highest.is_none();
+    Ok(if unknown { number_of_the_moment(now) } else { highest.map_or(1, |highest| highest + 1) })
+}
+
+/// A number that no earlier process gave: they count from 1, one a finding.
+pub fn number_of_the_moment(now: Timestamp) -> u64 {
+    u64::try_from(now.as_second()).unwrap_or(1)
 }
 
 /// One line of the daemon's log.

@@ -31,6 +31,11 @@ impl Asking {
         Self { evidence, ..self.clone() }
     }
 
+    /// Somebody asks who can correct what is wrong.
+    pub const fn is_person(&self) -> bool {
+        matches!(self.origin, Origin::Socket { .. } | Origin::Signal)
+    }
+
     /// For people and the audit.
     pub fn made_by(&self) -> String {
         self.origin.made_by()

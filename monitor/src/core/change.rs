@@ -16,10 +16,11 @@ pub use waiting::Waiting;
 
 use super::asking::Asking;
 use super::command::Applied;
+use super::dangers;
 use super::delta::{self, Delta, Standing};
 use super::history::{self, new_change};
 use super::install::Installed;
-use super::lists;
+use super::lists::{self, Circumstances};
 use super::origin::Origin;
 use super::persist::persist;
 use super::ports::Turn;
@@ -46,6 +47,10 @@ impl Prepared {
     /// The rules that it leads to.
     pub const fn rules(&self) -> &Rules {
         &self.next.rules
+    }
+
+    pub const fn next(&self) -> &Standing {
+        &self.next
     }
 }
 
@@ -79,6 +84,7 @@ impl Changes {
         installed: &Installed,
         turn: &mut Turn<'_>,
     ) -> Result<Prepared, Refusal> {
+        dangers::refuse_long_comments(&delta)?;
         let next = delta.applied(self.desired.standing(), turn.now.wall).map_err(|error| {
             Refusal::new(Code::Invalid, error.to_string())
                 .next("nothing was changed; `sluice config check` shows all of it")
@@ -88,9 +94,83 @@ impl Changes {
         }
         let established = turn.host.sessions();
         let operators = installed.sessions().protected(&asking.caller, &established);
-        let (next, warnings) =
-            lists::read_again(next, &self.desired.rules().lists, &operators, &mut *turn.host)?;
+        let around = self.circumstances(operators, asking.is_person(), installed, turn);
+        let (next, warnings) = lists::read_again(next, around, &mut *turn.host)?;
+        lists::report(&warnings, turn);
         Ok(Prepared { delta, next, warnings })
+    }
+
+    fn circumstances<'a>(
+        &'a self,
+        operators: Vec<IpAddr>,
+        is_asked: bool,
+        installed: &'a Installed,
+        turn: &Turn<'_>,
+    ) -> Circumstances<'a> {
+        Circumstances {
+            before: &self.desired.rules().lists,
+            operators,
+            is_asked,
+            numbering: &installed.image().numbering,
+            environment: turn.kernel.environment(),
+        }
+    }
+
+    /// Reads the lists again, because one of them could not be taken.
+    pub fn retry_lists(&mut self, installed: &mut Installed, turn: &mut Turn<'_>) {
+        let outcome = self.reread_lists(false, self.desired.standing().clone(), installed, turn);
+        match outcome {
+            Ok(next) if next == *self.desired.standing() => {}
+            Ok(next) => {
+                let outcome = self.install(next, installed, turn);
+                turn.problems.report("install the lists", outcome.map_err(Into::into));
+            }
+            Err(error) => drop(turn.problems.report::<()>("lists", Err(error))),
+        }
+    }
+
+    fn reread_lists(
+        &self,
+        is_asked: bool,
+        next: Standing,
+        installed: &Installed,
+        turn: &mut Turn<'_>,
+    ) -> Result<Standing> {
+        let established = turn.host.sessions();
+        let caller = Asking::daemon(Origin::Timer).caller;
+        let operators = installed.sessions().protected(&caller, &established);
+        let around = self.circumstances(operators, is_asked, installed, turn);
+        let (next, warnings) = lists::read_again(next, around, &mut *turn.host)?;
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
+        lists::report(&warnings, turn);
+        Ok(next)
+    }
+
+    /// Puts what was saved in force beside what holds, because the store could not be read before.
+    pub fn take_up(&mut self, saved: Standing, installed: &mut Installed, turn: &mut Turn<'_>) -> Result<()> {
+        let mut next = self.desired.standing().clone();
+        for (name, value) in saved.rules.limits {
+            next.rules.limits.entry(name).or_insert(value);
+        }
+        for entry in saved.rules.access {
+            let same =
+                |old: &policy::AccessEntry| (old.prefix, old.permission) == (entry.prefix, entry.permission);
+            if !next.rules.access.iter().any(same) {
+                next.rules.access.push(entry);
+            }
+        }
+        for (source, ban) in saved.bans {
+            next.bans.entry(source).or_insert(ban);
+        }
+        for (subject, containment) in saved.containments {
+            next.containments.entry(subject).or_insert(containment);
+        }
+        if next != *self.desired.standing() {
+            self.install(next, installed, turn)?;
+        }
+        Ok(())
     }
 
     /// Makes a change. `hits` are the protected sources that it would have dropped by the kept history.
@@ -100,6 +180,7 @@ impl Changes {
         what: &str,
         prepared: Prepared,
         hits: &[String],
+        dangers: &[String],
         installed: &mut Installed,
         turn: &mut Turn<'_>,
     ) -> Result<Applied, Refusal> {
@@ -123,7 +204,14 @@ impl Changes {
             }
             return Ok(Applied { saved: delta.saved, warnings, ..Applied::default() });
         }
-        let cut = guard::check(self.desired.standing(), &next, asking, hits, installed.sessions(), turn)?;
+        let cut = guard::check(
+            self.desired.standing(),
+            &next,
+            asking,
+            [hits, dangers],
+            installed.sessions(),
+            turn,
+        )?;
         installed.sessions_mut().give_up(cut);
         let before = delta.before(self.desired.standing(), self.desired.config());
         let what = &in_short(what, &summary);
@@ -279,13 +367,7 @@ impl Changes {
 
     /// The first rules of this process; `next` with the lists that its configuration names.
     pub fn begin(&mut self, next: Standing, installed: &mut Installed, turn: &mut Turn<'_>) -> Result<()> {
-        let established = turn.host.sessions();
-        let caller = Asking::daemon(Origin::Timer).caller;
-        let operators = installed.sessions().protected(&caller, &established);
-        let (next, warnings) = lists::read_again(next, &[], &operators, &mut *turn.host)?;
-        for warning in warnings {
-            tracing::warn!("{warning}");
-        }
+        let next = self.reread_lists(false, next, installed, turn)?;
         self.install(next, installed, turn).context("put the rules in force")
     }
 

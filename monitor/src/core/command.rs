@@ -145,7 +145,7 @@ pub enum Command {
     /// Keeps the change that waits for it. Operator.
     Confirm(Option<u64>, Reply<Applied>),
     /// The newest changes first, at most this many. Viewer.
-    History(usize, Reply<Vec<Change>>),
+    History(HistoryQuery, Reply<Vec<Change>>),
     /// Undoes one change of the history. Operator.
     Revert(u64, Reply<Applied>),
     /// Findings, newest first. Viewer.
@@ -259,10 +259,22 @@ pub struct SourceQuery {
     pub prefix: Option<IpNet>,
     /// Only this service, by name.
     pub service: Option<String>,
-    /// At most this many; 0 stands for 20.
+    /// At most this many; 0 stands for 20, and no page is longer than 1000.
     pub limit: usize,
+    /// How many are left out, because an earlier page had them.
+    pub after: usize,
     /// Also who sends from this host; that takes a walk through all conversations.
     pub senders: bool,
+}
+
+/// Which changes of the history, newest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HistoryQuery {
+    /// At most this many; 0 stands for 50, and no page is longer than 1000.
+    pub limit: usize,
+    /// Only changes with a lower number.
+    pub before: Option<u64>,
 }
 
 /// Largest first, by what.
@@ -285,6 +297,9 @@ pub struct SourceList {
     /// How many entries matched, shown or not.
     pub matched: u64,
     pub sources: Vec<Source>,
+    /// The `after` of the next page, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<usize>,
     /// Who sends from this host, most bytes first; empty unless it was asked for.
     #[serde(default)]
     pub senders: Vec<LocalSender>,

@@ -54,6 +54,8 @@ pub struct Reading {
     pub seconds: f64,
     /// Findings that a sink could not deliver so far.
     pub undelivered: u64,
+    /// What is wrong beside the core: parts that are tried again, sinks that wait.
+    pub beside: Vec<String>,
 }
 
 /// What is read at every tick.
@@ -81,6 +83,8 @@ pub enum Effect {
     Publish(Arc<Snapshot>),
     /// A finding for the sinks.
     Alert(Told),
+    /// Files of sinks may have been moved away.
+    ReopenLogs,
     /// Where findings go from now on.
     Sinks(Alerts),
     End(Ended),

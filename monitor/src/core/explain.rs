@@ -24,6 +24,9 @@ use policy::config::Mode;
 
 const DIMENSIONS: [&str; 4] = ["packets", "bytes", "connections", "fragments"];
 
+/// Sources that one answer holds.
+const LONGEST_PAGE: usize = 1000;
+
 /// The source table, filtered and sorted; `senders` are those of this host, if they were asked for.
 pub fn list_sources(
     facts: &Facts<'_>,
@@ -36,15 +39,17 @@ pub fn list_sources(
         known("service", service, &names)?;
     }
     let service = query.service.as_ref().map(|name| image.numbering.service(name).unwrap_or(0));
-    let limit = if query.limit == 0 { 20 } else { query.limit };
+    let limit = if query.limit == 0 { 20 } else { query.limit.min(LONGEST_PAGE) };
     let wanted = |row: &Row| {
         service.is_none_or(|service| row.key.service == service)
             && query.prefix.is_none_or(|prefix| prefix.contains(&row.address()))
     };
     let names = facts.names();
-    let (rows, matched) = facts.view.sources().top(query.order, limit, wanted);
-    let sources = rows.into_iter().map(|row| names.source(row)).collect();
-    Ok(SourceList { at: facts.now, matched, sources, senders })
+    let upto = query.after.saturating_add(limit);
+    let (rows, matched) = facts.view.sources().top(query.order, upto, wanted);
+    let sources = rows.into_iter().skip(query.after).map(|row| names.source(row)).collect();
+    let next = (upto as u64 <= matched.saturating_sub(1)).then_some(upto);
+    Ok(SourceList { at: facts.now, matched, sources, next, senders })
 }
 
 /// Why an address is treated as it is.

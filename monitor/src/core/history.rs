@@ -5,17 +5,20 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::asking::Asking;
-use super::command::Change;
+use super::command::{Change, HistoryQuery};
 use super::delta::Delta;
 use super::origin::Origin;
 use super::ports::Turn;
 use super::refusal::{Code, Refusal};
 use crate::store::{ChangeRecord, ChangeState, NewChange, Storage};
 
+/// Changes that one answer holds.
+const LONGEST_PAGE: usize = 1000;
+
 /// The newest changes first.
-pub fn list(limit: usize, store: &dyn Storage) -> Result<Vec<Change>, Refusal> {
-    let limit = if limit == 0 { 50 } else { limit.min(10_000) };
-    let records = store.history(limit).map_err(|error| Refusal::failed(&error))?;
+pub fn list(query: HistoryQuery, store: &dyn Storage) -> Result<Vec<Change>, Refusal> {
+    let limit = if query.limit == 0 { 50 } else { query.limit.min(LONGEST_PAGE) };
+    let records = store.history(limit, query.before).map_err(|error| Refusal::failed(&error))?;
     Ok(records.into_iter().map(told).collect())
 }
 

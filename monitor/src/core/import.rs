@@ -46,7 +46,7 @@ pub fn import(
     }
     let list = AccessList::new(PathBuf::from(&import.name), action);
     let safeguards = ListPolicy::of(&list, facts.desired.rules(), operators);
-    let taken = policy::import(&import.name, action, &import.text, &safeguards)
+    let taken = policy::import(&import.name, action, import.text.as_bytes(), &safeguards)
         .map_err(|why| Refusal::new(Code::Invalid, why).next("nothing was changed; correct the list"))?;
     let new = not_standing(facts, &taken, permission);
     let warnings = skipped(&taken);
@@ -55,7 +55,7 @@ pub fn import(
         import.name,
         taken.prefixes.len(),
         new.len(),
-        taken.skipped.len()
+        taken.skipped_lines
     )];
     summary.extend(new.iter().take(SHOWN).map(|prefix| format!("+ {} {prefix}", import.kind.label())));
     if new.len() > SHOWN {
@@ -105,8 +105,8 @@ fn meaning(kind: AccessKind) -> Result<(ListAction, Permission), Refusal> {
 fn skipped(taken: &ImportedList) -> Vec<String> {
     let told = |line: &policy::LineError| format!("line {} was skipped: {}", line.line, line.problem);
     let mut warnings: Vec<_> = taken.skipped.iter().take(SHOWN).map(told).collect();
-    if taken.skipped.len() > SHOWN {
-        warnings.push(format!("{} more lines were skipped", taken.skipped.len() - SHOWN));
+    if taken.skipped_lines > SHOWN {
+        warnings.push(format!("{} more lines were skipped", taken.skipped_lines - SHOWN));
     }
     warnings
 }

@@ -22,6 +22,11 @@ impl Interfaces {
         &self.guarded
     }
 
+    /// Whether this interface is to be guarded, there or not.
+    pub fn wants(&self, name: &String) -> bool {
+        self.wanted.contains(name)
+    }
+
     pub fn guards_loopback(&self) -> bool {
         self.wanted.iter().any(|name| name == "lo")
     }
@@ -42,9 +47,14 @@ impl Interfaces {
     pub fn follow(&mut self, config: &Config, turn: &mut Turn<'_>) {
         if config.interfaces.names.is_empty() {
             match turn.host.default_routes() {
-                // None at all is most likely a moment between two routes: what is guarded stays guarded.
-                Ok(names) if !names.is_empty() => self.wanted = names,
-                Ok(_) => {}
+                // What was chosen before stays guarded while it is there: another default route, as a VPN takes it,
+                // makes no interface safe.
+                Ok(names) => {
+                    let there =
+                        self.guarded.iter().filter(|row| row.ifindex != 0).map(|row| row.name.clone());
+                    let before: Vec<_> = there.filter(|name| !names.contains(name)).collect();
+                    self.wanted = names.into_iter().chain(before).collect();
+                }
                 Err(error) => tracing::warn!("look for default routes: {error:#}"),
             }
         } else {

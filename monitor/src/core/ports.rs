@@ -9,6 +9,8 @@ use std::path::Path;
 
 use anyhow::Result;
 use datapath::Kernel;
+use ipnet::IpNet;
+use policy::ImportedList;
 
 use super::delta::{ConfigSetting, Flags};
 use super::effect::Effect;
@@ -20,8 +22,19 @@ use crate::store::{Moment, Storage};
 pub trait Host: Send {
     /// The file at `path`, or the default one.
     fn configuration(&mut self, path: Option<&Path>, flags: Flags) -> Result<ConfigSetting, Refusal>;
-    /// The text of a list of prefixes, or why it cannot be read.
-    fn list(&mut self, path: &Path) -> Result<String, String>;
+    /// The bytes of a list of prefixes, or why it cannot be read.
+    fn list(&mut self, path: &Path) -> Result<Vec<u8>, String>;
+    /// What the host needs to reach anybody; nothing when it cannot be told.
+    fn network(&mut self) -> Neighbourhood;
+    /// Whether there is an interface of this name.
+    fn has_interface(&mut self, name: &str) -> bool;
+    /// Keeps the configuration in force with its lists in `directory`, for a start that finds the file broken.
+    fn keep_last_good(
+        &mut self,
+        directory: &Path,
+        setting: &ConfigSetting,
+        lists: &[ImportedList],
+    ) -> Result<()>;
     /// Far ends of the SSH connections that are established now.
     fn sessions(&mut self) -> BTreeSet<IpAddr>;
     /// The interfaces with a default route.
@@ -30,6 +43,13 @@ pub trait Host: Send {
     fn workload(&mut self, cgroup: u64) -> Option<String>;
     /// The cgroups of the workload of this name.
     fn cgroups(&mut self, workload: &str) -> Vec<u64>;
+}
+
+/// Gateways, and the networks that the host is on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Neighbourhood {
+    pub gateways: Vec<IpAddr>,
+    pub networks: Vec<IpNet>,
 }
 
 /// The three ports.

@@ -17,6 +17,10 @@ impl Problems {
         self.0.remove(what);
     }
 
+    pub fn has(&self, what: &str) -> bool {
+        self.0.contains_key(what)
+    }
+
     pub fn all(&self) -> impl Iterator<Item = &String> {
         self.0.values()
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -19,12 +19,12 @@ use monitor_common::rule::Denial;
 
 use super::command::Reply;
 use super::delta::{ConfigSetting, Flags};
-use super::ports::Host;
+use super::ports::{Host, Neighbourhood};
 use super::refusal::Refusal;
 use crate::store::Moment;
 use datapath::{AttachMode, BanError, Counters, Generation, Guarded, Kernel, MapUse};
 use policy::config::Config;
-use policy::{Environment, Image};
+use policy::{Environment, Image, ImportedList};
 
 /// When its clock began: in 2026, as it lasts for 36 years.
 const BEGAN: i128 = 1_767_225_600_000_000_000;
@@ -233,6 +233,8 @@ pub struct StandHost {
     pub configuration: String,
     pub sessions: BTreeSet<IpAddr>,
     pub workloads: HashMap<u64, String>,
+    pub lists: BTreeMap<PathBuf, String>,
+    pub last_good: Option<(ConfigSetting, Vec<ImportedList>)>,
 }
 
 impl StandHost {
@@ -247,8 +249,28 @@ impl Host for StandHost {
         Ok(self.setting(flags))
     }
 
-    fn list(&mut self, path: &Path) -> Result<String, String> {
-        Err(format!("{} cannot be read: there is none", path.display()))
+    fn list(&mut self, path: &Path) -> Result<Vec<u8>, String> {
+        let list = self.lists.get(path).map(|text| text.clone().into_bytes());
+        list.ok_or_else(|| format!("{} cannot be read: there is none", path.display()))
+    }
+
+    fn network(&mut self) -> Neighbourhood {
+        let (gateways, networks) = ("198.18.77.1".parse().unwrap(), "198.18.77.0/24".parse().unwrap());
+        Neighbourhood { gateways: vec![gateways], networks: vec![networks] }
+    }
+
+    fn has_interface(&mut self, name: &str) -> bool {
+        name.starts_with("eth")
+    }
+
+    fn keep_last_good(
+        &mut self,
+        _directory: &Path,
+        setting: &ConfigSetting,
+        lists: &[ImportedList],
+    ) -> Result<()> {
+        self.last_good = Some((setting.clone(), lists.to_vec()));
+        Ok(())
     }
 
     fn sessions(&mut self) -> BTreeSet<IpAddr> {

@@ -29,7 +29,7 @@ use super::start::{self, Beginning, Begun};
 use super::tune::{Circumstances, Tune};
 use super::view::{self, View};
 use super::watch::Watch;
-use super::{access, alerts, history, names, response};
+use super::{access, alerts, dangers, history, names, response, supervise};
 use crate::snapshot::address_of;
 use crate::store::ChangeState;
 
@@ -64,6 +64,7 @@ impl State {
         state.follow_links(turn);
         state.interfaces.refuse_to_guard_nothing(named, turn)?;
         turn.effects.push(state.sinks());
+        supervise::keep_last_good(&state, turn);
         Ok(state)
     }
 
@@ -105,7 +106,7 @@ impl State {
         turn.problems.report("clock", refreshed);
         match news.own {
             Ok(own) => self.changes.own_addresses_are(own, &mut self.installed, turn),
-            Err(error) => tracing::warn!("{error:#}"),
+            Err(error) => drop(turn.problems.report::<()>("own addresses", Err(error))),
         }
         self.follow(turn);
     }
@@ -147,7 +148,7 @@ impl State {
 
     /// What the kernel has counted: named, learned from, judged. True while an interface is in flood mode.
     pub fn reading(&mut self, reading: Reading, turn: &mut Turn<'_>) -> bool {
-        let Reading { counted, sources, process, seconds, undelivered, .. } = reading;
+        let Reading { counted, sources, process, seconds, undelivered, beside, .. } = reading;
         let now = turn.now.clone();
         self.view.end_second();
         let flooded = self.view.flooded(&self.interfaces, &*turn.kernel);
@@ -175,6 +176,7 @@ impl State {
         self.handle_findings(turn);
         self.watch.keep_when_due(turn);
         (self.view.process, self.view.read_seconds, self.view.undelivered) = (process, seconds, undelivered);
+        self.view.beside = beside;
         !still.is_empty()
     }
 
@@ -273,7 +275,15 @@ impl State {
         let prepared = self.changes.prepare(asking, delta, &self.installed, turn)?;
         let operators = self.installed.sessions().operators();
         let hits = self.tune.would_hit_protected(self.changes.desired().rules(), prepared.rules(), operators);
-        let made = self.changes.apply(asking, &what, prepared, &hits, &mut self.installed, turn);
+        let view = dangers::View {
+            standing: self.changes.desired().standing(),
+            next: prepared.next(),
+            interfaces: &self.interfaces,
+            now: turn.now.wall,
+        };
+        // A machine's own step is held to its own bounds.
+        let dangers = if asking.is_person() { dangers::dangers(&view, &mut *turn.host) } else { Vec::new() };
+        let made = self.changes.apply(asking, &what, prepared, &hits, &dangers, &mut self.installed, turn);
         self.follow(turn);
         let mut applied = made?;
         applied.warnings.extend(warnings);
@@ -295,6 +305,7 @@ impl State {
         if before.config != revision.config {
             self.follow_links(turn);
             turn.effects.push(self.sinks());
+            supervise::keep_last_good(self, turn);
             let read = alerts::stored_silences(&*turn.store);
             let silences = turn.problems.report("read the silences", read).unwrap_or_default();
             let changes = self.watch.follow(self.changes.desired().rules(), &silences);

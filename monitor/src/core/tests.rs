@@ -3,6 +3,7 @@
 
 mod bench;
 mod containment;
+mod faults;
 mod import;
 mod insiders;
 mod time;
@@ -135,7 +136,7 @@ fn a_timed_change_comes_back_by_itself() {
     assert_eq!(bench.web(), (Mode::Enforce, 7));
     bench.tick();
     assert_eq!(bench.web(), (Mode::Observe, 2000));
-    let history = bench.ask(NOW, |reply| Command::History(0, reply)).unwrap();
+    let history = bench.ask(NOW, |reply| Command::History(HistoryQuery::default(), reply)).unwrap();
     assert_eq!(history[0].state, "rolled back");
 }
 
@@ -283,7 +284,7 @@ fn stopping_leaves_the_kernel_alone_and_detaching_does_not() {
     let mut bench = Bench::new();
     bench.ask(NOW, Command::Stop).unwrap();
     assert_eq!((bench.ended, bench.kernel.state().detached), (Some(Ended::Stopped), false));
-    bench.ask(NOW, Command::Detach).unwrap();
+    bench.ask(ChangeOptions { yes: true, ..NOW }, Command::Detach).unwrap();
     assert_eq!((bench.ended, bench.kernel.state().detached), (Some(Ended::Detached), true));
 }
 

@@ -52,6 +52,8 @@ pub struct View {
     pub process: Process,
     pub read_seconds: f64,
     pub undelivered: u64,
+    /// What is wrong beside the core.
+    pub beside: Vec<String>,
 }
 
 const EVENTS: [(EventKind, &str); 5] = [

@@ -7,7 +7,6 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::Result;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use monitor_common::conversation::Record;
@@ -59,8 +58,10 @@ impl Watch {
         silences: &[Silence],
         base: u64,
         since_boot: Duration,
-    ) -> Result<Self> {
-        let learned = store.learned_one(AREA, LEARNED)?;
+        troubles: &mut Vec<String>,
+    ) -> Self {
+        let learned = store.learned_one(AREA, LEARNED);
+        let learned = learned.map_err(|error| troubles.push(format!("{error:#}"))).ok().flatten();
         let learned = learned.and_then(|bytes| match serde_json::from_slice::<Learned>(&bytes) {
             Ok(learned) => Some(learned),
             Err(error) => {
@@ -70,7 +71,7 @@ impl Watch {
         });
         let parameters = parameters(&rules.config, silences);
         let inside = inside(&rules.config, &rules.own);
-        Ok(Self {
+        Self {
             detection: Detection::new(&parameters, inside.clone(), &learned.unwrap_or_default()),
             parameters,
             inside,
@@ -79,7 +80,7 @@ impl Watch {
             meter: Meter::default(),
             carried: HashMap::new(),
             has_read: false,
-        })
+        }
     }
 
     /// Other parameters or networks from now on; what was learned stays, and open findings are closed.

@@ -10,16 +10,20 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 
 use super::workloads::Workloads;
-use super::{links, operators};
+use super::{last_good, links, operators, regular};
 use crate::core::Host;
 use crate::core::delta::{ConfigSetting, Flags};
+use crate::core::ports::Neighbourhood;
 use crate::core::refusal::{Code, Refusal};
 use crate::snapshot::Process;
 use crate::store::Moment;
+use policy::ImportedList;
 use policy::config::Config;
 
 /// Larger files are a mistake, not a configuration.
 const LARGEST_FILE: u64 = 16 << 20;
+/// Larger lists are no lists.
+const LARGEST_LIST: u64 = 64 << 20;
 
 /// The file that is read when none is named and this one exists.
 pub const DEFAULT_PATH: &str = "/etc/sluice/sluice.toml";
@@ -28,6 +32,7 @@ pub const DEFAULT_PATH: &str = "/etc/sluice/sluice.toml";
 #[derive(Debug, Default)]
 pub struct Machine {
     workloads: Workloads,
+    kept: last_good::Kept,
 }
 
 impl Host for Machine {
@@ -35,8 +40,28 @@ impl Host for Machine {
         read_configuration(path, flags)
     }
 
-    fn list(&mut self, path: &Path) -> Result<String, String> {
-        read_file(path)
+    fn list(&mut self, path: &Path) -> Result<Vec<u8>, String> {
+        regular::read(path, LARGEST_LIST)
+    }
+
+    fn network(&mut self) -> Neighbourhood {
+        links::neighbourhood().unwrap_or_else(|error| {
+            tracing::warn!("look for gateways and networks: {error:#}");
+            Neighbourhood::default()
+        })
+    }
+
+    fn has_interface(&mut self, name: &str) -> bool {
+        links::is_there(name)
+    }
+
+    fn keep_last_good(
+        &mut self,
+        directory: &Path,
+        setting: &ConfigSetting,
+        lists: &[ImportedList],
+    ) -> Result<()> {
+        self.kept.keep(directory, setting, lists)
     }
 
     fn sessions(&mut self) -> BTreeSet<IpAddr> {
@@ -56,10 +81,15 @@ impl Host for Machine {
     }
 }
 
+/// The file that is read: the one that was named, or the usual one if it exists.
+pub fn configuration_path(named: Option<&Path>) -> Option<&Path> {
+    let usual = Path::new(DEFAULT_PATH);
+    named.or_else(|| usual.exists().then_some(usual))
+}
+
 /// Reads the file at `path`; without one the file at [`DEFAULT_PATH`], and without that the embedded default.
 pub fn read_configuration(path: Option<&Path>, flags: Flags) -> Result<ConfigSetting, Refusal> {
-    let usual = Path::new(DEFAULT_PATH);
-    let Some(path) = path.or_else(|| usual.exists().then_some(usual)) else {
+    let Some(path) = configuration_path(path) else {
         return Ok(ConfigSetting { path: None, toml: Config::default_file().to_owned(), flags });
     };
     let toml = read_file(path).map_err(|why| {
@@ -69,12 +99,8 @@ pub fn read_configuration(path: Option<&Path>, flags: Flags) -> Result<ConfigSet
 }
 
 fn read_file(path: &Path) -> Result<String, String> {
-    let shown = path.display();
-    let size = fs::metadata(path).map_err(|error| format!("{shown} cannot be read: {error}"))?.len();
-    if size > LARGEST_FILE {
-        return Err(format!("{shown} is larger than {} MiB", LARGEST_FILE >> 20));
-    }
-    fs::read_to_string(path).map_err(|error| format!("{shown} cannot be read: {error}"))
+    let bytes = regular::read(path, LARGEST_FILE)?;
+    String::from_utf8(bytes).map_err(|error| format!("{} cannot be read: {error}", path.display()))
 }
 
 /// The machine's clocks.

@@ -19,7 +19,7 @@ use super::handle::{Handle, QUEUE};
 use super::host::{self, Clock, Machine};
 use super::load::Loads;
 use super::sinks::Sinks;
-use super::{links, operators};
+use super::{Parts, links, operators};
 use crate::core::command::Request;
 use crate::core::{Beginning, Core, Counted, Effect, Ended, Input, News, Ports, Reading};
 use crate::snapshot::Snapshot;
@@ -54,6 +54,7 @@ pub struct Engine {
     loads: Loads,
     sinks: Sinks,
     alerts: Alerts,
+    parts: Parts,
     /// Sinks begin threads only within the loop, because a thread keeps the capabilities of its maker.
     is_running: bool,
     /// When the source table was last read, and how long that took.
@@ -74,6 +75,7 @@ impl Engine {
     pub fn begin(
         mut kernel: Box<dyn Kernel>,
         mut store: Store,
+        parts: Parts,
         beginning: Beginning,
     ) -> Result<(Self, Handle)> {
         let clock = Clock::open()?;
@@ -84,7 +86,7 @@ impl Engine {
         let (sender, requests) = mpsc::channel(QUEUE);
         let (publish, snapshots) = watch::channel(Arc::new(core.first_snapshot()));
         // Without a webhook until the loop runs.
-        let (sinks, _) = Sinks::open(&Alerts::default(), store.path());
+        let (sinks, _) = Sinks::open(&Alerts::default(), &store);
         let mut engine = Self {
             core,
             kernel,
@@ -94,6 +96,7 @@ impl Engine {
             loads: Loads::default(),
             sinks,
             alerts: Alerts::default(),
+            parts,
             is_running: false,
             sources_read: None,
             requests,
@@ -177,6 +180,7 @@ impl Engine {
             process: host::process(),
             seconds: began.elapsed().as_secs_f64(),
             undelivered: self.sinks.lost(),
+            beside: self.parts.problems().into_iter().chain(self.sinks.waiting()).collect(),
         };
         self.feed(Input::Reading(Box::new(reading)), now);
     }
@@ -206,6 +210,7 @@ impl Engine {
                     let outcomes = self.sinks.take(&told);
                     self.report(outcomes, now);
                 }
+                Effect::ReopenLogs => self.sinks.reopen(&self.store),
                 Effect::Sinks(alerts) => {
                     if self.alerts != alerts {
                         self.alerts = alerts;
@@ -219,7 +224,7 @@ impl Engine {
 
     fn open_sinks(&mut self) {
         if self.is_running {
-            let (sinks, outcomes) = Sinks::open(&self.alerts, self.store.path());
+            let (sinks, outcomes) = Sinks::open(&self.alerts, &self.store);
             self.sinks = sinks;
             self.report(outcomes, &self.clock.now());
         }

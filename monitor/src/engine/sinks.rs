@@ -3,13 +3,13 @@
 //! In: moments of findings. Out: whatever the sink does with one; a failure is a problem in the snapshot.
 
 use std::fmt;
-use std::path::Path;
 
 use anyhow::Result;
 
 use super::alert_log::{self, AlertLog};
 use super::webhook::Webhook;
 use crate::core::Told;
+use crate::store::Store;
 use policy::config::Alerts;
 
 /// Takes moments of findings, never blocking for long.
@@ -22,6 +22,12 @@ pub trait Sink: Send {
     fn lost(&self) -> u64 {
         0
     }
+    /// What waits to be delivered, as a sentence.
+    fn waiting(&self) -> Option<String> {
+        None
+    }
+    /// The file may have been moved away, or the state directory can be used now.
+    fn reopen(&mut self, _store: &Store) {}
 }
 
 /// All sinks that the configuration names.
@@ -29,7 +35,7 @@ pub struct Sinks(Vec<Box<dyn Sink>>);
 
 impl Sinks {
     /// Opens every sink; those that cannot be opened come back as failures.
-    pub fn open(config: &Alerts, store: &Path) -> (Self, Vec<(&'static str, Result<()>)>) {
+    pub fn open(config: &Alerts, store: &Store) -> (Self, Vec<(&'static str, Result<()>)>) {
         let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(AlertLog::new(store))];
         let mut outcomes = Vec::new();
         match config.webhook.as_deref().map(Webhook::new).transpose() {
@@ -49,6 +55,14 @@ impl Sinks {
             Err(error) => return vec![("write a finding", Err(error))],
         };
         self.0.iter_mut().map(|sink| (sink.concern(), sink.take(told, &line))).collect()
+    }
+
+    pub fn reopen(&mut self, store: &Store) {
+        self.0.iter_mut().for_each(|sink| sink.reopen(store));
+    }
+
+    pub fn waiting(&self) -> impl Iterator<Item = String> {
+        self.0.iter().filter_map(|sink| sink.waiting())
     }
 
     pub fn lost(&self) -> u64 {

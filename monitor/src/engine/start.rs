@@ -9,10 +9,12 @@ use std::path::PathBuf;
 use anyhow::Result;
 use datapath::Kernel;
 
+use super::Parts;
 use super::handle::Handle;
 use super::run::Engine;
 use crate::core::Beginning;
 use crate::core::delta::ConfigSetting;
+pub use crate::core::start::{First, guard};
 use crate::store::Store;
 
 /// What an engine is made of.
@@ -26,6 +28,10 @@ pub struct Start {
     pub own: Vec<IpAddr>,
     /// The far end of the SSH session that the daemon was started from.
     pub operator: Option<IpAddr>,
+    /// What works beside the engine.
+    pub parts: Parts,
+    /// What was done before anything else.
+    pub first: First,
 }
 
 impl fmt::Debug for Start {
@@ -37,7 +43,7 @@ impl fmt::Debug for Start {
 impl Start {
     /// Writes the rules, guards the interfaces and makes the engine.
     pub fn engine(self) -> Result<(Engine, Handle)> {
-        let Self { kernel, store, config, path, own, operator } = self;
-        Engine::begin(kernel, store, Beginning { config, path, own, operator })
+        let Self { kernel, store, config, path, own, operator, parts, first } = self;
+        Engine::begin(kernel, store, parts, Beginning { config, path, own, operator, first })
     }
 }

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 
 use super::command::{Alert, AlertQuery, Caller, ChangeOptions, Command, Request};
-use super::{Engine, Handle, Start};
+use super::start::First;
+use super::{Engine, Handle, Parts, Start};
 use crate::core::Input;
 use crate::core::delta::{ConfigSetting, Flags};
 use crate::core::stand_in::{StandIn, reply, scan_records};
@@ -33,6 +34,8 @@ impl Bench {
             path: None,
             own: Vec::new(),
             operator: None,
+            parts: Parts::default(),
+            first: First::default(),
         };
         let (engine, handle) = start.engine().unwrap();
         Self { files, kernel, engine, handle }

@@ -1,6 +1,7 @@
 //! The store as the core sees it: a trait, so that the core itself names no database.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -27,9 +28,10 @@ pub trait Storage: Send {
     fn mark(&mut self, number: u64, state: ChangeState, reverted_by: Option<u64>) -> Result<()>;
     fn pending(&self) -> Result<Option<Pending>>;
     fn change(&self, number: u64) -> Result<Option<ChangeRecord>>;
-    fn history(&self, limit: usize) -> Result<Vec<ChangeRecord>>;
+    fn history(&self, limit: usize, before: Option<u64>) -> Result<Vec<ChangeRecord>>;
 
-    fn overrides(&self) -> Result<BTreeMap<String, LimitOverride>>;
+    /// Saved limits as they were written; a row that is nonsense is the reader's to leave out.
+    fn overrides(&self) -> Result<BTreeMap<String, Value>>;
     fn set_override(&mut self, key: &str, value: &LimitOverride, made_by: &str, at: Timestamp) -> Result<()>;
     fn unset_override(&mut self, key: &str) -> Result<bool>;
     fn access(&self, now: Timestamp) -> Result<Vec<AccessRule>>;
@@ -43,7 +45,19 @@ pub trait Storage: Send {
 
     fn findings(&self, since: Timestamp, limit: usize) -> Result<Vec<StoredFinding>>;
     fn keep_findings(&mut self, findings: &[StoredFinding]) -> Result<()>;
+    /// Writes the findings that wait for a disk.
+    fn write_findings(&mut self) -> Result<()>;
+    /// How many findings wait for a disk, and how many were given up.
+    fn unwritten(&self) -> (usize, u64);
     fn prune(&mut self, now: Timestamp, findings_before: Timestamp, changes: u64) -> Result<()>;
+    /// The checked copy beside the file.
+    fn copy(&mut self) -> Result<()>;
+    /// Tries again to use the state directory; notes of what was put right, once it is used.
+    fn mend(&mut self, now: Timestamp) -> Option<Vec<String>>;
+    /// Why nothing outlives this process, if that is so.
+    fn volatile(&self) -> Option<&str>;
+    /// The state directory.
+    fn directory(&self) -> &Path;
 }
 
 impl Storage for Store {
@@ -77,11 +91,11 @@ impl Storage for Store {
         Self::change(self, number)
     }
 
-    fn history(&self, limit: usize) -> Result<Vec<ChangeRecord>> {
-        Self::history(self, limit)
+    fn history(&self, limit: usize, before: Option<u64>) -> Result<Vec<ChangeRecord>> {
+        Self::history(self, limit, before)
     }
 
-    fn overrides(&self) -> Result<BTreeMap<String, LimitOverride>> {
+    fn overrides(&self) -> Result<BTreeMap<String, Value>> {
         Self::overrides(self)
     }
 
@@ -127,6 +141,30 @@ impl Storage for Store {
 
     fn keep_findings(&mut self, findings: &[StoredFinding]) -> Result<()> {
         Self::keep_findings(self, findings)
+    }
+
+    fn write_findings(&mut self) -> Result<()> {
+        Self::write_findings(self)
+    }
+
+    fn unwritten(&self) -> (usize, u64) {
+        Self::unwritten(self)
+    }
+
+    fn copy(&mut self) -> Result<()> {
+        Self::copy(self)
+    }
+
+    fn mend(&mut self, now: Timestamp) -> Option<Vec<String>> {
+        Self::mend(self, now).map(|mended| mended.notes)
+    }
+
+    fn volatile(&self) -> Option<&str> {
+        Self::volatile(self)
+    }
+
+    fn directory(&self) -> &Path {
+        Self::directory(self)
     }
 
     fn prune(&mut self, now: Timestamp, findings_before: Timestamp, changes: u64) -> Result<()> {

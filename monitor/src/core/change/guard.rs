@@ -15,7 +15,7 @@ pub fn check(
     standing: &Standing,
     next: &Standing,
     asking: &Asking,
-    hits: &[String],
+    [hits, dangers]: [&[String]; 2],
     sessions: &Sessions,
     turn: &mut Turn<'_>,
 ) -> Result<Vec<IpAddr>, Refusal> {
@@ -25,6 +25,13 @@ pub fn check(
             format!("this limit would have hit exempt or operators' addresses: {}", hits.join(", ")),
         )
         .next("nothing was changed; choose a higher rate, or ask again with --yes"));
+    }
+    if !dangers.is_empty() && !asking.options.yes {
+        return Err(Refusal::new(
+            Code::NeedsConfirmation,
+            format!("this would take protection or the network away: {}", dangers.join(", ")),
+        )
+        .next("nothing was changed; ask again with --yes if you mean it, best with --confirm-within 60s"));
     }
     if !next.rules.config.access.operator_safe {
         return Ok(Vec::new());

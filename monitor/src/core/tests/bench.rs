@@ -8,7 +8,8 @@ use crate::core::command::*;
 use crate::core::delta::Flags;
 use crate::core::refusal::Refusal;
 use crate::core::stand_in::{StandHost, StandIn, reply};
-use crate::core::{Beginning, Core, Counted, Effect, Ended, Input, Ports, Reading, Told};
+use crate::core::start::First;
+use crate::core::{Beginning, Core, Counted, Effect, Ended, Input, News, Ports, Reading, Told};
 use crate::snapshot::{Process, Snapshot};
 use crate::store::Store;
 use ::tuning::defence::Load;
@@ -39,7 +40,9 @@ pub fn start(
     store: &mut Store,
     flags: Flags,
 ) -> anyhow::Result<(Core, Vec<Effect>)> {
-    let beginning = Beginning { config: host.setting(flags), path: None, own: Vec::new(), operator: None };
+    let first = First::default();
+    let beginning =
+        Beginning { config: host.setting(flags), path: None, own: Vec::new(), operator: None, first };
     let mut kernel = kernel.clone();
     Core::begin(kernel.moment(), beginning, Ports { kernel: &mut kernel, store, host })
 }
@@ -50,7 +53,7 @@ impl Bench {
         Self::with(StandIn::default(), host, Store::in_memory().unwrap())
     }
 
-    fn with(kernel: StandIn, mut host: StandHost, mut store: Store) -> Self {
+    pub fn with(kernel: StandIn, mut host: StandHost, mut store: Store) -> Self {
         let (core, effects) = start(&kernel, &mut host, &mut store, Flags::default()).unwrap();
         let snapshot = Arc::new(core.first_snapshot());
         let mut bench = Self { kernel, host, store, core, snapshot, told: Vec::new(), ended: None };
@@ -84,7 +87,7 @@ impl Bench {
                 Effect::Answer(answer) => answer.give(),
                 Effect::Publish(snapshot) => self.snapshot = snapshot,
                 Effect::Alert(told) => self.told.push(told),
-                Effect::Sinks(_) => {}
+                Effect::Sinks(_) | Effect::ReopenLogs => {}
                 Effect::End(ended) => self.ended = Some(ended),
             }
         }
@@ -94,6 +97,12 @@ impl Bench {
     pub fn tick(&mut self) {
         self.feed(Input::Tick);
         self.read();
+    }
+
+    /// A look at the host.
+    pub fn look(&mut self) {
+        let own = Ok(Vec::new());
+        self.feed(Input::Host(News { own, sessions: self.host.sessions.clone() }));
     }
 
     /// Time passes, and the tick comes.
@@ -119,6 +128,7 @@ impl Bench {
             process: Process::default(),
             seconds: 0.0,
             undelivered: 0,
+            beside: Vec::new(),
         })));
     }
 

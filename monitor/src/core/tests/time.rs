@@ -45,7 +45,8 @@ fn a_restart_takes_a_waiting_change_back_before_anything_is_guarded_by_it() {
     bench.kernel.advance(Duration::from_secs(5));
     let mut bench = bench.restart();
     assert_eq!(bench.web(), (Mode::Observe, 2000));
-    let history = bench.ask(NOW, |reply| Command::History(1, reply)).unwrap();
+    let history =
+        bench.ask(NOW, |reply| Command::History(HistoryQuery { limit: 1, before: None }, reply)).unwrap();
     assert_eq!(history[0].state, "rolled back");
 }
 
@@ -77,7 +78,8 @@ fn a_response_contains_the_workload_that_the_finding_names_and_ends() {
     let subjects: Vec<_> = list.iter().map(|one| one.containment.subject.clone()).collect();
     assert_eq!(subjects, [Subject::Workload("copy.service".to_owned())]);
     assert!(list[0].in_force && bench.kernel.state().contained.len() == 1);
-    let history = bench.ask(NOW, |reply| Command::History(1, reply)).unwrap();
+    let history =
+        bench.ask(NOW, |reply| Command::History(HistoryQuery { limit: 1, before: None }, reply)).unwrap();
     assert_eq!(history[0].made_by, "detection");
     bench.pass(Duration::from_secs(60));
     assert!(bench.ask(NOW, Command::ContainmentList).unwrap().containments.is_empty());

@@ -107,7 +107,10 @@ fn an_automatic_step_is_saved_audited_and_reverted_like_any_change() {
     let mut learning = Learning::new(&format!("{LEARNING}{AUTO}"));
     learning.play(130, 10);
     assert_eq!(learning.in_force(), 1600, "one step of 1.25, and ten minutes until the next");
-    let history = learning.bench.ask(NOW, |reply| Command::History(1, reply)).unwrap();
+    let history = learning
+        .bench
+        .ask(NOW, |reply| Command::History(HistoryQuery { limit: 1, before: None }, reply))
+        .unwrap();
     assert_eq!(history[0].made_by, "tuning");
     assert!(history[0].what.starts_with("automatic step at web class outside"), "{history:?}");
     let tuning = learning.bench.snapshot.tuning.clone();
@@ -151,7 +154,10 @@ fn a_flood_freezes_learning_and_climbs_the_ladder_if_it_is_switched_on() {
     assert!(snapshot.problems.iter().any(|problem| problem.contains("defence rung 1")));
     assert_eq!(learning.bench.kernel.state().flips, flips + 1);
     assert_eq!(learning.in_force(), 2000, "what was decided is not touched");
-    let history = learning.bench.ask(NOW, |reply| Command::History(1, reply)).unwrap();
+    let history = learning
+        .bench
+        .ask(NOW, |reply| Command::History(HistoryQuery { limit: 1, before: None }, reply))
+        .unwrap();
     assert!(history[0].what.starts_with("defence rung 0 -> 1"), "{history:?}");
 
     learning.bench.kernel.state().counters.floods = vec![FloodState::zeroed(); 2];
