@@ -25,7 +25,7 @@ use crate::snapshot::{Process, Snapshot};
 #[derive(Debug)]
 pub enum Input {
     /// Somebody asks for something.
-    Command(Request),
+    Command(Box<Request>),
     /// Flow records, in the order in which the kernel made them.
     Records(Vec<Record>),
     /// Events of the limiter.
@@ -80,7 +80,7 @@ pub enum Effect {
     Answer(Answer),
     Publish(Arc<Snapshot>),
     /// A finding for the sinks.
-    Alert(Told),
+    Alert(Box<Told>),
     /// Where findings go from now on.
     Sinks(Alerts),
     End(Ended),
