@@ -118,7 +118,7 @@ impl Core {
     pub fn handle(&mut self, now: Moment, input: Input, ports: Ports<'_>) -> Vec<Effect> {
         let mut turn = Turn::new(now, ports, std::mem::take(&mut self.problems));
         match input {
-            Input::Command(request) => self.command(request, &mut turn),
+            Input::Command(request) => self.command(*request, &mut turn),
             Input::Records(records) => self.state.records(&records, &mut turn),
             Input::Events(events) => events.iter().for_each(|event| self.state.event(event, &turn)),
             Input::Reading(reading) => {

@@ -4,6 +4,7 @@
 //! things is not asked for here: it is published (`Handle::snapshot`). Nothing here does anything.
 
 pub mod containment;
+pub mod explanation;
 pub mod insight;
 pub mod tuning;
 
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use super::origin::Origin;
 use super::refusal::Refusal;
-use crate::snapshot::{Ban, LimitInForce, RateAndBurst, Source};
+use crate::snapshot::{Ban, LimitInForce, Source};
 pub use detection::parameters::Silence;
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use ::tuning::Aim;
 pub use containment::{ContainmentList, ContainmentSet};
+pub use explanation::{BucketLevel, ExplainedService, Explanation};
 pub use insight::{
     Alert, AlertQuery, AlertState, Flow, FlowEnd, FlowList, FlowOutcome, FlowQuery, Graph, GraphEdge,
     LocalSender,
@@ -467,43 +469,4 @@ pub struct Change {
     /// What a decision of the daemon's own rested on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<serde_json::Value>,
-}
-
-/// Why an address is treated as it is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Explanation {
-    pub address: IpAddr,
-    /// The source that the address counts under.
-    pub source: IpNet,
-    pub class: String,
-    /// The verdict in one sentence.
-    pub verdict: String,
-    /// The exemption that covers it.
-    pub exempt: Option<AccessEntry>,
-    /// The denial that covers it.
-    pub denied: Option<AccessEntry>,
-    pub ban: Option<Ban>,
-    pub containment: Option<containment::Containment>,
-    /// One per service where it has an entry.
-    pub services: Vec<ExplainedService>,
-}
-
-/// One source at one service, with its limit and bucket levels.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ExplainedService {
-    pub source: Source,
-    pub limit: Option<LimitInForce>,
-    pub trial: Option<LimitInForce>,
-    pub aggregate: Option<LimitInForce>,
-    pub buckets: Vec<BucketLevel>,
-}
-
-/// How full a bucket is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct BucketLevel {
-    /// `packets`, `bytes`, `connections` or `fragments`.
-    pub dimension: String,
-    pub rate: RateAndBurst,
-    /// Used share of the burst, 0 to 1.
-    pub used: f64,
 }

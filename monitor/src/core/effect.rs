@@ -25,7 +25,7 @@ use crate::snapshot::{Process, Snapshot};
 #[derive(Debug)]
 pub enum Input {
     /// Somebody asks for something.
-    Command(Request),
+    Command(Box<Request>),
     /// Flow records, in the order in which the kernel made them.
     Records(Vec<Record>),
     /// Events of the limiter.
@@ -82,7 +82,7 @@ pub enum Effect {
     Answer(Answer),
     Publish(Arc<Snapshot>),
     /// A finding for the sinks.
-    Alert(Told),
+    Alert(Box<Told>),
     /// Files of sinks may have been moved away.
     ReopenLogs,
     /// Where findings go from now on.

@@ -196,11 +196,12 @@ fn write_ban(source: IpNet, ban: &delta::Ban, kernel: &mut dyn Kernel) -> Result
 
 /// Back to what holds, after a change that came only half way.
 fn restore_ban(source: IpNet, now: &Standing, turn: &mut Turn<'_>) {
-    match now.bans.get(&source) {
-        Some(old) => drop(write_ban(source, old, &mut *turn.kernel)),
-        None => {
-            let removed = turn.kernel.remove_ban(key(source.network()));
-            turn.problems.report("bans", removed);
+    if let Some(old) = now.bans.get(&source) {
+        if let Err(refusal) = write_ban(source, old, &mut *turn.kernel) {
+            tracing::error!("put the ban of {source} back: {refusal}");
         }
+    } else {
+        let removed = turn.kernel.remove_ban(key(source.network()));
+        turn.problems.report("bans", removed);
     }
 }

@@ -262,7 +262,7 @@ impl State {
         let names = self.facts(&*turn.kernel, now).names();
         let (told, kept) = alerts::keep(changes, lowest, &names, &mut *turn.store, now);
         turn.problems.report("keep the findings", kept);
-        turn.effects.extend(told.into_iter().map(Effect::Alert));
+        turn.effects.extend(told.into_iter().map(|told| Effect::Alert(Box::new(told))));
     }
 
     /// Makes a planned change, and lets the other parts follow it.

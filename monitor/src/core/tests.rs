@@ -294,7 +294,7 @@ fn a_viewer_changes_nothing_even_past_the_handle() {
     let viewer = Caller { role: Role::Viewer, ..operator(None) };
     let (reply, answer) = reply();
     let command = Command::AccessAdd(access(AccessKind::Ban, "198.51.100.7/32", None), reply);
-    bench.feed(Input::Command(Request { caller: viewer, options: NOW, command }));
+    bench.feed(Input::Command(Box::new(Request { caller: viewer, options: NOW, command })));
     assert!(answer.try_recv().is_err());
     assert!(bench.banned().is_empty());
 }

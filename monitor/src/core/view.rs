@@ -4,6 +4,7 @@
 //! before it.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -31,6 +32,9 @@ const LOGGED_PER_SECOND: u64 = 10;
 /// Workload names that stand together where several share an address.
 const TOGETHER: usize = 3;
 
+/// Packets that ended and that would have been dropped, by slot, service and reason.
+type Packets = HashMap<(u32, u32, usize), (u64, u64)>;
+
 /// What was measured last, and what the next measurement is compared with.
 #[derive(Debug, Default)]
 pub struct View {
@@ -38,7 +42,7 @@ pub struct View {
     /// Bans in force, with names.
     bans: Vec<Ban>,
     /// Counters of the reading before, by slot, service and reason; `None` before the second reading.
-    before: Option<HashMap<(u32, u32, usize), (u64, u64)>>,
+    before: Option<Packets>,
     counted_at: Option<Duration>,
     /// Seconds between the last two readings.
     passed: f64,
@@ -289,7 +293,7 @@ pub fn services(image: &Image) -> Vec<Service> {
 fn together(names: &BTreeSet<String>) -> String {
     let mut told = names.iter().take(TOGETHER).map(String::as_str).collect::<Vec<_>>().join(", ");
     if names.len() > TOGETHER {
-        told.push_str(&format!(" and {} more", names.len() - TOGETHER));
+        let _ = write!(told, " and {} more", names.len() - TOGETHER);
     }
     told
 }

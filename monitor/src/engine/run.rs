@@ -123,7 +123,7 @@ impl Engine {
             pulse.0.fetch_add(1, Ordering::Relaxed);
             tokio::select! {
                 request = self.requests.recv() => match request {
-                    Some(request) => self.feed(Input::Command(request), self.clock.now()),
+                    Some(request) => self.feed(Input::Command(Box::new(request)), self.clock.now()),
                     None => return Ok(Ended::Stopped),
                 },
                 _ = drain.tick() => self.drain(self.clock.now()),

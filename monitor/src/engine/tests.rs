@@ -53,7 +53,7 @@ impl Bench {
         let (reply, answer) = reply();
         let command = Command::AlertList(AlertQuery::default(), reply);
         let request = Request { caller: Caller::DAEMON, options: ChangeOptions::default(), command };
-        self.engine.feed(Input::Command(request), self.kernel.moment());
+        self.engine.feed(Input::Command(Box::new(request)), self.kernel.moment());
         answer.try_recv().unwrap().unwrap()
     }
 }

@@ -86,7 +86,7 @@ impl Bench {
             match effect {
                 Effect::Answer(answer) => answer.give(),
                 Effect::Publish(snapshot) => self.snapshot = snapshot,
-                Effect::Alert(told) => self.told.push(told),
+                Effect::Alert(told) => self.told.push(*told),
                 Effect::Sinks(_) | Effect::ReopenLogs => {}
                 Effect::End(ended) => self.ended = Some(ended),
             }
@@ -155,7 +155,7 @@ impl Bench {
         make: impl FnOnce(Reply<T>) -> Command,
     ) -> Result<T, Refusal> {
         let (reply, answer) = reply();
-        self.feed(Input::Command(Request { caller, options, command: make(reply) }));
+        self.feed(Input::Command(Box::new(Request { caller, options, command: make(reply) })));
         answer.try_recv().unwrap()
     }
 
