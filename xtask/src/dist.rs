@@ -78,7 +78,7 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     let product = Product { binary, generator, version: VERSION.to_owned(), arch, out };
 
     verify::runs_on_old_hosts(&product.binary, arch)?;
-    verify::same_object_twice()?;
+    verify::same_object_twice(arch)?;
     verify::manifests()?;
     let root = stage(&product)?;
     let mut made = vec![

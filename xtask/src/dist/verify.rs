@@ -57,8 +57,8 @@ fn versions(table: &str) -> impl Iterator<Item = ((u32, u32), &str)> {
 
 /// The build script once more, in a copy of the workspace and with another home of cargo: its BPF object is the one that was
 /// built, byte for byte.
-pub fn same_object_twice() -> Result<()> {
-    let (script, built) = newest_object()?;
+pub fn same_object_twice(arch: Arch) -> Result<()> {
+    let (script, built) = newest_object(arch)?;
     let again = process::target().join("dist/object");
     clear(&again)?;
     let (checkout, home) = (again.join("checkout"), again.join("home"));
@@ -79,7 +79,7 @@ pub fn same_object_twice() -> Result<()> {
     command.current_dir(&package).env("OUT_DIR", &again).env("CARGO_MANIFEST_DIR", &package);
     command.env("CARGO_HOME", &home).env("RUSTUP_HOME", toolchain::rustup_home());
     command.env("CARGO", std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.env("CARGO_CFG_TARGET_ARCH", std::env::consts::ARCH).stdout(std::process::Stdio::null());
+    command.env("CARGO_CFG_TARGET_ARCH", arch.machine()).stdout(std::process::Stdio::null());
     process::run(&mut command)?;
     let read = |path: &Path| fs::read(path).with_context(|| format!("read {}", path.display()));
     let (first, second) = (read(&built)?, read(&again.join("sluice-bpf"))?);
@@ -99,28 +99,28 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     entries.map(|entry| Ok(entry.with_context(|| format!("list {}", folder.display()))?.path())).collect()
 }
 
-/// The build script that ran last in release, and the object that it made.
-fn newest_object() -> Result<(PathBuf, PathBuf)> {
-    let folder = process::target().join("release/build");
-    let mut found = Vec::new();
-    for run in entries(&folder)? {
-        let object = run.join("out/sluice-bpf");
-        if let Ok(about) = fs::metadata(&object) {
-            found.push((about.modified().context("ask for a time")?, object));
-        }
-    }
-    let (_, object) = found.into_iter().max().context("the build left no BPF object")?;
-    let mut scripts = Vec::new();
-    for run in entries(&folder)? {
-        let script = run.join("build-script-build");
-        let ours =
-            run.file_name().is_some_and(|name| name.to_string_lossy().starts_with("monitor-datapath-"));
-        if let (true, Ok(about)) = (ours, fs::metadata(&script)) {
-            scripts.push((about.modified().context("ask for a time")?, script));
-        }
-    }
-    let (_, script) = scripts.into_iter().max().context("the build left no build script")?;
+/// The build script that ran last in release, which is this machine's, and the object that it made for `arch`.
+fn newest_object(arch: Arch) -> Result<(PathBuf, PathBuf)> {
+    let here = process::target().join("release/build");
+    let there = process::target().join(arch.triple()).join("release/build");
+    let objects = if process::host()? == arch.triple() { &here } else { &there };
+    let script = newest(&here, "build-script-build")?.context("the build left no build script")?;
+    let object = newest(objects, "out/sluice-bpf")?.context("the build left no BPF object")?;
     Ok((script, object))
+}
+
+/// The last written file of this name in a build folder of the package with the build script.
+fn newest(builds: &Path, name: &str) -> Result<Option<PathBuf>> {
+    let mut found = Vec::new();
+    for build in entries(builds)? {
+        let ours =
+            build.file_name().is_some_and(|name| name.to_string_lossy().starts_with("monitor-datapath-"));
+        let file = build.join(name);
+        if let (true, Ok(about)) = (ours, fs::metadata(&file)) {
+            found.push((about.modified().context("ask for a time")?, file));
+        }
+    }
+    Ok(found.into_iter().max().map(|(_, file)| file))
 }
 
 /// A package lists every file of the tree.
