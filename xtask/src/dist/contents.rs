@@ -82,9 +82,10 @@ pub fn stage(product: &Product) -> Result<PathBuf> {
     clear(&root)?;
     let binary = root.join("usr/bin/sluice");
     copy(&product.binary, &binary)?;
-    let strip = match product.arch.machine() == std::env::consts::ARCH {
-        true => "strip".to_owned(),
-        false => format!("{}-linux-gnu-strip", product.arch.machine()),
+    let strip = if product.arch.machine() == std::env::consts::ARCH {
+        "strip".to_owned()
+    } else {
+        format!("{}-linux-gnu-strip", product.arch.machine())
     };
     process::run(Command::new(strip).arg("--strip-unneeded").arg(&binary))?;
     for (from, to) in FILES {

@@ -89,7 +89,7 @@ fn manifest(product: &Product, root: &Path) -> Result<PathBuf> {
 fn text(version: &str, root: &Path, files: &[String], scripts: &Path) -> String {
     let (mut deb, mut rpm) = (String::new(), String::new());
     for file in files {
-        let (from, kind) = (root.join(file), Kind::of(file));
+        let (from, kind) = (quoted(&root.join(file)), Kind::of(file));
         let mode = kind.mode();
         let flags = match kind {
             Kind::Configuration => ", config = \"noreplace\"",
@@ -97,11 +97,11 @@ fn text(version: &str, root: &Path, files: &[String], scripts: &Path) -> String 
             Kind::Program | Kind::Data => "",
         };
         // Writing to a String cannot fail.
-        let _ = writeln!(deb, "    [{from:?}, {file:?}, \"{mode:o}\"],");
+        let _ = writeln!(deb, "    [{from}, {file:?}, \"{mode:o}\"],");
         let _ =
-            writeln!(rpm, "    {{ source = {from:?}, dest = \"/{file}\", mode = \"100{mode:o}\"{flags} }},");
+            writeln!(rpm, "    {{ source = {from}, dest = \"/{file}\", mode = \"100{mode:o}\"{flags} }},");
     }
-    let script = |name: &str| scripts.join(name);
+    let script = |name: &str| quoted(&scripts.join(name));
     let (post, preun, postun) = (script("rpm-post"), script("rpm-preun"), script("rpm-postun"));
     format!(
         "[package]
@@ -130,9 +130,9 @@ assets = [
 
 [package.metadata.generate-rpm]
 summary = {SUMMARY:?}
-post_install_script = {post:?}
-pre_uninstall_script = {preun:?}
-post_uninstall_script = {postun:?}
+post_install_script = {post}
+pre_uninstall_script = {preun}
+post_uninstall_script = {postun}
 assets = [
 {rpm}]
 
@@ -142,6 +142,11 @@ systemd = \">= 252\"
 \"libgcc_s.so.1()(64bit)\" = \"*\"
 "
     )
+}
+
+/// A path as a string of TOML.
+fn quoted(path: &Path) -> String {
+    format!("{:?}", path.display().to_string())
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
