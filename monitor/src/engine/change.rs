@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -118,6 +119,8 @@ impl Engine {
         }
         let mut addresses = super::operators::protected(&asking.caller);
         addresses.extend(&self.operators);
+        // A host that refuses its own addresses refuses what they stand in for: its neighbours' answers, and itself.
+        addresses.extend(&next.rules.own);
         let now = Timestamp::now();
         let already = policy::would_cut(&self.standing.rules, &addresses, now);
         let mut cuts: Vec<_> = policy::would_cut(&next.rules, &addresses, now);
@@ -135,6 +138,14 @@ impl Engine {
         told.extend(
             contained.iter().map(|(source, address)| format!("{address} lies in {source} (the containment)")),
         );
+        let wide: Vec<_> = wide_exemptions(&self.standing, next).map(|prefix| prefix.to_string()).collect();
+        if !wide.is_empty() && !asking.options.yes {
+            return Err(Refusal::new(
+                Code::NeedsConfirmation,
+                format!("this would take the protection from all of {}", wide.join(", ")),
+            )
+            .next("nothing was changed; name the addresses that are meant, or ask again with --yes"));
+        }
         if told.is_empty() {
             return Ok(());
         }
@@ -302,8 +313,21 @@ impl Engine {
     }
 }
 
+/// Exemptions that are new and cover a large part of the address space.
+fn wide_exemptions<'a>(standing: &'a Standing, next: &'a Standing) -> impl Iterator<Item = IpNet> + 'a {
+    const fn is_wide(prefix: IpNet) -> bool {
+        match prefix {
+            IpNet::V4(prefix) => prefix.prefix_len() < 8,
+            IpNet::V6(prefix) => prefix.prefix_len() < 16,
+        }
+    }
+    let exempt = |entry: &&policy::AccessEntry| entry.permission == policy::Permission::Exempt;
+    let new = next.rules.access.iter().filter(|entry| !standing.rules.access.contains(entry));
+    new.filter(exempt).map(|entry| entry.prefix).filter(|prefix| is_wide(*prefix))
+}
+
 /// Sources that `next` newly holds back in earnest.
-fn new_containments<'a>(standing: &'a Standing, next: &'a Standing) -> impl Iterator<Item = ipnet::IpNet> {
+fn new_containments<'a>(standing: &'a Standing, next: &'a Standing) -> impl Iterator<Item = IpNet> {
     next.containments.iter().filter_map(|(subject, one)| match subject {
         Subject::Source(source)
             if one.mode == Mode::Enforce && !standing.containments.contains_key(subject) =>
