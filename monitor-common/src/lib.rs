@@ -11,6 +11,7 @@
 pub mod bucket;
 pub mod containment;
 pub mod conversation;
+pub mod datagram;
 pub mod flow;
 pub mod names;
 pub mod packet;

@@ -223,14 +223,12 @@ impl Engine {
 
     /// Numbers to names, as they are now.
     pub(super) fn names<'a>(&'a self, wall: &'a dyn Fn(u64) -> Timestamp) -> Names<'a> {
-        let source = self.standing.rules.config.source;
         Names {
             image: &self.image,
             interfaces: &self.guarded,
             wall,
             workloads: &self.measured.workloads,
-            v4_bits: source.ipv4_prefix,
-            v6_bits: source.ipv6_prefix,
+            widths: self.standing.rules.config.source,
         }
     }
 

@@ -15,7 +15,7 @@ use monitor_common::record::{SourceEntry, entry};
 use super::command::SourceOrder;
 use super::kernel::Guarded;
 use crate::snapshot::{self, Count, Source, address_of};
-use policy::Image;
+use policy::{Image, config::Source as Widths};
 
 /// One entry with its rates.
 #[derive(Clone, Copy, Debug)]
@@ -74,8 +74,7 @@ pub struct Names<'a> {
     pub wall: &'a dyn Fn(u64) -> Timestamp,
     /// Who of this host sends from a prefix.
     pub workloads: &'a HashMap<IpNet, String>,
-    pub v4_bits: u8,
-    pub v6_bits: u8,
+    pub widths: Widths,
 }
 
 impl SourceTable {
@@ -181,8 +180,7 @@ impl Seen {
 impl Names<'_> {
     /// The prefix that counts as one source.
     pub fn prefix(&self, address: IpAddr) -> IpNet {
-        let bits = if address.is_ipv4() { self.v4_bits } else { self.v6_bits };
-        IpNet::new(address, bits).unwrap_or_else(|_| IpNet::from(address)).trunc()
+        IpNet::new(address, self.widths.bits(address)).unwrap_or_else(|_| IpNet::from(address)).trunc()
     }
 
     pub fn service(&self, number: u32) -> String {

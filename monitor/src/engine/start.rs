@@ -262,8 +262,7 @@ fn bans_held(kernel: &dyn Kernel, rules: &Rules) -> Result<BTreeMap<IpNet, Ban>>
         let for_ever = ban.until == u64::MAX;
         if ban.origin == origin::OPERATOR && (for_ever || ban.until.wrapping_sub(clock).cast_signed() > 0) {
             let address = address_of(key.address());
-            let source = rules.config.source;
-            let bits = if address.is_ipv4() { source.ipv4_prefix } else { source.ipv6_prefix };
+            let bits = rules.config.source.bits(address);
             let source = IpNet::new(address, bits).unwrap_or_else(|_| IpNet::from(address)).trunc();
             let until = (!for_ever).then(|| kernel.wall(ban.until));
             let made_by = "an operator, before the last start".to_owned();

@@ -38,10 +38,7 @@ impl Engine {
         let bits = self.standing.rules.config.source;
         let suspects: HashSet<IpAddr> = suspects
             .into_iter()
-            .filter_map(|address| {
-                let length = if address.is_ipv4() { bits.ipv4_prefix } else { bits.ipv6_prefix };
-                Some(IpNet::new(address, length).ok()?.network())
-            })
+            .filter_map(|address| Some(IpNet::new(address, bits.bits(address)).ok()?.network()))
             .collect();
         let tick = Tick {
             at: now.as_second(),
