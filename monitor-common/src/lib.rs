@@ -17,6 +17,7 @@ pub mod names;
 pub mod packet;
 pub mod parse;
 pub mod plain;
+pub mod proof;
 pub mod record;
 pub mod rule;
 pub mod sketch;

@@ -36,6 +36,7 @@ pub mod map {
     pub const CONTAINED: &str = "CONTAINED";
     pub const DATAGRAMS: &str = "DATAGRAMS";
     pub const STRAYS: &str = "STRAYS";
+    pub const PROOFS: &str = "PROOFS";
     pub const INTERFACES: &str = "INTERFACES";
     pub const FLOODS: &str = "FLOODS";
     pub const BUDGETS: &str = "BUDGETS";
@@ -81,6 +82,8 @@ pub mod capacity {
     pub const CONTAINED: u32 = 1024;
     /// Fragmented datagrams that are remembered, a power of two.
     pub const DATAGRAMS: u32 = 16_384;
+    /// SYN-ACKs of which the answer is waited for, a power of two.
+    pub const PROOFS: u32 = 65_536;
     /// Buckets of fragments whose first one was not seen, a power of two. The map has one more, for all sources together.
     pub const STRAYS: u32 = 8192;
     pub const CONVERSATIONS: u32 = 32_768;

@@ -63,6 +63,8 @@ pub mod setting {
     pub const DROP_ENCAPSULATED: u32 = 1 << 8;
     /// Drop later fragments without a first one that are too many; without this, they only count.
     pub const DROP_STRAYS: u32 = 1 << 9;
+    /// What leaves is seen, so a TCP source can prove its address, and only one that did is known.
+    pub const PROVES: u32 = 1 << 10;
 }
 
 /// What holds for every packet, one per generation. All times are in clock units (sixteenths of a nanosecond).
@@ -289,6 +291,9 @@ pub struct Limit {
     pub ban_after: u32,
     /// Each ban is this many times as long as the one before.
     pub ban_growth: u32,
+    /// 1: sources that did not prove their address are banned as well.
+    pub ban_unproven: u32,
+    pub reserved: u32,
     /// Clock units.
     pub ban_within: u64,
     pub ban_first: u64,
@@ -301,10 +306,12 @@ plain!(
         heavy: u64,
         ban_after: u32,
         ban_growth: u32,
+        ban_unproven: u32,
+        reserved: u32,
         ban_within: u64,
         ban_first: u64,
         ban_longest: u64,
-    } = 184
+    } = 192
 );
 
 /// The limit of a service over all its sources.

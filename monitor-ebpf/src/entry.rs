@@ -23,7 +23,7 @@ use crate::{
     case::{Case, fresh, hook},
     clock, conversations, fragments, limiter, maps,
     policy::{self, Rules},
-    telemetry, window,
+    proof, telemetry, window,
 };
 
 /// Judges one packet.
@@ -40,6 +40,10 @@ pub fn sluice_ingress(ctx: XdpContext) -> u32 {
         case.now = clock::now(rules.settings.tick);
         if parsed & (end::DEFECTIVE - 1) == end::IP {
             judge(ctx.ctx, rules, case);
+            if clock::is_simulated() && proof::is_syn_ack(case) {
+                // A capture holds both ways, and both come in.
+                proof::expect(rules.settings, case);
+            }
             if fresh(&case.kind) == end::DEFECTIVE {
                 refuse_defective(rules.settings, case);
             } else if conversations::is_followed(&rules, Verdict::from_number(fresh(&case.verdict))) {

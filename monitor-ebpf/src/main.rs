@@ -35,6 +35,8 @@ mod maps;
 #[cfg(target_arch = "bpf")]
 mod policy;
 #[cfg(target_arch = "bpf")]
+mod proof;
+#[cfg(target_arch = "bpf")]
 mod records;
 #[cfg(target_arch = "bpf")]
 mod stranger;

@@ -275,6 +275,7 @@ fn settings(config: &Config, environment: &Environment) -> Result<Settings, Comp
         (drops(malformed.tiny_fragments), setting::DROP_TINY_FRAGMENTS),
         (drops(malformed.vlan_tags), setting::DROP_TAGS),
         (drops(malformed.encapsulated), setting::DROP_ENCAPSULATED),
+        (config.interfaces.egress, setting::PROVES),
         (fragments.mode == Mode::Enforce, setting::DROP_STRAYS),
         (config.heartbeat.when_stale == WhenStale::Observe, setting::OBSERVE_WHEN_STALE),
         (tracking.track != Track::Off, setting::TRACK),

@@ -25,6 +25,7 @@ mod limiter;
 mod losses;
 mod mirror;
 mod parser;
+mod proofs;
 mod random;
 mod refusals;
 mod replay;

@@ -24,7 +24,7 @@ use datapath::{
     self, Allowed, Attachment, Bans, Capacities, Conversations, Datapath, Kept, KernelLog, LogPump, Mode,
     Options, Ring, Sources, SweptTo, TableFull,
 };
-use policy::config::{BpfLog, Config, NativeMode, Track};
+use policy::config::{BpfLog, Config, NativeMode};
 use policy::{Environment, Image};
 
 /// Entries that one tick looks at: the whole default table in eight seconds.
@@ -85,7 +85,8 @@ impl Live {
                 BpfLog::Debug => KernelLog::Debug,
                 BpfLog::Trace => KernelLog::Trace,
             },
-            egress: config.interfaces.egress && config.conversations.track != Track::Off,
+            // Also where no conversation is followed: what leaves proves who is there.
+            egress: config.interfaces.egress,
         };
         let datapath = Datapath::open(&options)?;
         let status = datapath.status()?;
@@ -309,7 +310,7 @@ impl Kernel for Live {
         }
         self.conversations.sweep_and_tell(now, SWEEP, &mut self.swept)?;
         self.ticks += 1;
-        if self.ticks.is_multiple_of(60) {
+        if self.ticks.is_multiple_of(5) {
             self.bans.sweep(now, units(STRIKES_KEPT), key_of_hash)?;
         }
         Ok(())
