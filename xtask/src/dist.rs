@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 
 use crate::{process, setup};
 pub use contents::stage;
-pub use packages::deb;
+pub use packages::{Effort, deb};
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -82,7 +82,7 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     verify::manifests()?;
     let root = stage(&product)?;
     let mut made = vec![
-        packages::deb(&product, &root)?,
+        packages::deb(&product, &root, Effort::Full)?,
         packages::rpm(&product, &root)?,
         packages::tarball(&product, &root)?,
     ];

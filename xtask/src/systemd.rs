@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::dist::{self, Arch, Product};
+use crate::dist::{self, Arch, Effort, Product};
 use crate::{process, setup};
 
 /// The packages that the test installs: this version, and one after it.
@@ -88,7 +88,7 @@ pub fn prepare(suite: Suite) -> Result<Prepared> {
     };
     let tree = dist::stage(&product(VERSIONS[0]))?;
     for version in VERSIONS {
-        let made = dist::deb(&product(version), &tree)?;
+        let made = dist::deb(&product(version), &tree, Effort::Little)?;
         let to = packages.join(made.file_name().context("a package without a name")?);
         fs::rename(&made, &to).with_context(|| format!("move {}", made.display()))?;
     }

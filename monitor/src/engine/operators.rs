@@ -1,35 +1,27 @@
-//! What must not be cut off: loopback, the caller's own SSH connection, sessions that authenticated, and the routers that the
-//! host sends through.
+//! The sessions of this host, and the routers it sends through.
 //!
-//! In: the caller, the system's records of sessions, the kernel's sockets and routes. Out: addresses. A connection to a port
-//! proves nothing about its peer. It decides nothing; the guard of `policy` does.
+//! In: the system's records of sessions, the kernel's sockets and routes. Out: addresses. A connection to a port proves
+//! nothing about its peer. It decides nothing.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
-use super::command::Caller;
-
 const SSH: u16 = 22;
 const ESTABLISHED: &str = "01";
-
-/// Loopback of both families.
-pub const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-
-/// All addresses that a change must not cut without being asked twice.
-pub fn protected(caller: &Caller) -> Vec<IpAddr> {
-    let mut all = authenticated();
-    all.extend(routers());
-    all.extend(LOOPBACK);
-    all.extend(caller.ssh_peer.map(|address| address.to_canonical()));
-    all.into_iter().collect()
-}
 
 /// The far end of the SSH session that this process was started from.
 pub fn session() -> Option<IpAddr> {
     let connection = std::env::var("SSH_CONNECTION").ok()?;
     connection.split(' ').next()?.parse::<IpAddr>().ok().map(|peer| peer.to_canonical())
+}
+
+/// What a change must not cut off: where people who logged in came from, and the next hops of routes.
+pub fn lifelines() -> BTreeSet<IpAddr> {
+    let mut all = authenticated();
+    all.extend(routers());
+    all
 }
 
 /// Where people who logged in came from, by utmp and by logind.

@@ -24,11 +24,20 @@ limits while packets flow, learns what is usual and reports machines inside the
 trust boundary that scan, guess, tunnel or beacon.
 As shipped it observes: everything is counted and nothing is dropped.";
 
-pub fn deb(product: &Product, root: &Path) -> Result<PathBuf> {
+/// How hard to compress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// For a package that is installed once, by a test.
+    Little,
+    Full,
+}
+
+pub fn deb(product: &Product, root: &Path, effort: Effort) -> Result<PathBuf> {
     let folder = manifest(product, root)?;
     let made = product.out.join(format!("sluice_{}_{}.deb", product.version, debian(product.arch)));
     let mut command = process::cargo(["deb", "--no-build", "--no-strip", "--quiet"]);
     command.args(["--target", product.arch.triple(), "--deb-version", &product.version]);
+    command.args((effort == Effort::Little).then_some("--fast"));
     command.arg("--manifest-path").arg(folder.join("Cargo.toml")).arg("--output").arg(&made);
     process::run(&mut command)?;
     Ok(made)
@@ -113,7 +122,7 @@ maintainer = \"The sluice authors <sluice@localhost.localdomain>\"
 extended-description = {DESCRIPTION:?}
 section = \"net\"
 priority = \"optional\"
-depends = \"libc6 (>= 2.34), libgcc-s1, systemd (>= 252), init-system-helpers\"
+depends = \"libc6 (>= 2.34), libgcc-s1, systemd (>= 252), init-system-helpers (>= 1.54)\"
 conf-files = [\"/etc/sluice/sluice.toml\"]
 maintainer-scripts = \"deb\"
 assets = [

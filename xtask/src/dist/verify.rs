@@ -58,7 +58,7 @@ pub fn same_object_twice() -> Result<()> {
     let (script, built) = newest_object()?;
     let again = process::target().join("dist/object");
     clear(&again)?;
-    let package = process::workspace().join("monitor");
+    let package = process::workspace().join("monitor/datapath");
     let mut command = Command::new(&script);
     command.current_dir(&package).env("OUT_DIR", &again).env("CARGO_MANIFEST_DIR", &package);
     command.env("CARGO", std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -93,7 +93,8 @@ fn newest_object() -> Result<(PathBuf, PathBuf)> {
     for entry in fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))? {
         let run = entry.with_context(|| format!("list {}", folder.display()))?.path();
         let script = run.join("build-script-build");
-        let ours = run.file_name().is_some_and(|name| name.to_string_lossy().starts_with("monitor-"));
+        let ours =
+            run.file_name().is_some_and(|name| name.to_string_lossy().starts_with("monitor-datapath-"));
         if let (true, Ok(about)) = (ours, fs::metadata(&script)) {
             scripts.push((about.modified().context("ask for a time")?, script));
         }
