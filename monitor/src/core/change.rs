@@ -86,8 +86,8 @@ impl Changes {
         if delta.config.is_none() {
             return Ok(Prepared { delta, next, warnings: Vec::new() });
         }
-        let established = turn.host.sessions();
-        let operators = installed.sessions().protected(&asking.caller, &established);
+        let lifelines = turn.host.lifelines();
+        let operators = installed.sessions().protected(&asking.caller, &lifelines);
         let (next, warnings) =
             lists::read_again(next, &self.desired.rules().lists, &operators, &mut *turn.host)?;
         Ok(Prepared { delta, next, warnings })
@@ -279,9 +279,9 @@ impl Changes {
 
     /// The first rules of this process; `next` with the lists that its configuration names.
     pub fn begin(&mut self, next: Standing, installed: &mut Installed, turn: &mut Turn<'_>) -> Result<()> {
-        let established = turn.host.sessions();
+        let lifelines = turn.host.lifelines();
         let caller = Asking::daemon(Origin::Timer).caller;
-        let operators = installed.sessions().protected(&caller, &established);
+        let operators = installed.sessions().protected(&caller, &lifelines);
         let (next, warnings) = lists::read_again(next, &[], &operators, &mut *turn.host)?;
         for warning in warnings {
             tracing::warn!("{warning}");
