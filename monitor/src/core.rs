@@ -303,8 +303,8 @@ impl Core {
         list: &AccessImport,
         turn: &mut Turn<'_>,
     ) -> Result<Applied, Refusal> {
-        let established = turn.host.sessions();
-        let operators = self.state.installed.sessions().protected(&asking.caller, &established);
+        let lifelines = turn.host.lifelines();
+        let operators = self.state.installed.sessions().protected(&asking.caller, &lifelines);
         let facts = self.state.facts(&*turn.kernel, turn.now.wall);
         let import::Import { plan, summary, warnings } = import::import(&facts, &operators, asking, list)?;
         let Some(plan) = plan else { return Ok(Applied { summary, warnings, ..Applied::default() }) };
