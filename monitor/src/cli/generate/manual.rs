@@ -21,11 +21,12 @@ const MANUAL: &str = "sluice manual";
 /// A command line, and what it does.
 type Example = (&'static str, &'static str);
 
-const EXAMPLES: [Example; 50] = [
+const EXAMPLES: [Example; 51] = [
     ("sluice status", "Show what is guarded, what is dropped and what is wrong."),
     ("sluice sources --by drops", "List the sources that lose most packets."),
     ("sluice run --config /etc/sluice/sluice.toml", "Run the daemon in the foreground."),
     ("sluice run --interface eth0 --watch-only", "Guard one interface and drop nothing, whatever the limits say."),
+    ("sluice doctor", "Check the host, the configuration, the daemon and its files."),
     ("sluice status -o json", "The same as a JSON document for scripts."),
     ("sluice top --by rate --number 20", "Show the 20 fastest sources, once a second."),
     ("sluice sources --service web --prefix 10.0.0.0/8", "List the sources of one network at one service."),
