@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use datapath::Live;
 use jiff::Timestamp;
 use rustix::fs::Mode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -21,9 +22,8 @@ use tokio::time::{Instant, interval};
 
 use crate::engine::command::{Caller, ChangeOptions, Command};
 use crate::engine::delta::{ConfigSetting, Flags};
-use crate::engine::kernel::{self, Live};
 use crate::engine::refusal::{Code, Refusal};
-use crate::engine::{Ended, Handle, Pulse, Start, links, operators};
+use crate::engine::{Ended, Handle, Pulse, Start, links, operators, read_configuration};
 use crate::store::{OpenError, Store};
 use serving::Doors;
 
@@ -38,7 +38,7 @@ pub struct Options {
 /// Runs until it is told to stop. Errors before the guard stands are of the configuration, the kernel or the system.
 pub fn run(options: Options) -> Result<()> {
     rustix::process::umask(Mode::from_raw_mode(0o077));
-    let setting = ConfigSetting::read(options.config.as_deref(), options.flags)?;
+    let setting = read_configuration(options.config.as_deref(), options.flags)?;
     let config = setting.parse()?;
     logging::start(&config.log)?;
     for advice in config.advice() {
@@ -61,14 +61,14 @@ fn not_permitted(error: OpenError) -> anyhow::Error {
 
 /// What a daemon that is gone left in force.
 pub fn left_in_force(options: &Options) -> Result<Vec<datapath::Left>> {
-    let config = ConfigSetting::read(options.config.as_deref(), options.flags.clone())?.parse()?;
+    let config = read_configuration(options.config.as_deref(), options.flags.clone())?.parse()?;
     datapath::left_in_force(&config.bpf.pin_directory)
 }
 
 /// Removes what a daemon that is gone left in the kernel; returns the interfaces that were guarded.
 pub fn remove_pinned(options: &Options) -> Result<Vec<String>> {
-    let config = ConfigSetting::read(options.config.as_deref(), options.flags.clone())?.parse()?;
-    kernel::remove_pinned(&config.bpf.pin_directory)
+    let config = read_configuration(options.config.as_deref(), options.flags.clone())?.parse()?;
+    datapath::remove_pinned(&config.bpf.pin_directory)
 }
 
 async fn live(path: Option<PathBuf>, setting: ConfigSetting, config: &policy::config::Config) -> Result<()> {

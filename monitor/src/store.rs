@@ -12,6 +12,7 @@ mod open;
 mod overrides;
 pub mod pending;
 mod schema;
+mod storage;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ pub use findings::StoredFinding;
 pub use history::{Author, ChangeRecord, ChangeState, NewChange};
 pub use open::{OpenError, Opened, SetAside};
 pub use pending::{Moment, Pending};
+pub use storage::Storage;
 
 /// Name of the file in the state directory.
 pub const FILE: &str = "sluice.db";

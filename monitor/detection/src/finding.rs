@@ -200,6 +200,15 @@ impl fmt::Display for Party {
     }
 }
 
+/// Whom a finding is about, typed, for whatever acts on it; the finding itself carries it as text for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About {
+    pub subject: Party,
+    pub target: Option<Party>,
+    /// The workload of this host behind the subject, if it is known.
+    pub workload: Option<String>,
+}
+
 /// A protocol and a port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Service {

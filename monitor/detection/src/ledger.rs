@@ -17,7 +17,7 @@ use serde_json::json;
 use super::{
     bounded::StateSize,
     contact::Inside,
-    finding::{Detector, Finding, Party, Severity, Signal},
+    finding::{About, Detector, Finding, Party, Severity, Signal},
     incident::Incidents,
     parameters::{Expected, Hygiene, Silence},
 };
@@ -37,11 +37,12 @@ pub enum ChangeKind {
     Retracted,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct FindingChange {
     /// Unique within this process.
     pub id: u64,
     pub kind: ChangeKind,
+    pub about: About,
     /// False: it is silenced, or more were raised this minute than people can read; see [`Summary`].
     pub notify: bool,
     pub finding: Finding,
@@ -83,6 +84,7 @@ struct Key {
 struct Open {
     id: u64,
     finding: Finding,
+    workload: Option<String>,
     silenced: bool,
     /// Somebody was told, so somebody is told of the end.
     notified: bool,
@@ -183,6 +185,11 @@ impl Ledger {
         self.open.values().map(|open| (open.id, &open.finding))
     }
 
+    /// Whom each open finding is about.
+    pub fn open_about(&self) -> impl Iterator<Item = (u64, About, &Finding)> {
+        self.open.iter().map(|(key, open)| (open.id, key.about(open.workload.clone()), &open.finding))
+    }
+
     /// Closes a finding by hand; false when there is none of that number.
     pub fn close(&mut self, id: u64) -> bool {
         let Some(key) = self.open.iter().find(|(_, open)| open.id == id).map(|(key, _)| key.clone()) else {
@@ -233,6 +240,7 @@ impl Ledger {
             let change = open.update(signal, now, at, &self.hygiene);
             let (severity, subject) = (open.finding.severity, key.subject.address());
             let (id, finding, silenced) = (open.id, open.finding.clone(), open.silenced);
+            let about = key.about(open.workload.clone());
             if was < Severity::Warning && severity >= Severity::Warning {
                 self.flag(subject);
                 self.retract(key.detector, &finding, &key);
@@ -243,7 +251,7 @@ impl Ledger {
                 if let Some(open) = self.open.get_mut(&key) {
                     open.notified |= notify;
                 }
-                self.changes.push(FindingChange { id, kind, notify, finding });
+                self.changes.push(FindingChange { id, kind, about, notify, finding });
             }
             return;
         }
@@ -257,6 +265,8 @@ impl Ledger {
         }
         let silenced =
             self.silences.iter().any(|silence| silence.covers(key.detector, key.subject.address()));
+        let workload = signal.workload.clone();
+        let about = key.about(workload.clone());
         let finding = finding_of(signal, at, inside);
         if finding.severity >= Severity::Warning {
             self.flag(key.subject.address());
@@ -273,10 +283,11 @@ impl Ledger {
         } else {
             self.may_tell(now, key.detector)
         };
-        self.changes.push(FindingChange { id, kind: ChangeKind::Opened, notify, finding: finding.clone() });
+        let kind = ChangeKind::Opened;
+        self.changes.push(FindingChange { id, kind, about, notify, finding: finding.clone() });
         let told = finding.measured;
-        self.open
-            .insert(key, Open { id, finding, silenced, notified: notify, seen: now, updated: now, told });
+        let open = Open { id, finding, workload, silenced, notified: notify, seen: now, updated: now, told };
+        self.open.insert(key, open);
     }
 
     /// Closes what has not been seen for the hold; ends the minute's summary.
@@ -306,7 +317,9 @@ impl Ledger {
                 self.flagged.insert(address, left);
             }
         }
-        self.changes.push(FindingChange { id: open.id, kind, notify: open.notified, finding: open.finding });
+        let about = key.about(open.workload);
+        let Open { id, notified: notify, finding, .. } = open;
+        self.changes.push(FindingChange { id, kind, about, notify, finding });
     }
 
     fn flag(&mut self, address: Option<IpAddr>) {
@@ -338,6 +351,12 @@ impl Ledger {
     }
 }
 
+impl Key {
+    fn about(&self, workload: Option<String>) -> About {
+        About { subject: self.subject.clone(), target: self.target.clone(), workload }
+    }
+}
+
 impl Open {
     fn update(&mut self, signal: Signal, now: u64, at: u64, hygiene: &Hygiene) -> Option<ChangeKind> {
         let finding = &mut self.finding;
@@ -354,11 +373,11 @@ impl Open {
             finding.window_s = signal.window_s;
         }
         finding.confidence = finding.confidence.max(signal.confidence);
-        let workload = finding.evidence.remove("workload");
+        self.workload = signal.workload.or(self.workload.take());
         let incident = finding.evidence.remove("incident");
         finding.evidence = signal.evidence;
-        if let Some(workload) = signal.workload.map(|name| json!(name)).or(workload) {
-            finding.evidence.insert("workload".into(), workload);
+        if let Some(workload) = &self.workload {
+            finding.evidence.insert("workload".into(), json!(workload));
         }
         if let Some(incident) = incident {
             finding.evidence.entry("incident").or_insert(incident);

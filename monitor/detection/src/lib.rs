@@ -54,7 +54,7 @@ use self::{
     clock::Clock,
     contact::{Contact, Inside, Progress, ip_of},
     detect::{Detect, Moment, Scope, registry},
-    finding::{Detector, Finding, Signals},
+    finding::{About, Detector, Finding, Signals},
     ledger::{DetectorCount, Dropped, FindingChange, Ledger, Summary},
     lookups::Lookups,
     parameters::{Parameters, Silence},
@@ -222,6 +222,11 @@ impl Detection {
     /// Open findings with their numbers.
     pub fn open_findings(&self) -> impl Iterator<Item = (u64, &Finding)> {
         self.ledger.open()
+    }
+
+    /// Whom each open finding is about.
+    pub fn open_about(&self) -> impl Iterator<Item = (u64, About, &Finding)> {
+        self.ledger.open_about()
     }
 
     pub fn close(&mut self, id: u64) -> bool {

@@ -3,8 +3,7 @@
 use std::io::Write;
 
 use crate::control::client;
-use crate::control::problem;
-use crate::engine::refusal::{self, Refusal};
+use crate::engine::refusal::{Code, Refusal};
 use policy::config::ConfigError;
 
 macro_rules! exits {
@@ -105,36 +104,10 @@ fn exit_of(error: &anyhow::Error) -> Exit {
     Exit::Failed
 }
 
-impl From<refusal::Code> for Exit {
-    fn from(code: refusal::Code) -> Self {
-        match code {
-            refusal::Code::Failed => Self::Failed,
-            refusal::Code::NotPermitted => Self::NotPermitted,
-            refusal::Code::Invalid => Self::Invalid,
-            refusal::Code::NeedsConfirmation => Self::NeedsConfirmation,
-            refusal::Code::NotFound => Self::NotFound,
-            refusal::Code::Conflict => Self::Conflict,
-            refusal::Code::Full => Self::Full,
-            refusal::Code::Unavailable => Self::Unavailable,
-            refusal::Code::NotSupported => Self::NotSupported,
-        }
-    }
-}
-
-impl From<problem::Code> for Exit {
-    fn from(code: problem::Code) -> Self {
-        use problem::Code;
-        match code {
-            Code::Invalid | Code::TooLarge => Self::Invalid,
-            Code::NotPermitted => Self::NotPermitted,
-            Code::NotFound => Self::NotFound,
-            Code::Conflict => Self::Conflict,
-            Code::NeedsConfirmation => Self::NeedsConfirmation,
-            Code::Unavailable | Code::TimedOut | Code::TooSlow => Self::Unavailable,
-            Code::NotSupported | Code::MethodNotAllowed => Self::NotSupported,
-            Code::Full => Self::Full,
-            Code::Failed => Self::Failed,
-        }
+impl From<Code> for Exit {
+    fn from(code: Code) -> Self {
+        let exit = Self::ALL.iter().find(|exit| exit.code() == code.exit_code());
+        exit.copied().unwrap_or(Self::Failed)
     }
 }
 
@@ -171,7 +144,7 @@ mod tests {
     #[test]
     fn exit_codes_agree_with_the_engines() {
         for code in Code::ALL {
-            assert_eq!(Exit::from(code).code(), code.exit_code(), "{code:?}");
+            assert_eq!(Exit::from(*code).code(), code.exit_code(), "{code:?}");
         }
     }
 

@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::peer::{Peer, Roles};
-use super::problem::{Code, Problem};
+use super::problem::{Code, MEDIA_TYPE, Problem};
 use crate::engine::command::Role;
 
 /// What peers may use up. The defaults are documented in docs/reference/control-api.md.
@@ -162,8 +162,8 @@ async fn refuse(stream: UnixStream, problem: Problem, _place: OwnedSemaphorePerm
     }
     let body = problem.document();
     let mut answer = format!(
-        "HTTP/1.1 {} {}\r\ncontent-type: application/json\r\nserver: {SERVER}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-        problem.code.status(),
+        "HTTP/1.1 {} {}\r\ncontent-type: {MEDIA_TYPE}\r\nserver: {SERVER}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        problem.code.http_status(),
         problem.code.label(),
         body.len()
     )
@@ -231,9 +231,9 @@ async fn answer(
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = hyper::StatusCode::from_u16(self.code.status())
+        let status = hyper::StatusCode::from_u16(self.code.http_status())
             .unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
-        (status, [(hyper::header::CONTENT_TYPE, "application/json")], self.document()).into_response()
+        (status, [(hyper::header::CONTENT_TYPE, MEDIA_TYPE)], self.document()).into_response()
     }
 }
 

@@ -12,6 +12,8 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::command::Alert;
+use super::sinks::Sink;
+use crate::core::Told;
 use detection::ledger::ChangeKind;
 
 /// A file larger than this is put aside.
@@ -72,5 +74,15 @@ impl AlertLog {
             *size += line.len() as u64 + 1;
         }
         Ok(())
+    }
+}
+
+impl Sink for AlertLog {
+    fn concern(&self) -> &'static str {
+        "write the alert log"
+    }
+
+    fn take(&mut self, _told: &Told, line: &str) -> Result<()> {
+        self.write(line)
     }
 }

@@ -7,7 +7,8 @@ use policy::config::Config;
 use super::{Check, State};
 use crate::cli::{Exit, Failure, figures};
 use crate::control::protocol::Status;
-use crate::engine::delta::{ConfigSetting, Flags};
+use crate::engine::delta::Flags;
+use crate::engine::read_configuration;
 use crate::snapshot::Snapshot;
 
 /// Below it the store and the alert log may fail soon.
@@ -32,7 +33,7 @@ pub fn checks(config: Option<&Path>, status: Result<&Status, &Failure>) -> Vec<C
 }
 
 fn read_config(path: Option<&Path>, checks: &mut Vec<Check>) -> Config {
-    let setting = ConfigSetting::read(path, Flags::default());
+    let setting = read_configuration(path, Flags::default());
     let parsed = setting.map_err(anyhow::Error::from).and_then(|setting| Ok(setting.parse()?));
     match parsed {
         Ok(config) => {
