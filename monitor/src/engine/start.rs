@@ -199,17 +199,8 @@ impl Start {
             publish,
             ending: None,
         };
-        engine.fallible("read the store", |_| {
-            anyhow::ensure!(troubles.is_empty(), "{}", troubles.join("; "));
-            Ok(())
-        });
-        engine.remember_notes(&first.notes);
-        let (standing, warnings) = engine.with_lists(standing, &Asking::daemon("start"))?;
-        for warning in &warnings {
-            tracing::warn!("{warning}");
-        }
-        engine.fallible("lists", |_| lists::lists_failed(&warnings));
-        engine.install(standing).context("put the rules in force")?;
+        engine.tell_of_the_store(&troubles, &first.notes);
+        engine.begin_to_judge(standing)?;
         if let Some(Unconfirmed { number, .. }) = unconfirmed {
             engine.fallible("history", |engine| engine.store.settle(number, ChangeState::RolledBack));
             tracing::warn!(
@@ -229,6 +220,27 @@ impl Start {
 }
 
 impl Engine {
+    fn tell_of_the_store(&mut self, troubles: &[String], notes: &[String]) {
+        self.fallible("read the store", |_| {
+            anyhow::ensure!(troubles.is_empty(), "{}", troubles.join("; "));
+            Ok(())
+        });
+        self.remember_notes(notes);
+        if let Some(why) = self.store.volatile() {
+            tracing::error!("store: nothing outlives this process, as {why}; it is tried again");
+        }
+    }
+
+    /// The rules with their lists, in force for the first time.
+    fn begin_to_judge(&mut self, standing: Standing) -> Result<()> {
+        let (standing, warnings) = self.with_lists(standing, &Asking::daemon("start"))?;
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
+        self.fallible("lists", |_| lists::lists_failed(&warnings));
+        self.install(standing).context("put the rules in force")
+    }
+
     /// Interfaces may come later, so that one is missing is no reason not to start, unless it was named on the command
     /// line. That another program holds the only one is.
     fn refuse_to_guard_nothing(&mut self) -> Result<(), Refusal> {
