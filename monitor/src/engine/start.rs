@@ -70,6 +70,21 @@ pub struct First {
     pub notes: Vec<String>,
 }
 
+impl First {
+    /// What the snapshot says of the configuration.
+    fn reload(&self, config: &ConfigSetting, now: Timestamp) -> Reload {
+        let whole = self.broken.is_none();
+        Reload {
+            at: now,
+            succeeded_at: whole.then_some(now),
+            error: self.broken.clone(),
+            successes: u64::from(whole),
+            failures: u64::from(!whole),
+            path: config.path.clone(),
+        }
+    }
+}
+
 /// Guards the interfaces before anything else is tried: with the rules that the kernel has, or with those of the
 /// configuration and its lists as they were last taken.
 pub fn guard(kernel: &mut dyn Kernel, config: &Arc<Config>, mut first: First) -> Result<First> {
@@ -144,22 +159,15 @@ impl Start {
             };
             standing = held.applied(&standing, now)?;
         }
-        let numbering = match first.numbering {
-            Some(numbering) => numbering,
+        let numbering = match &first.numbering {
+            Some(numbering) => numbering.clone(),
             None if kernel.rules()?.flips == 0 => Numbering::default(),
             None => or_trouble(&mut troubles, numbering(&store)).unwrap_or_default(),
         };
         // Rules without lists: the lists are read below, and may have to be cut.
         let image = compile(&standing.rules, &numbering, &kernel.environment())
             .context("make the kernel's rules of the configuration")?;
-        let reload = Reload {
-            at: now,
-            succeeded_at: first.broken.is_none().then_some(now),
-            error: first.broken.clone(),
-            successes: u64::from(first.broken.is_none()),
-            failures: u64::from(first.broken.is_some()),
-            path: config.path.clone(),
-        };
+        let reload = first.reload(&config, now);
         let written = kernel.contained()?.into_iter().map(|(key, _)| ((key.high, key.low), None)).collect();
         let watch = Watch::begin(&mut store, &standing.rules, &mut troubles);
         let (sender, requests) = mpsc::channel(QUEUE);
