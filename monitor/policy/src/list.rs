@@ -173,12 +173,16 @@ impl Reading<'_> {
             let text = text_of(line);
             if let Some(reader) = &mut nft {
                 let elements = reader.read(&text);
-                elements.into_iter().for_each(|(element, read)| self.take(number, &element, read));
+                for (element, read) in elements {
+                    self.take(number, &element, read);
+                }
                 continue;
             }
             if nft::begins(&text) {
                 let elements = nft.insert(nft::Reader::default()).read(&text);
-                elements.into_iter().for_each(|(element, read)| self.take(number, &element, read));
+                for (element, read) in elements {
+                    self.take(number, &element, read);
+                }
                 continue;
             }
             let trimmed = text.trim();
