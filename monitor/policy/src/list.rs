@@ -106,7 +106,7 @@ impl ImportedList {
 
 /// The prefixes in `bytes`. An error is one that forbids the list as a whole (it covers too much).
 ///
-/// Formats are told apart by what is there (docs/configuration.md lists them). An entry that is not understood, or that the
+/// Formats are told apart by what is there (docs/reference/configuration.md lists them). An entry that is not understood, or that the
 /// safeguards refuse, is skipped and told. Text that is not UTF-8 is read as Latin-1, so that a name in a comment spoils
 /// nothing.
 pub fn import(
