@@ -9,6 +9,7 @@
 mod attach;
 mod bans;
 mod capacity;
+mod classifier;
 mod clock;
 mod conversations;
 mod events;
@@ -18,6 +19,7 @@ mod interfaces;
 mod mapped;
 mod object;
 mod pins;
+mod requirements;
 mod resize;
 mod rules;
 mod simulate;
