@@ -91,7 +91,11 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 
 fn query<T: DeserializeOwned>(parts: &Parts) -> Result<T, Problem> {
     AxumQuery::<T>::try_from_uri(&parts.uri).map(|AxumQuery(value)| value).map_err(|error| {
-        Problem::new(Code::Invalid, format!("the query: {}", inner(&error)), "see docs/reference/control-api.md")
+        Problem::new(
+            Code::Invalid,
+            format!("the query: {}", inner(&error)),
+            "see docs/reference/control-api.md",
+        )
     })
 }
 
@@ -149,7 +153,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
         };
         let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
         serde_json::from_slice(text).map(Self).map_err(|error| {
-            Problem::new(Code::Invalid, format!("the body: {error}"), "see docs/reference/control-api.md for its shape")
+            Problem::new(
+                Code::Invalid,
+                format!("the body: {error}"),
+                "see docs/reference/control-api.md for its shape",
+            )
         })
     }
 }
