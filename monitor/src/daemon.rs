@@ -59,6 +59,12 @@ fn not_permitted(error: OpenError) -> anyhow::Error {
     }
 }
 
+/// What a daemon that is gone left in force.
+pub fn left_in_force(options: &Options) -> Result<Vec<datapath::Left>> {
+    let config = ConfigSetting::read(options.config.as_deref(), options.flags.clone())?.parse()?;
+    datapath::left_in_force(&config.bpf.pin_directory)
+}
+
 /// Removes what a daemon that is gone left in the kernel; returns the interfaces that were guarded.
 pub fn remove_pinned(options: &Options) -> Result<Vec<String>> {
     let config = ConfigSetting::read(options.config.as_deref(), options.flags.clone())?.parse()?;

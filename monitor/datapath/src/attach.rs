@@ -6,7 +6,7 @@
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use super::classifier;
 use super::interfaces::{self, Interface, Mode};
@@ -63,14 +63,14 @@ impl Links {
 
 /// What the kernel says about a link (`struct bpf_link_info`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct LinkState {
+pub struct LinkState {
     program: u32,
     /// 0 when the interface is gone.
     ifindex: u32,
 }
 
 impl LinkState {
-    fn of(link: BorrowedFd<'_>) -> Result<Self, SyscallError> {
+    pub fn of(link: BorrowedFd<'_>) -> Result<Self, SyscallError> {
         // type, id, prog_id, padding, then the index for XDP and tcx.
         let mut info = [0_u8; 24];
         syscall::object_info(link, &mut info)?;
@@ -78,7 +78,7 @@ impl LinkState {
         Ok(Self { program: word(8), ifindex: word(16) })
     }
 
-    fn ifindex(self) -> Option<u32> {
+    pub fn ifindex(self) -> Option<u32> {
         (self.ifindex != 0).then_some(self.ifindex)
     }
 }
@@ -99,6 +99,12 @@ pub fn attach(
     allowed: Allowed,
 ) -> Result<Links> {
     let name = &interface.name;
+    // Judging nothing while it says "guarded" would be worse than not to guard.
+    ensure!(
+        interface.ethernet,
+        "{name} is a layer-3 interface (tun, WireGuard, PPP or an IP tunnel): its packets have no Ethernet header, and the \
+         program cannot read them; guard the interface that carries the tunnel instead"
+    );
     let ours = |hook| pins.links().map(|links| links.into_iter().filter(move |link| link.hook == hook));
     let taken = take_over(pins, ours(Hook::Ingress)?, Hook::Ingress, slot, interface, programs.ingress)?;
     let (ingress, how) = if let Some(link) = taken {

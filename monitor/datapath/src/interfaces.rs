@@ -16,6 +16,8 @@ pub struct Interface {
     pub mtu: u32,
     pub up: bool,
     pub loopback: bool,
+    /// Whether its frames begin with an Ethernet header; those of tun, WireGuard, PPP and IP tunnels begin with IP.
+    pub ethernet: bool,
     /// The program in its XDP hook.
     pub xdp: Option<Xdp>,
 }
@@ -61,6 +63,9 @@ pub(super) const HEADER: usize = 16;
 const LINK_HEADER: usize = 16;
 const IFF_UP: u32 = 1;
 const IFF_LOOPBACK: u32 = 8;
+// Kinds of link layer of linux/if_arp.h.
+const ARPHRD_ETHER: u16 = 1;
+const ARPHRD_LOOPBACK: u16 = 772;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_XDP: u16 = 43;
@@ -146,6 +151,7 @@ fn read_link(body: &[u8]) -> Option<Interface> {
         index: word(body, 4),
         up: flags & IFF_UP != 0,
         loopback: flags & IFF_LOOPBACK != 0,
+        ethernet: matches!(half(body, 2), ARPHRD_ETHER | ARPHRD_LOOPBACK),
         ..Interface::default()
     };
     for (kind, value) in Attributes(attributes) {
@@ -231,7 +237,7 @@ mod tests {
         let all = list().expect("a list");
         let loopback = all.iter().find(|interface| interface.loopback).expect("a loopback interface");
         assert_eq!((loopback.name.as_str(), loopback.index), ("lo", 1));
-        assert!(loopback.mtu > 0);
+        assert!(loopback.mtu > 0 && loopback.ethernet);
     }
 
     #[test]

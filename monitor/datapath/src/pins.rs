@@ -108,12 +108,7 @@ impl Pins {
 
     /// Every pinned link, those of other layouts included (an upgrade takes them over).
     pub fn links(&self) -> Result<Vec<LinkPin>> {
-        let mut links = Vec::new();
-        for version in versions(&self.root)? {
-            links.extend(links_in(&version.join(LINKS))?);
-        }
-        links.sort_by(|a, b| (a.slot, a.hook, &a.path).cmp(&(b.slot, b.hook, &b.path)));
-        Ok(links)
+        links_under(&self.root)
     }
 
     /// Removes directories of other layouts that hold no link any more; what they count ends here.
@@ -127,6 +122,16 @@ impl Pins {
         }
         Ok(removed)
     }
+}
+
+/// Every pinned link of every layout under `root`, without a lock.
+pub fn links_under(root: &Path) -> Result<Vec<LinkPin>> {
+    let mut links = Vec::new();
+    for version in versions(root)? {
+        links.extend(links_in(&version.join(LINKS))?);
+    }
+    links.sort_by(|a, b| (a.slot, a.hook, &a.path).cmp(&(b.slot, b.hook, &b.path)));
+    Ok(links)
 }
 
 /// Detaches everything under `root` and removes it. Returns the interfaces that were guarded.

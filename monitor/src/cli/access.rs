@@ -154,7 +154,7 @@ pub fn render(lists: &AccessList, now: Timestamp, page: &mut Page) {
     let mut rows = entries(AccessKind::Exempt, &lists.exempt);
     rows.extend(entries(AccessKind::Deny, &lists.denied));
     rows.extend(lists.banned.iter().map(|ban| ban_row(ban, now)));
-    let headings = ["LIST", "ADDRESS", "ENDS", ">DROPPED", ">STRIKES", "FROM", "WHY"];
+    let headings = ["LIST", "ADDRESS", "ENDS", ">DROPPED", "~>STRIKES", "~FROM", "WHY"];
     page.table(&headings, rows, "nobody is exempt, denied or banned");
 }
 

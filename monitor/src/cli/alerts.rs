@@ -218,7 +218,7 @@ pub fn render(alerts: &[Alert], now: Timestamp, page: &mut Page) {
         ]
     });
     let headings =
-        [">NUMBER", "STATE", "SEVERITY", "DETECTOR", "SUBJECT", "TARGET", "MEASURED", "UPDATED", ""];
+        [">NUMBER", "STATE", "SEVERITY", "DETECTOR", "SUBJECT", "TARGET", "MEASURED", "~UPDATED", "~"];
     page.table(&headings, rows.collect(), "nothing was found");
 }
 

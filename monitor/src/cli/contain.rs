@@ -73,7 +73,7 @@ impl Execute for Contain {
 
 pub fn render(containments: &[Contained], now: Timestamp, page: &mut Page) {
     let headings =
-        ["SUBJECT", "MODE", ">PACKETS", ">BYTES", "ENDS", ">SENT", ">OVER", "FROM", "WHY"];
+        ["SUBJECT", "MODE", ">PACKETS", ">BYTES", "ENDS", "~>SENT", ">OVER", "~FROM", "~WHY"];
     let rows = containments.iter().map(|contained| {
         let one = &contained.containment;
         let none = if one.packets.is_none() && one.bytes.is_none() { "none" } else { "-" };

@@ -90,7 +90,7 @@ fn render(list: &FlowList, page: &mut Page) {
         ]
     });
     let headings = [
-        "FROM", "TO", "PROTOCOL", ">PORT", "OUTCOME", ">SENT", ">ANSWERED", ">LASTED", "SEEN", "WORKLOAD",
+        "FROM", "TO", "PROTOCOL", ">PORT", "OUTCOME", ">SENT", "~>ANSWERED", "~>LASTED", "~SEEN", "WORKLOAD",
     ];
     page.table(&headings, rows.collect(), "no conversation matches");
     let shown = u64::try_from(list.flows.len()).unwrap_or(u64::MAX);

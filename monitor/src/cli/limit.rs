@@ -183,7 +183,7 @@ pub fn rate_of(limit: &RateAndBurst) -> (String, String) {
 
 pub fn render(limits: &[LimitInForce], page: &mut Page) {
     let headings =
-        ["SERVICE", "CLASS", "LIMIT", "MODE", ">PACKETS", ">BYTES", ">CONNECTIONS", ">FRAGMENTS", "FROM"];
+        ["SERVICE", "CLASS", "LIMIT", "MODE", ">PACKETS", ">BYTES", ">CONNECTIONS", "~>FRAGMENTS", "~FROM"];
     let rows = limits.iter().map(|limit| {
         let mut row = vec![
             limit.service.clone(),

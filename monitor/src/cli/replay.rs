@@ -131,7 +131,7 @@ fn render(report: &Report, page: &mut Page) {
     page.table(&["VERDICT", ">PACKETS", ">BYTES", ">WOULD DROP"], verdicts.collect(), "nothing was judged");
     page.blank();
     let findings = report.findings.iter().map(row_of_finding).collect();
-    let headings = ["SEVERITY", "FINDING", "SUBJECT", "TARGET", "SERVICE", ">MEASURED", "RAISED", "CONTAINMENT"];
+    let headings = ["SEVERITY", "FINDING", "SUBJECT", "TARGET", "SERVICE", ">MEASURED", "~RAISED", "~CONTAINMENT"];
     page.table(&headings, findings, "no findings");
     page.blank();
     let sources = report.sources.iter().take(SOURCES).map(|source| {

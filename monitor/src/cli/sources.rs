@@ -91,7 +91,7 @@ fn senders(list: &SourceList, page: &mut Page) {
             figures::ago(sender.last_seen, list.at),
         ]
     });
-    let headings = ["SENDS FROM HERE", "WORKLOAD", ">CONVERSATIONS", ">PACKETS", ">BYTES", "SEEN"];
+    let headings = ["SENDS FROM HERE", "WORKLOAD", "~>CONVERSATIONS", ">PACKETS", ">BYTES", "~SEEN"];
     page.table(&headings, rows.collect(), "");
 }
 
@@ -100,14 +100,14 @@ pub fn table(sources: &[Source], now: Timestamp, page: &mut Page) {
     let headings = [
         "SOURCE",
         "SERVICE",
-        "CLASS",
+        "~CLASS",
         ">PACKETS/S",
-        ">BITS/S",
+        "~>BITS/S",
         ">DROPPED/S",
-        ">WOULD DROP/S",
-        ">PACKETS",
-        ">DROPPED",
-        "SEEN",
+        "~>WOULD DROP/S",
+        "~>PACKETS",
+        "~>DROPPED",
+        "~SEEN",
         "",
     ];
     let rows = sources.iter().map(|source| {

@@ -1,24 +1,69 @@
 //! `sluice status`: is it guarding, how well, and what is wrong.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use clap::Args;
+use datapath::Left;
+use jiff::Timestamp;
 use monitor_common::verdict::Action;
 
 use super::table::Page;
-use super::{Context, Execute, Failure, figures};
+use super::{Context, Execute, Exit, Failure, figures};
 use crate::control::protocol;
+use crate::daemon;
+use crate::engine::delta::Flags;
 use crate::snapshot::{Findings, Snapshot, Total};
 
 /// Shows what is guarded, what is dropped and what is wrong
-#[derive(Clone, Copy, Debug, Args)]
-pub struct Status;
+///
+/// Without a daemon it says which limits are still in force in the kernel.
+#[derive(Clone, Debug, Args)]
+pub struct Status {
+    /// Without a daemon: the configuration that it ran with
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Without a daemon: where it pinned programs and maps
+    #[arg(long, value_name = "DIRECTORY")]
+    pin_directory: Option<PathBuf>,
+}
 
 impl Execute for Status {
     fn execute(self, context: &Context) -> Result<(), Failure> {
-        let status: protocol::Status = context.get("/v1/status")?;
-        context.show(&status, |status, page| render(&status.answer, page))
+        match context.get::<protocol::Status>("/v1/status") {
+            Ok(status) => context.show(&status, |status, page| render(&status.answer, page)),
+            Err(failure) if failure.exit == Exit::NotRunning => Err(self.without_daemon(failure)),
+            Err(failure) => Err(failure),
+        }
     }
+}
+
+impl Status {
+    /// The failure, with what the pins say about the kernel side.
+    fn without_daemon(self, mut failure: Failure) -> Failure {
+        let flags = Flags { pin_directory: self.pin_directory, ..Flags::default() };
+        let left = daemon::left_in_force(&daemon::Options { config: self.config, flags });
+        let said = match left {
+            Ok(left) => in_force(&left),
+            Err(error) => format!("whether limits are still in force in the kernel is not known: {error:#}"),
+        };
+        failure.message = format!("{}\nsluice: {said}", failure.message);
+        failure
+    }
+}
+
+/// What the kernel goes on doing without a daemon.
+fn in_force(left: &[Left]) -> String {
+    let guarded: Vec<_> = left.iter().filter(|one| one.in_force).collect();
+    let Some(oldest) = guarded.iter().map(|one| one.since).min() else {
+        return "no limit is in force in the kernel; no interface is guarded".to_owned();
+    };
+    let names: Vec<_> = guarded.iter().map(|one| one.interface.as_str()).collect();
+    let since = Timestamp::try_from(oldest).map_or_else(|_| "an unknown time".to_owned(), figures::moment);
+    format!(
+        "the limits of the last daemon are in force in the kernel on {} (since {since}); `sluice detach` removes them",
+        names.join(", ")
+    )
 }
 
 /// The whole page.
@@ -67,7 +112,7 @@ fn interfaces(snapshot: &Snapshot, page: &mut Page) {
         row
     });
     let headings =
-        ["INTERFACE", "MODE", "EGRESS", "FLOOD", ">PASSED/S", ">DROPPED/S", ">WOULD DROP/S", ">DROPPED", ""];
+        ["INTERFACE", "MODE", "~EGRESS", "FLOOD", ">PASSED/S", ">DROPPED/S", "~>WOULD DROP/S", "~>DROPPED", ""];
     page.table(&headings, rows.collect(), "no interface is guarded; name some under [interfaces]");
 }
 
@@ -82,7 +127,7 @@ fn services(totals: &[Total], page: &mut Page) {
         row.push(reasons(&totals));
         row
     });
-    let headings = ["SERVICE", ">PASSED/S", ">DROPPED/S", ">WOULD DROP/S", ">DROPPED", "DROPPED FOR"];
+    let headings = ["SERVICE", ">PASSED/S", ">DROPPED/S", "~>WOULD DROP/S", "~>DROPPED", "DROPPED FOR"];
     page.table(&headings, rows.collect(), "no packet was seen yet");
 }
 
@@ -155,7 +200,7 @@ fn findings(findings: &Findings) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::render;
+    use super::{Left, in_force, render};
     use crate::cli::table::Page;
     use crate::control::scripted::snapshot;
 
@@ -179,6 +224,16 @@ SERVICE  PASSED/S  DROPPED/S  WOULD DROP/S  DROPPED  DROPPED FOR
 web        2.00 k     48.0 k             0   1.20 M  packet_rate
 ";
         assert_eq!(page.text(), wanted);
+    }
+
+    #[test]
+    fn without_a_daemon_the_page_says_what_the_kernel_goes_on_doing() {
+        let since = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_800_000_000);
+        let left = |name: &str, in_force| Left { interface: name.to_owned(), in_force, since };
+        let said = in_force(&[left("eth0", true), left("gone0", false)]);
+        assert!(said.contains("in force in the kernel on eth0 (since 2027-01-15"), "{said}");
+        assert!(in_force(&[left("gone0", false)]).contains("no interface is guarded"));
+        assert!(in_force(&[]).contains("no interface is guarded"));
     }
 
     #[test]

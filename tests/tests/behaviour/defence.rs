@@ -75,7 +75,7 @@ fn a_flood_tightens_limits_aloud_and_calm_relaxes_them_again() {
     passes(&scene, &guarded, 100.0..350.0);
     // A rung is no decision: what was configured stands.
     let limits = guarded.json(&["limit", "list"]).unwrap().to_string();
-    assert!(limits.contains("\"per_second\":1000}"), "{limits}");
+    assert!(limits.contains("\"rate\":\"1k/s\""), "{limits}");
 
     flood.stop().unwrap();
     guarded.reaches("sluice_defence_rung", &[], |rung| rung < 0.5).unwrap();

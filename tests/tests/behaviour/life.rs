@@ -102,9 +102,15 @@ fn stop_keeps_protecting_and_detach_removes_everything() {
     guarded.tell(&["stop"]).unwrap();
     assert_eq!(guarded.ended(PATIENCE).unwrap(), 0);
     assert_limited(&scene, "stopped");
+    let pins = guarded.pins().to_str().unwrap().to_owned();
+    let stopped = guarded.say(&["status", "--pin-directory", &pins]).unwrap();
+    assert_eq!(stopped.code, 3, "{stopped:?}");
+    assert!(stopped.error.contains(&format!("in force in the kernel on {INTERFACE}")), "{stopped:?}");
     guarded.run().unwrap();
     guarded.tell(&["detach"]).unwrap();
     assert_eq!(guarded.ended(PATIENCE).unwrap(), 0);
+    let detached = guarded.say(&["status", "--pin-directory", &pins]).unwrap();
+    assert!(detached.error.contains("no interface is guarded"), "{detached:?}");
     let (leaked, sent, allowed) = leak(&scene);
     assert!(leaked as f64 > 2.0 * allowed, "detached: only {leaked} of {sent} came through");
     let left = fs::read_dir(guarded.pins()).map(Iterator::count).unwrap_or_default();
@@ -119,7 +125,7 @@ fn sigterm_ends_cleanly_and_sighup_reloads() {
     let mut guarded = Daemon::start(&scene.guarded, &[INTERFACE], RULES).unwrap();
     let limit = |guarded: &Daemon| {
         let limits = guarded.json(&["limit", "list"]).unwrap().to_string();
-        limits.contains("\"per_second\":100}")
+        limits.contains("\"rate\":\"100/s\"")
     };
     assert!(limit(&guarded));
     guarded.configure(&[INTERFACE], &RULES.replace("100/s", "200/s")).unwrap();
@@ -130,7 +136,7 @@ fn sigterm_ends_cleanly_and_sighup_reloads() {
     guarded.signal(libc::SIGHUP).unwrap();
     let failed = || guarded.metric("sluice_config_last_reload_successful", &[]).is_ok_and(|ok| ok < 0.5);
     eventually("the failed reload", PATIENCE, || failed().then_some(())).unwrap();
-    assert!(guarded.json(&["limit", "list"]).unwrap().to_string().contains("\"per_second\":200}"));
+    assert!(guarded.json(&["limit", "list"]).unwrap().to_string().contains("\"rate\":\"200/s\""));
     assert_eq!(guarded.terminate().unwrap(), 0, "{}", guarded.logged());
 }
 

@@ -19,6 +19,7 @@ mod inputs;
 mod insiders;
 mod life;
 mod limiter;
+mod link_layer;
 mod losses;
 mod mirror;
 mod parser;

@@ -191,5 +191,5 @@ fn saved_changes_outlive_the_daemon_and_others_do_not() {
     let access = guarded.json(&["access", "list"]).unwrap().to_string();
     assert!(access.contains("192.0.2.0/24") && !access.contains("198.51.100.0/24"), "{access}");
     let limits = guarded.json(&["limit", "list"]).unwrap().to_string();
-    assert!(limits.contains("\"per_second\":777}"), "{limits}");
+    assert!(limits.contains("\"rate\":\"777/s\""), "{limits}");
 }
