@@ -1,6 +1,6 @@
 //! The initial file system of an emulated machine: busybox, iproute2, our binaries with their libraries, and modules.
 //!
-//! In: an unpacked kernel and binaries. Out: one compressed archive below cargo's target folder.
+//! In: an unpacked kernel and the binaries of one build. Out: one compressed archive below cargo's target folder.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -11,28 +11,27 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 
 use super::archive;
-use crate::process;
+use crate::{process, test};
 
 /// In this order; a module that is built into a kernel is left out.
 const MODULES: [&str; 5] = ["virtio_pci", "virtio_net", "e1000", "sch_ingress", "cls_bpf"];
-const APPLETS: [&str; 21] = [
+const APPLETS: [&str; 22] = [
     "sh", "mount", "insmod", "cat", "echo", "sleep", "poweroff", "grep", "sed", "awk", "wget", "kill",
-    "head", "tail", "ls", "seq", "cut", "printf", "[", "test", "wc",
+    "head", "tail", "ls", "seq", "cut", "printf", "[", "test", "wc", "dmesg",
 ];
 
-/// The test binary that holds the behaviour of the whole.
-pub fn behaviour() -> Result<PathBuf> {
-    let mut command =
-        process::cargo(["test", "--no-run", "--package", "monitor-tests", "--test", "behaviour"]);
-    let output =
-        command.arg("--message-format=json").stderr(Stdio::inherit()).output().context("start cargo")?;
-    ensure!(output.status.success(), "the tests do not build");
+/// Builds what goes into the machines: the daemon, and the test binary that holds the behaviour of the whole.
+pub fn binaries() -> Result<[PathBuf; 2]> {
+    let mut command = process::cargo(["build", "--bin", "sluice", "--test", "behaviour"]);
+    command.args(test::PACKAGES).arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
+    eprintln!("+ {}", process::shown(&command));
+    let output = command.output().context("start cargo")?;
+    ensure!(output.status.success(), "the build failed");
     let said = String::from_utf8_lossy(&output.stdout);
-    let found = said.lines().filter(|line| line.contains("\"name\":\"behaviour\"")).find_map(|line| {
-        let (_, rest) = line.split_once("\"executable\":\"")?;
-        rest.split_once('"').map(|(path, _)| PathBuf::from(path))
-    });
-    found.context("cargo names no test binary `behaviour`")
+    let named = said.lines().filter(|line| line.contains("\"name\":\"behaviour\""));
+    let behaviour = named.filter_map(|line| line.split_once("\"executable\":\"")?.1.split_once('"')).next();
+    let (behaviour, _) = behaviour.context("cargo names no test binary `behaviour`")?;
+    Ok([process::built("sluice", false)?, PathBuf::from(behaviour)])
 }
 
 /// Packs everything; the name of a test binary loses cargo's hash.
@@ -54,8 +53,11 @@ pub fn build(unpacked: &Path, binaries: &[PathBuf]) -> Result<PathBuf> {
     for applet in APPLETS {
         symlink("busybox", bin.join(applet)).with_context(|| format!("link {applet}"))?;
     }
-    let ip = process::find_program("ip").context("there is no ip")?;
-    for binary in binaries.iter().chain([&ip]) {
+    let mut programs = binaries.to_vec();
+    for name in ["ip", "tc"] {
+        programs.push(process::find_program(name).with_context(|| format!("there is no {name}"))?);
+    }
+    for binary in &programs {
         let name = binary.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let name = name.split_once('-').map_or(name.as_str(), |(name, _)| name);
         copy(binary, &bin.join(name))?;

@@ -4,9 +4,9 @@
 //! In: a kernel and an initial file system. Out: the checks that the machine reported, and whether its counts are those of
 //! the tap. It ends with a deadline, and the namespace goes whatever happens.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,7 +17,9 @@ use super::{Outcome, archive};
 use crate::process;
 
 /// A whole run takes a third of it on two idle CPUs.
-const DEADLINE: Duration = Duration::from_mins(6);
+const DEADLINE: Duration = Duration::from_mins(12);
+/// What is in the queues of the tap has this long to reach the machine.
+const DRAINED: Duration = Duration::from_mins(1);
 const TAP: &str = "tap0";
 /// Frames of one flood from each of two networks.
 const FRAMES: u64 = 20_000;
@@ -96,12 +98,20 @@ impl Machine {
             // It ends with a failure, because nobody answers.
             hping.stdout(Stdio::null()).stderr(Stdio::null()).status().context("start hping3")?;
         }
-        thread::sleep(Duration::from_secs(2));
-        Ok(self.delivered()? - before)
+        let (deadline, mut seen) = (Instant::now() + DRAINED, before);
+        loop {
+            thread::sleep(Duration::from_secs(1));
+            let now = self.delivered()?;
+            if now == seen || Instant::now() > deadline {
+                return Ok(now - before);
+            }
+            seen = now;
+        }
     }
 }
 
-pub fn run(unpacked: &Path, image: &Path, refused: bool) -> Result<Outcome> {
+/// `told` are the words of the kernel's command line that the machine's script reads.
+pub fn run(unpacked: &Path, image: &Path, told: &str) -> Result<Outcome> {
     let mut machine = Machine::new()?;
     let release = archive::only(&unpacked.join("lib/modules"), "")?;
     let release = release.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -109,14 +119,14 @@ pub fn run(unpacked: &Path, image: &Path, refused: bool) -> Result<Outcome> {
     qemu.args(["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1536"]);
     qemu.args(["-nographic", "-no-reboot", "-kernel"]);
     qemu.arg(unpacked.join("boot").join(format!("vmlinuz-{release}"))).arg("-initrd").arg(image);
-    let expect = if refused { "refused" } else { "guarded" };
-    qemu.arg("-append").arg(format!("console=ttyS0 quiet panic=-1 sluice.expect={expect}"));
+    qemu.arg("-append").arg(format!("console=ttyS0 quiet panic=-1 {told}"));
     qemu.args(["-netdev", &format!("tap,id=n0,ifname={TAP},script=no,downscript=no,queues=2")]);
     qemu.args(["-device", &format!("virtio-net-pci,netdev=n0,mac={MAC},mq=on,vectors=6")]);
     qemu.args(["-netdev", "user,id=n1,restrict=on", "-device", "e1000,netdev=n1"]);
     eprintln!("+ {}", process::shown(&qemu));
-    let mut child = qemu.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("start qemu")?;
+    let mut child = qemu.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("start qemu")?;
     let console = child.stdout.take().context("read the console")?;
+    let mut keyboard = child.stdin.take().context("write to the console")?;
     machine.qemu = Some(child);
     let (send, lines) = mpsc::channel();
     thread::spawn(move || {
@@ -126,13 +136,17 @@ pub fn run(unpacked: &Path, image: &Path, refused: bool) -> Result<Outcome> {
             }
         }
     });
-    let checks = follow(&machine, &lines)?;
+    let checks = follow(&machine, &lines, &mut keyboard)?;
     ensure!(!checks.is_empty(), "the machine reported nothing");
     Ok(Outcome { release, checks, seconds: 0 })
 }
 
 /// Reads the console to its end.
-fn follow(machine: &Machine, lines: &mpsc::Receiver<String>) -> Result<Vec<(String, bool)>> {
+fn follow(
+    machine: &Machine,
+    lines: &mpsc::Receiver<String>,
+    keyboard: &mut ChildStdin,
+) -> Result<Vec<(String, bool)>> {
     let start = Instant::now();
     let mut checks = Vec::new();
     // What went through the tap so far: denied, permitted.
@@ -147,7 +161,7 @@ fn follow(machine: &Machine, lines: &mpsc::Receiver<String>) -> Result<Vec<(Stri
             }
         };
         let line = line.trim();
-        eprintln!("  {line}");
+        eprintln!("{:>5} s  {line}", start.elapsed().as_secs());
         if let Some(check) = line.strip_prefix("CHECK ") {
             if let Some((name, result)) = check.rsplit_once(' ') {
                 checks.push((name.to_owned(), result == "ok"));
@@ -156,6 +170,8 @@ fn follow(machine: &Machine, lines: &mpsc::Receiver<String>) -> Result<Vec<(Stri
             for (place, sources) in [DENIED, PERMITTED].iter().enumerate() {
                 sent[place] += machine.flood(sources)?;
             }
+            // The machine waits for a line: all of the flood has reached it.
+            keyboard.write_all(b"\n").and_then(|()| keyboard.flush()).context("answer the machine")?;
         } else if let Some(counted) = line.strip_prefix("COUNT ") {
             let expected = format!("{} {}", sent[0], sent[1]);
             let (number, counted) = counted.split_once(' ').unwrap_or_default();
