@@ -89,6 +89,7 @@ fn compile(toolchain: &Toolchain, workspace: &Path, target: &Path) -> Result<Pat
         "-Clink-arg=--btf".to_owned(),
         format!("--cfg=bpf_target_arch=\"{}\"", variable("CARGO_CFG_TARGET_ARCH")?.display()),
     ];
+    flags.extend(without_places(toolchain, workspace, target)?);
     // Headers stand in packet memory as they please, and the kernel reads them there in one load. Without this, every
     // field is put together from bytes. The stack is another matter: the verifier takes no misaligned access there.
     if toolchain.compiler.llvm_major >= 22 {
@@ -116,6 +117,31 @@ fn compile(toolchain: &Toolchain, workspace: &Path, target: &Path) -> Result<Pat
     }
     forward_warnings(&said);
     Ok(target.join(TARGET).join("release"))
+}
+
+/// Debug information and BTF name source files. These flags name them by what they are, not by where they are, so that
+/// checkout, home and build folder do not change the object. The last prefix that fits applies.
+fn without_places(toolchain: &Toolchain, workspace: &Path, target: &Path) -> Result<Vec<String>, String> {
+    let workspace = real(workspace)?;
+    let mut places = Vec::new();
+    let registry = toolchain::cargo_home().join("registry/src");
+    for entry in fs::read_dir(&registry).into_iter().flatten().flatten() {
+        places.push((entry.path(), "/crates"));
+        places.push((real(&entry.path())?, "/crates"));
+    }
+    let library = &toolchain.compiler.library;
+    places.push((real(library)?, "/rust"));
+    places.push((library.clone(), "/rust"));
+    fs::create_dir_all(target).map_err(|error| format!("make {}: {error}", target.display()))?;
+    places.push((real(target)?, "/target"));
+    places.push((workspace, "/sluice"));
+    // A place within another one comes after it.
+    places.sort_by_key(|(place, _)| place.as_os_str().len());
+    Ok(places.iter().map(|(place, name)| format!("--remap-path-prefix={}={name}", place.display())).collect())
+}
+
+fn real(path: &Path) -> Result<PathBuf, String> {
+    path.canonicalize().map_err(|error| format!("find {}: {error}", path.display()))
 }
 
 /// What cargo and rustup set for this build and what a wrapper such as clippy adds would reach the inner one too.

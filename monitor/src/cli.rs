@@ -47,6 +47,7 @@ macro_rules! commands {
 commands! {
     run::Run;
     status::Status;
+    doctor::Doctor;
     top::Top;
     sources::Sources;
     explain::Explain;

@@ -7,7 +7,9 @@
 pub mod client;
 pub mod document;
 pub mod endpoint;
+pub mod escape;
 pub mod listen;
+pub mod patience;
 pub mod peer;
 pub mod problem;
 pub mod protocol;

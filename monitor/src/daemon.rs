@@ -1,13 +1,17 @@
-//! The daemon's life: load, attach, give up privileges, serve until told to stop.
+//! The daemon's life: guard, give up privileges, bring up the rest, serve until told to stop.
 //!
-//! In: flags and a configuration. Out: a guarded host, a control socket, a metrics page. Stopping leaves the kernel side
-//! in force. Nothing before [`privilege::drop_all`] may start a thread, because capabilities belong to threads.
+//! In: flags and a configuration. Out: a guarded host, a control socket, a metrics page. Interfaces are guarded before
+//! anything else is tried, and only a kernel that cannot run the program ends a start: every other part is tried again
+//! and told as a problem. Stopping leaves the kernel side in force. Nothing before [`privilege::drop_all`] may leave a
+//! thread behind, because capabilities belong to threads.
 
 pub mod exposition;
 pub mod logging;
 pub mod notify;
 pub mod privilege;
 mod serving;
+mod setting;
+mod signals;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,17 +19,19 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use rustix::fs::Mode;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, interval};
 
 use crate::engine::command::{Caller, ChangeOptions, Command};
-use crate::engine::delta::{ConfigSetting, Flags};
-use crate::engine::kernel::{self, Live};
+use crate::engine::delta::Flags;
 use crate::engine::refusal::{Code, Refusal};
-use crate::engine::{Ended, Handle, Pulse, Start, links, operators};
-use crate::store::{OpenError, Store};
+use crate::engine::start::{self, First};
+use crate::engine::{Ended, Handle, Parts, Pulse, Start, last_good, links, operators, read_configuration};
+use crate::store::{self, Store};
+use datapath::Live;
 use serving::Doors;
+use setting::Chosen;
+use signals::{Asked, Signals};
 
 /// What `sluice run` was given.
 #[derive(Clone, Debug, Default)]
@@ -35,55 +41,77 @@ pub struct Options {
     pub flags: Flags,
 }
 
-/// Runs until it is told to stop. Errors before the guard stands are of the configuration, the kernel or the system.
+/// Runs until it is told to stop. Errors before the guard stands are of the configuration or the kernel.
 pub fn run(options: Options) -> Result<()> {
-    rustix::process::umask(Mode::from_raw_mode(0o077));
-    let setting = ConfigSetting::read(options.config.as_deref(), options.flags)?;
-    let config = setting.parse()?;
-    logging::start(&config.log)?;
-    for advice in config.advice() {
-        tracing::warn!("{advice}");
-    }
     // One thread for all that waits; the engine gets its own.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
-    runtime.block_on(live(options.config, setting, &config))
+    let signals = Signals::listen(&runtime)?;
+    rustix::process::umask(Mode::from_raw_mode(0o077));
+    let chosen = setting::choose(&options)?;
+    logging::start(&chosen.config.log)?;
+    for advice in chosen.config.advice() {
+        tracing::warn!("{advice}");
+    }
+    runtime.block_on(live(options.config, chosen, signals))
 }
 
 /// Whoever needs more privilege learns that from the exit code as well.
-fn not_permitted(error: OpenError) -> anyhow::Error {
-    if error.is_permission() && !rustix::process::geteuid().is_root() {
-        Refusal::new(Code::NotPermitted, error.to_string()).next("run it as root").into()
+fn not_permitted(error: anyhow::Error) -> anyhow::Error {
+    let denied = |cause: &(dyn std::error::Error + 'static)| {
+        let io = cause.downcast_ref::<std::io::Error>();
+        io.is_some_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+    };
+    if error.chain().any(denied) && !rustix::process::geteuid().is_root() {
+        Refusal::new(Code::NotPermitted, format!("{error:#}")).next("run it as root").into()
     } else {
-        error.into()
+        error
     }
 }
 
 /// What a daemon that is gone left in force.
 pub fn left_in_force(options: &Options) -> Result<Vec<datapath::Left>> {
-    let config = ConfigSetting::read(options.config.as_deref(), options.flags.clone())?.parse()?;
+    let config = read_configuration(options.config.as_deref(), options.flags.clone())?.parse()?;
     datapath::left_in_force(&config.bpf.pin_directory)
 }
 
 /// Removes what a daemon that is gone left in the kernel; returns the interfaces that were guarded.
 pub fn remove_pinned(options: &Options) -> Result<Vec<String>> {
-    let config = ConfigSetting::read(options.config.as_deref(), options.flags.clone())?.parse()?;
-    kernel::remove_pinned(&config.bpf.pin_directory)
+    let config = read_configuration(options.config.as_deref(), options.flags.clone())?.parse()?;
+    datapath::remove_pinned(&config.bpf.pin_directory)
 }
 
-async fn live(path: Option<PathBuf>, setting: ConfigSetting, config: &policy::config::Config) -> Result<()> {
-    let opened = Store::open(&config.state.directory, Timestamp::now()).map_err(not_permitted)?;
-    if let Some(aside) = &opened.set_aside {
-        tracing::error!("the store was unusable and begins anew: {aside}");
+async fn live(path: Option<PathBuf>, chosen: Chosen, signals: Signals) -> Result<()> {
+    let Chosen { setting, config, broken } = chosen;
+    let parts = Parts::default();
+    let state = &config.state.directory;
+    // A second daemon ends here, before it touches anything.
+    store::ensure_unused(state)?;
+    let mut kernel = Live::open(&config).context("load the kernel side").map_err(not_permitted)?;
+    if let Some(away) = kernel.moved() {
+        let told = format!("another user had made something in their place; it is now {}", away.display());
+        parts.fails("pins", &told);
     }
-    let doors = Doors::open(config).await?;
-    let mut kernel = Live::open(config).context("load the kernel side")?;
-    let log = kernel.take_log();
+    let first = First { lists: last_good::lists(state), broken, ..First::default() };
+    let first =
+        start::guard(&mut kernel, &config, || links::with_default_route().unwrap_or_default(), first)?;
+
+    let mut doors = Doors::new(&config, parts.clone());
+    doors.open();
     let operator = operators::session();
-    let own = links::own_addresses().await?;
-    let start = Start { kernel: Box::new(kernel), store: opened.store, config: setting, path, own, operator };
+    if let Err(error) = privilege::drop_all() {
+        parts.fails("privileges", &format!("{error:#}"));
+    }
+    let opened = Store::open_or_remember(state, Timestamp::now())?;
+    let first = First { notes: opened.notes, ..first };
+    let own = links::own_addresses().await.unwrap_or_else(|error| {
+        tracing::error!("own addresses: {error:#}");
+        Vec::new()
+    });
+    let log = kernel.take_log();
+    let kernel = Box::new(kernel);
+    let start = Start { kernel, store: opened.store, config: setting, path, own, operator, parts, first };
     let (engine, handle) = start.engine()?;
-    privilege::drop_all()?;
 
     let pulse = Arc::new(Pulse::default());
     let (done, ended) = oneshot::channel();
@@ -107,7 +135,7 @@ async fn live(path: Option<PathBuf>, setting: ConfigSetting, config: &policy::co
 
     let (stop, stopping) = watch::channel(false);
     let served = doors.serve(&handle, &stopping);
-    let outcome = wait(&handle, &pulse, ended).await;
+    let outcome = wait(&handle, &pulse, ended, signals).await;
     notify::stopping();
     stop.send_replace(true);
     serving::drain(served).await;
@@ -121,10 +149,12 @@ async fn live(path: Option<PathBuf>, setting: ConfigSetting, config: &policy::co
 }
 
 /// Signals and the watchdog, until the engine has ended.
-async fn wait(handle: &Handle, pulse: &Pulse, mut ended: oneshot::Receiver<Result<Ended>>) -> Result<Ended> {
-    let listen = |kind| signal(kind).context("listen for signals");
-    let (mut hangup, mut terminate, mut interrupt) =
-        (listen(SignalKind::hangup())?, listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+async fn wait(
+    handle: &Handle,
+    pulse: &Pulse,
+    mut ended: oneshot::Receiver<Result<Ended>>,
+    mut signals: Signals,
+) -> Result<Ended> {
     let mut beat = notify::watchdog_interval().map(interval);
     let mut turns = 0;
     notify::ready("guarding");
@@ -133,15 +163,19 @@ async fn wait(handle: &Handle, pulse: &Pulse, mut ended: oneshot::Receiver<Resul
     loop {
         tokio::select! {
             outcome = &mut ended => return outcome.context("the engine died without a word")?,
-            Some(()) = hangup.recv() => reload(handle).await,
-            () = either(&mut terminate, &mut interrupt) => {
-                if asked_at.replace(Instant::now()).is_some() {
-                    anyhow::bail!("told to stop twice, so stopped at once");
+            asked = signals.next() => match asked {
+                Asked::Reload => reload(handle).await,
+                Asked::Stop => {
+                    if asked_at.replace(Instant::now()).is_some() {
+                        anyhow::bail!("told to stop twice, so stopped at once");
+                    }
+                    tracing::info!("told to stop");
+                    let handle = handle.clone();
+                    tokio::spawn(async move {
+                        handle.ask(Caller::DAEMON, ChangeOptions::default(), Command::Stop).await
+                    });
                 }
-                tracing::info!("told to stop");
-                let handle = handle.clone();
-                tokio::spawn(async move { handle.ask(Caller::DAEMON, ChangeOptions::default(), Command::Stop).await });
-            }
+            },
             () = tick(&mut beat) => {
                 // Only a loop that turns is alive.
                 let now = pulse.turns();
@@ -160,13 +194,6 @@ async fn reload(handle: &Handle) {
     match outcome {
         Ok(_) => notify::ready("guarding"),
         Err(refusal) => notify::ready(&format!("guarding; the last reload was refused: {refusal}")),
-    }
-}
-
-async fn either(one: &mut Signal, other: &mut Signal) {
-    tokio::select! {
-        _ = one.recv() => {}
-        _ = other.recv() => {}
     }
 }
 

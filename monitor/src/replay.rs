@@ -21,10 +21,14 @@ use anyhow::{Context as _, Result, anyhow};
 use ipnet::IpNet;
 
 use capture::{Capture, NoCapture};
+use datapath::Kept;
 use detection::finding::{Finding, Report};
 use detection::ledger::ChangeKind;
 use detection::{Detection, Learned};
+use monitor_common::bucket::UNITS_PER_NS;
 use policy::config::Config;
+
+use crate::core::feed;
 
 use batch::{Batch, Seen, What};
 use frames::Frames;
@@ -135,7 +139,10 @@ impl<'a> Watch<'a> {
         Self {
             standing,
             detection: Detection::new(&parameters, standing.inside.clone(), &Learned::default()),
-            verdicts: Verdicts::default(),
+            verdicts: Verdicts::new(
+                standing.rules.config.source,
+                Kept::under(&standing.image).idle / UNITS_PER_NS,
+            ),
             findings: BTreeMap::new(),
             records: 0,
         }
@@ -148,7 +155,7 @@ impl<'a> Watch<'a> {
             self.observe(&batch.seen, observed..moment.records);
             observed = moment.records;
             match &moment.what {
-                What::Excess(source, at_ns) => self.detection.exceeded(*source, *at_ns),
+                What::Excess(source, at_ns) => feed::exceeding(&mut self.detection, [*source], *at_ns),
                 What::Passed { times, frame } => {
                     self.verdicts.count(batch.frames.get(counted..*frame).unwrap_or_default());
                     counted = *frame;
@@ -167,38 +174,33 @@ impl<'a> Watch<'a> {
     fn observe(&mut self, seen: &Seen, which: Range<usize>) {
         let records = seen.records.get(which.clone()).unwrap_or_default();
         self.records += records.len() as u64;
-        for (record, at_ns) in records.iter().zip(seen.times.get(which).unwrap_or_default()) {
-            self.detection.observe(record, *at_ns, None);
-        }
+        let times = seen.times.get(which).unwrap_or_default();
+        let dated = records.iter().zip(times).map(|(record, at_ns)| (record, *at_ns, None));
+        feed::records(&mut self.detection, dated);
     }
 
     /// A second of the capture is over: what services carried in it.
     fn second(&mut self, at_ns: u64) {
-        for (service, rate) in self.verdicts.end_second() {
-            if let Some(name) = self.standing.image.service_name(service) {
-                self.detection.service_rate(name, rate, at_ns);
-            }
-        }
+        let carried = self.verdicts.end_second(at_ns);
+        feed::second(&mut self.detection, carried, &self.standing.image, at_ns);
     }
 
     fn keep_findings(&mut self) {
-        for change in self.detection.drain_findings() {
+        for change in feed::changes(&mut self.detection) {
             if change.kind == ChangeKind::Retracted {
                 self.findings.remove(&change.id);
             } else {
                 self.findings.insert(change.id, change.finding);
             }
         }
-        self.detection.drain_summaries();
     }
 
     /// The end of the capture: whatever lasts ends, whatever is waited for will not come.
     fn end(mut self, ended: &Ended) -> (Vec<Finding>, Verdicts, u64) {
         self.second(ended.at_ns);
         self.detection.tick(ended.at_ns);
-        for record in &ended.records {
-            self.detection.observe(record, ended.at_ns, None);
-        }
+        let last = ended.records.iter().map(|record| (record, ended.at_ns, None));
+        feed::records(&mut self.detection, last);
         self.detection.finish();
         self.keep_findings();
         for (id, finding) in self.detection.open_findings() {

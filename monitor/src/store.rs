@@ -2,19 +2,26 @@
 //! confirmation, learned state and findings.
 //!
 //! In: small typed writes of the engine, one transaction each. Out: what was written, after any restart or kill. One
-//! `SQLite` file in the state directory, one process at a time; it decides nothing and reads no clock.
+//! `SQLite` file in the state directory, one process at a time, and a checked copy beside it. A thread of its own does
+//! the work, so that a disk delays nobody. It decides nothing and reads no clock.
 
 mod access;
+mod copy;
+mod examine;
 mod findings;
 mod history;
 mod learned;
+mod mend;
 mod open;
 mod overrides;
 pub mod pending;
 mod schema;
+mod storage;
 #[cfg(test)]
 mod tests;
+mod worker;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -24,19 +31,31 @@ use rusqlite::Connection;
 pub use access::{AccessRule, AccessRuleKind};
 pub use findings::StoredFinding;
 pub use history::{Author, ChangeRecord, ChangeState, NewChange};
-pub use open::{OpenError, Opened, SetAside};
+pub use mend::Mended;
+pub use open::{OpenError, Opened, SetAside, ensure_unused};
 pub use pending::{Moment, Pending};
+pub use storage::Storage;
 
 /// Name of the file in the state directory.
 pub const FILE: &str = "sluice.db";
 
+/// What the file may grow to; then the older half of the history and of closed findings goes.
+const LARGEST: i64 = 256 << 20;
+
 /// The open store. It belongs to the engine; dropping it releases the state directory.
 #[derive(Debug)]
 pub struct Store {
-    connection: Connection,
+    worker: worker::Worker,
+    directory: PathBuf,
     path: PathBuf,
+    /// Findings that could not be written yet, by id, and how many were given up.
+    unwritten: BTreeMap<String, StoredFinding>,
+    shed: u64,
+    /// Why it lives in memory, as long as it does.
+    volatile: Option<String>,
+    mending: mend::Mending,
     /// Held for as long as the store is open: the mark that keeps a second daemon out.
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 impl Store {
@@ -45,16 +64,37 @@ impl Store {
         &self.path
     }
 
-    /// Forgets what is over: access rules that ended, findings closed before `findings_before`, all but the newest
-    /// `changes` lines of the history. Bounded by what is there; meant for once an hour.
-    pub fn prune(&mut self, now: Timestamp, findings_before: Timestamp, changes: u64) -> anyhow::Result<()> {
-        let transaction = self.connection.transaction()?;
-        access::prune(&transaction, now)?;
-        findings::prune(&transaction, findings_before)?;
-        history::prune(&transaction, changes)?;
-        transaction.commit()?;
-        Ok(())
+    /// The state directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
+
+    /// Why nothing outlives this process, if that is so: the state directory cannot be used.
+    pub fn volatile(&self) -> Option<&str> {
+        self.volatile.as_deref()
+    }
+
+    /// Forgets what is over: access rules that ended, findings closed before `findings_before`, all but the newest
+    /// `changes` lines of the history, and the older half of both when the file is too large. Meant for once an hour.
+    pub fn prune(&mut self, now: Timestamp, findings_before: Timestamp, changes: u64) -> anyhow::Result<()> {
+        self.worker.call(move |connection| {
+            let transaction = connection.transaction()?;
+            access::prune(&transaction, now)?;
+            findings::prune(&transaction, findings_before)?;
+            history::prune(&transaction, changes)?;
+            if size(&transaction)? > LARGEST {
+                findings::halve(&transaction)?;
+                history::halve(&transaction)?;
+            }
+            Ok(transaction.commit()?)
+        })
+    }
+}
+
+/// Bytes of the pages that are in use.
+fn size(connection: &Connection) -> rusqlite::Result<i64> {
+    let figure = |name: &str| connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
+    Ok((figure("page_count")? - figure("freelist_count")?) * figure("page_size")?)
 }
 
 /// How times are stored: milliseconds since 1970.

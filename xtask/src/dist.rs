@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 
 use crate::{process, setup};
 pub use contents::stage;
-pub use packages::deb;
+pub use packages::{Effort, deb};
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -68,7 +68,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub fn main(arguments: &Arguments) -> Result<()> {
     setup::ensure(setup::Scope::Package)?;
     let arch = arguments.arch;
-    let out = process::target().join("dist").join(arch.machine());
+    let out = folder(arch);
     clear(&out)?;
     let native = process::host()? == arch.triple();
     // The dependencies and their versions travel inside the binary, where scanners find them.
@@ -78,11 +78,11 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     let product = Product { binary, generator, version: VERSION.to_owned(), arch, out };
 
     verify::runs_on_old_hosts(&product.binary, arch)?;
-    verify::same_object_twice()?;
+    verify::same_object_twice(arch)?;
     verify::manifests()?;
     let root = stage(&product)?;
     let mut made = vec![
-        packages::deb(&product, &root)?,
+        packages::deb(&product, &root, Effort::Full)?,
         packages::rpm(&product, &root)?,
         packages::tarball(&product, &root)?,
     ];
@@ -95,6 +95,11 @@ pub fn main(arguments: &Arguments) -> Result<()> {
         eprintln!("made {}", file.display());
     }
     Ok(())
+}
+
+/// Where the packages of an architecture go.
+pub fn folder(arch: Arch) -> PathBuf {
+    process::target().join("dist").join(arch.machine())
 }
 
 /// Makes `folder` anew, empty.

@@ -7,9 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
-use crate::dist::{self, Arch, Product};
+use crate::dist::{self, Arch, Effort, Product};
 use crate::{process, setup};
 
 /// The packages that the test installs: this version, and one after it.
@@ -23,6 +23,9 @@ pub struct Arguments {
     /// Which Debian
     #[arg(long, value_enum, default_value = "bookworm")]
     suite: Suite,
+    /// Try the package that `cargo xtask dist` left in target/dist, not one of an unoptimised build
+    #[arg(long)]
+    dist: bool,
     /// Write what came out to docs/bench/systemd.md
     #[arg(long)]
     record: bool,
@@ -63,22 +66,43 @@ impl Prepared {
 
 pub fn main(arguments: &Arguments) -> Result<()> {
     setup::ensure(setup::Scope::Test)?;
-    process::run(&mut process::cargo(["build", "--bin", "sluice"]))?;
-    let prepared = prepare(arguments.suite)?;
+    let prepared = if arguments.dist {
+        prepare_from(arguments.suite, Origin::Dist)?
+    } else {
+        process::run(&mut process::cargo(["build", "--bin", "sluice"]))?;
+        prepare(arguments.suite)?
+    };
     let mut test = process::cargo(["test", "--package", "monitor-tests", "--test", "systemd"]);
     // A test that is asked for by name must not be skipped.
     process::run(prepared.tell(&mut test).env("SLUICE_NO_SKIP", "1"))?;
     if arguments.record { record(arguments.suite, &prepared) } else { Ok(()) }
 }
 
+/// What the packages are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// The binary that was built last for the tests
+    Tests,
+    /// What `cargo xtask dist` left; the first package is its own.
+    Dist,
+}
+
 /// The root and both packages, from the binary that was built last for the tests.
 pub fn prepare(suite: Suite) -> Result<Prepared> {
+    prepare_from(suite, Origin::Tests)
+}
+
+fn prepare_from(suite: Suite, origin: Origin) -> Result<Prepared> {
     setup::deb()?;
     let folder = process::target().join("systemd");
     let packages = folder.join("packages");
     fs::create_dir_all(&packages).with_context(|| format!("make {}", packages.display()))?;
     let root = root(suite, &folder)?;
-    let binary = process::built("sluice", false)?;
+    let dist = dist::folder(Arch::Amd64);
+    let binary = match origin {
+        Origin::Tests => process::built("sluice", false)?,
+        Origin::Dist => dist.join("root/usr/bin/sluice"),
+    };
     let product = |version: &str| Product {
         binary: binary.clone(),
         generator: binary.clone(),
@@ -86,11 +110,19 @@ pub fn prepare(suite: Suite) -> Result<Prepared> {
         arch: Arch::Amd64,
         out: folder.join("build"),
     };
-    let tree = dist::stage(&product(VERSIONS[0]))?;
+    let tree = match origin {
+        Origin::Tests => dist::stage(&product(VERSIONS[0]))?,
+        Origin::Dist => dist.join("root"),
+    };
+    ensure!(tree.is_dir(), "there is no {}: run `cargo xtask dist`", tree.display());
     for version in VERSIONS {
-        let made = dist::deb(&product(version), &tree)?;
+        let made = dist::deb(&product(version), &tree, Effort::Little)?;
         let to = packages.join(made.file_name().context("a package without a name")?);
         fs::rename(&made, &to).with_context(|| format!("move {}", made.display()))?;
+        let shipped = dist.join(to.file_name().context("a package without a name")?);
+        if origin == Origin::Dist && version == VERSIONS[0] {
+            fs::copy(&shipped, &to).with_context(|| format!("take {}", shipped.display()))?;
+        }
     }
     let report = folder.join(format!("{}.txt", suite.name()));
     Ok(Prepared { root, packages, report })

@@ -55,12 +55,19 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     let built = ready
         && step("build", &mut || process::run(process::cargo(["build", "--all-targets"]).args(PACKAGES)));
     if built {
-        // Its test says that it is skipped, or fails in CI, where this did not work.
         let mut host = None;
         if everything {
-            step("host", &mut || {
-                host = Some(systemd::prepare(systemd::Suite::Bookworm)?);
-                Ok(())
+            step("host", &mut || match systemd::prepare(systemd::Suite::Bookworm) {
+                Ok(prepared) => {
+                    host = Some(prepared);
+                    Ok(())
+                }
+                Err(error) if in_ci() => Err(error),
+                // A machine without debootstrap or a mirror still runs all other tests. The test of the package says SKIP.
+                Err(error) => {
+                    eprintln!("SKIP: no host for the package's test: {error:#}");
+                    Ok(())
+                }
             });
         }
         step("tests", &mut || tests(arguments.filter.as_deref(), host.as_ref(), &mut skipped));
@@ -80,7 +87,7 @@ fn tests(filter: Option<&str>, host: Option<&systemd::Prepared>, skipped: &mut V
         let xtask = process::built("xtask", false)?;
         command.env(runner_variable()?, format!("{} runner --", xtask.display()));
     }
-    if env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false") {
+    if in_ci() {
         command.env("SLUICE_NO_SKIP", "1");
     }
     eprintln!("+ {}", process::shown(&command));
@@ -99,6 +106,10 @@ fn tests(filter: Option<&str>, host: Option<&systemd::Prepared>, skipped: &mut V
         bail!("tests failed ({status})");
     }
     Ok(())
+}
+
+fn in_ci() -> bool {
+    env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false")
 }
 
 /// The name under which cargo looks for this machine's runner.

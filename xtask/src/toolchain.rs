@@ -23,6 +23,8 @@ pub struct Compiler {
     pub rustc: PathBuf,
     /// The cargo that belongs to it, or `None` where any cargo may drive it.
     pub cargo: Option<PathBuf>,
+    /// The source of its library.
+    pub library: PathBuf,
     pub release: String,
     pub llvm_major: u32,
 }
@@ -83,9 +85,6 @@ fn system() -> Result<Compiler, String> {
 
 fn inspect(rustc: PathBuf, cargo: Option<PathBuf>, sysroot: &Path) -> Result<Compiler, String> {
     let shown = rustc.display().to_string();
-    if !sysroot.join("lib/rustlib/src/rust/library/core/Cargo.toml").exists() {
-        return Err(format!("{shown} has no library source"));
-    }
     let version = output(&rustc, &["-vV"])?;
     let field = |key: &str| version.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
     let release = field("release:").unwrap_or("of an unknown version").to_owned();
@@ -96,7 +95,12 @@ fn inspect(rustc: PathBuf, cargo: Option<PathBuf>, sysroot: &Path) -> Result<Com
     let llvm_major = field("LLVM version:")
         .and_then(|llvm| llvm.split('.').next()?.parse().ok())
         .ok_or_else(|| format!("{shown} does not name its LLVM"))?;
-    Ok(Compiler { rustc, cargo, release, llvm_major })
+    let compiler =
+        Compiler { rustc, cargo, library: sysroot.join("lib/rustlib/src/rust"), release, llvm_major };
+    if !compiler.library.join("library/core/Cargo.toml").exists() {
+        return Err(format!("{shown} has no library source"));
+    }
+    Ok(compiler)
 }
 
 /// The first `bpf-linker` of cargo's own folder and `PATH` that is built on this LLVM.

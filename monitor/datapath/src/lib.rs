@@ -16,7 +16,9 @@ mod events;
 mod filter;
 mod hand;
 mod interfaces;
+mod kernel;
 mod left;
+mod live;
 mod mapped;
 mod object;
 mod pins;
@@ -49,7 +51,9 @@ pub use clock::Clock;
 pub use conversations::Conversations;
 pub use events::{LogPump, Ring};
 pub use interfaces::{Interface, Mode, Xdp, find as find_interface, list as list_interfaces};
+pub use kernel::{AttachMode, BanError, Generation, Guarded, Kernel, MapUse};
 pub use left::{Left, left_in_force};
+pub use live::{Live, remove_pinned};
 pub use object::{KernelLog, embedded, is_stub};
 pub use rules::Applied;
 pub use simulate::{SHORTEST_FRAME, Simulator, Verdict};
@@ -123,6 +127,8 @@ pub struct Status {
     pub taken_over: Vec<&'static str>,
     /// Maps that were given another capacity, their entries moved.
     pub resized: Vec<&'static str>,
+    /// Where something lies that another user had made in the place of the pins.
+    pub moved: Option<PathBuf>,
     /// Rules that judge: generation and number of changes.
     pub generation: u32,
     pub flips: u32,
@@ -382,6 +388,7 @@ impl Datapath {
             maps: self.loaded.maps().map(MapSize::of).collect::<Result<_>>()?,
             taken_over: self.loaded.taken_over.clone(),
             resized: self.loaded.resized.clone(),
+            moved: self.pins.moved().map(Path::to_owned),
             generation: active.generation,
             flips: active.flips,
         })

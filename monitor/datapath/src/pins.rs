@@ -29,6 +29,8 @@ const SERVICE_USER: &str = "sluice";
 pub struct Pins {
     root: PathBuf,
     version: PathBuf,
+    /// Where something that somebody else had made in our place lies now.
+    moved: Option<PathBuf>,
     /// Released when the process ends, however it ends.
     _lock: OwnedFd,
 }
@@ -70,6 +72,7 @@ impl Pins {
     /// Makes or reopens the directory and locks it against a second daemon.
     pub fn open(root: &Path) -> Result<Self> {
         let version = root.join(format!("v{}", names::LAYOUT));
+        let moved = move_squatter_away(root)?;
         own_directory(root)?;
         let lock =
             rustix::fs::open(root, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
@@ -87,7 +90,12 @@ impl Pins {
         for part in [MAPS, PROGRAMS, LINKS] {
             own_directory(&version.join(part))?;
         }
-        Ok(Self { root: root.to_owned(), version, _lock: lock })
+        Ok(Self { root: root.to_owned(), version, moved, _lock: lock })
+    }
+
+    /// Where something that somebody else had made in our place lies now.
+    pub fn moved(&self) -> Option<&Path> {
+        self.moved.as_deref()
     }
 
     pub fn path(&self) -> &Path {
@@ -213,6 +221,24 @@ pub fn remove_if_there(path: &Path) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Anybody may make a directory on a bpffs, so one in our place that belongs to somebody else is renamed: it must not keep
+/// the host bare. Only root can, because the file system is sticky.
+fn move_squatter_away(root: &Path) -> Result<Option<PathBuf>> {
+    let us = rustix::process::geteuid();
+    let Ok(about) = fs::symlink_metadata(root) else { return Ok(None) };
+    if !us.is_root() || about.uid() == us.as_raw() {
+        return Ok(None);
+    }
+    let name = root.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let free = (1..1000).map(|n| root.with_file_name(format!("{name}-of-user-{}-{n}", about.uid())));
+    let Some(away) = free.into_iter().find(|path| fs::symlink_metadata(path).is_err()) else {
+        bail!("{} belongs to user {}: remove it", root.display(), about.uid())
+    };
+    fs::rename(root, &away).with_context(|| format!("move {} away", root.display()))?;
+    tracing::error!("{} belonged to user {}: it is now {}", root.display(), about.uid(), away.display());
+    Ok(Some(away))
 }
 
 /// Makes `path` with mode 0700, or checks that it is ours alone.

@@ -32,7 +32,7 @@ pub struct Total {
 }
 
 /// Everything that is counted, at one read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Only rows that are not zero.
     pub totals: Vec<Total>,

@@ -300,7 +300,8 @@ impl Attempts {
             if state.verdict == Verdict::Pending {
                 state.retried |= contact.now > state.began + SECOND / 2;
             }
-            if !state.verdict.failed() || contact.now < state.began + AGAIN {
+            let is_settled = state.verdict.failed() || state.verdict == Verdict::Reached;
+            if !is_settled || contact.now < state.began + AGAIN {
                 return;
             }
             state.verdict = Verdict::Pending;

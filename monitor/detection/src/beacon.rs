@@ -4,6 +4,8 @@
 //! In: contacts. Out: one signal per source and destination. It reads times and sizes only. A poll, a heartbeat or a health
 //! check is as regular as an implant, so [`suspicion`] weighs what else is known, and the rest is for `[[expected]]`.
 
+mod bursts;
+mod report;
 mod rhythm;
 mod suspicion;
 
@@ -14,20 +16,15 @@ use std::{
 
 use monitor_common::conversation::outcome;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
-use self::{
-    rhythm::Beat,
-    suspicion::{Facts, Suspicion},
-};
+use self::rhythm::Beat;
 use super::{
     bounded::{Bounded, StateSize},
     contact::{Contact, is_group},
     detect::{Detect, Scope},
-    evidence,
-    finding::{Detector, Party, Service, Severity, Signal, Signals},
+    finding::Signals,
     lookups::{Lookups, Named, Naming},
-    statistics::{count, real, regularity, rounded},
+    statistics::{real, regularity},
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -53,6 +50,16 @@ pub struct Parameters {
     /// Regularity of bursts within one conversation from which they are more than `info`: people and processes that react
     /// to each other are regular too, programs on a timer are more so.
     pub burst_regularity: f64,
+    /// Timers of honest programs are exact to this share of their period; who adds jitter does not want to be seen.
+    pub exact: f64,
+    /// Polls that bring nothing new are alike to this share of their size.
+    pub alike_sizes: f64,
+    /// Honest programs that have something to ask more often than this keep a connection open.
+    pub often_s: f64,
+    /// What is sent now and then, and is four times what is usually sent: the result of a task.
+    pub upload_bytes: f64,
+    /// Regular destinations of one source that make them its agents, or its monitoring.
+    pub several: usize,
     /// Answers larger than this (median) are streaming or polling of content: `info`.
     pub bulk_bytes: f64,
     /// The same for bursts within one conversation.
@@ -90,6 +97,11 @@ impl Default for Parameters {
             least_burst_period_s: 3.0,
             prevalent: 3,
             burst_regularity: 0.95,
+            exact: 0.04,
+            alike_sizes: 0.015,
+            often_s: 45.0,
+            upload_bytes: 1500.0,
+            several: 3,
             bulk_bytes: 65_536.0,
             burst_bulk_bytes: 8192.0,
             keep_alive_bytes: 128.0,
@@ -103,7 +115,7 @@ impl Default for Parameters {
                 853, 3478, 3479, 3480, 3481, 3544, 4500, 5060, 5061, 5222, 5223, 5228, 5432, 5671, 5672,
                 6379, 8883, 9092, 27017, 51820,
             ],
-            usual_ports: vec![80, 443, 465, 587, 993, 995, 853, 1883, 5222, 5223, 5228, 8080, 8883],
+            usual_ports: vec![80, 443, 465, 587, 993, 995, 853, 1883, 5222, 5223, 5228, 8883],
             unnamed_calls: 6,
             unnamed_peers: 16,
             pairs: 16_384,
@@ -300,111 +312,8 @@ impl Beacon {
             size_spread: if pair.sent.len() < 3 { 0.0 } else { sent_spread.max(received_spread) },
             naming: pair.named.settled(5),
             keeps_alive: false,
+            uploads: pair.sent.iter().any(|bytes| *bytes >= p.upload_bytes && *bytes >= 4.0 * sent),
         })
-    }
-
-    /// Bursts within a conversation.
-    fn conversation(&mut self, key: PairKey, contact: &Contact<'_>, signals: &mut Signals) {
-        let record = contact.record;
-        let reported = record.bursts;
-        if reported.count < 2 || contact.delta.bursts == 0 {
-            return;
-        }
-        let now = contact.now;
-        let keep = |bursts: &Bursts| now - bursts.touched < DAY / 24;
-        let place = (key, record.initiator_port);
-        let inside = contact.source_inside;
-        let Some(bursts) = self.bursts.entry(place, inside, now, keep, Bursts::default) else { return };
-        if reported.count <= bursts.count || bursts.count == 0 {
-            *bursts = Bursts { first_at: contact.began_at(), ..Bursts::default() };
-        }
-        // Several bursts since the last record: only their last gap is known, and their mean.
-        let news = reported.count - bursts.count;
-        bursts.count = reported.count;
-        bursts.touched = now;
-        push(&mut bursts.sent, real(contact.delta.forward.payload) / f64::from(news));
-        push(&mut bursts.received, real(contact.delta.backward.payload) / f64::from(news));
-        let gap = f64::from(reported.last_gap_ms) / 1000.0;
-        for _ in 0..news.min(if bursts.gaps.is_empty() { 1 } else { 3 }) {
-            push(&mut bursts.gaps, gap);
-        }
-        if bursts.gaps.len() < CANDIDATE_BEATS || now < bursts.quiet_until {
-            return;
-        }
-        let gaps: Vec<f64> = bursts.gaps.iter().copied().collect();
-        let Some(beat) = Beat::of(&gaps) else { return };
-        let p = &self.parameters;
-        let timer = beat.is_jittered_timer() && beat.gaps >= 24;
-        let mut score = 0.6 * beat.regularity + 0.4 * beat.steadiness;
-        if timer {
-            score = score.max(0.5 + 0.4 * beat.bounded);
-        }
-        if score < CANDIDATE_SCORE || beat.period < p.least_burst_period_s {
-            return;
-        }
-        bursts.quiet_until = now + SECOND;
-        let ((sent, sent_spread), (received, received_spread)) =
-            (rhythm::sizes(&bursts.sent), rhythm::sizes(&bursts.received));
-        // Who is never answered is told nothing: reports to a collector, not calls home.
-        let is_report = !contact.is_tcp() && bursts.received.iter().all(|bytes| *bytes < 1.0);
-        let usual =
-            received > p.burst_bulk_bytes || is_report || !(beat.regularity >= p.burst_regularity || timer);
-        let call = Call {
-            beats: if score < p.score { 0 } else { bursts.gaps.len() },
-            beat,
-            score,
-            sizes: 1.0,
-            total: u64::from(bursts.count),
-            first_at: bursts.first_at,
-            unit: "bursts",
-            usual,
-            unnamed: false,
-            odd_port: !p.heartbeat_ports.contains(&contact.port),
-            size_spread: sent_spread.max(received_spread),
-            naming: self.pairs.get(&key).map_or(Naming::Unknown, |pair| pair.named.settled(5)),
-            keeps_alive: sent <= p.keep_alive_bytes,
-        };
-        self.judge(call, contact, signals);
-    }
-
-    /// Weighs a rhythm and reports it.
-    fn judge(&mut self, call: Call, contact: &Contact<'_>, signals: &mut Signals) {
-        let context = self.context(contact, call.beat.period);
-        if call.beats < if call.unnamed { self.parameters.unnamed_calls } else { self.parameters.least_beats }
-        {
-            return;
-        }
-        let suspicion = Suspicion::of(&Facts {
-            beat: call.beat,
-            within: contact.source_inside && contact.destination_inside,
-            bursts: call.unit == "bursts",
-            odd_port: call.odd_port,
-            size_spread: call.size_spread,
-            naming: call.naming,
-            destinations: context.destinations,
-            alike: context.alike,
-            keeps_alive: call.keeps_alive,
-        });
-        let usual = call.usual || context.is_echo || context.sources >= self.parameters.prevalent;
-        let severity = if usual || !suspicion.is_warning() { Severity::Info } else { Severity::Warning };
-        if severity == Severity::Info && (call.unnamed || !self.may_note(contact)) {
-            return;
-        }
-        signals.push(self.signal(contact, &call, severity, &context, &suspicion));
-    }
-
-    /// One `info` a day and source: who has one rhythm has several.
-    fn may_note(&mut self, contact: &Contact<'_>) -> bool {
-        let (now, target) = (contact.now, contact.destination);
-        let keep = |noted: &(IpAddr, u64)| now - noted.1 < DAY;
-        let new = || (target, now);
-        let Some(noted) = self.noted.entry(contact.source, contact.source_inside, now, keep, new) else {
-            return false;
-        };
-        if now - noted.1 >= DAY {
-            *noted = new();
-        }
-        noted.0 == target
     }
 
     fn count_unnamed(&mut self, contact: &Contact<'_>) {
@@ -438,7 +347,7 @@ impl Beacon {
         let peers = self.unnamed.get(&contact.source)?;
         let least = u32::try_from(p.unnamed_calls).unwrap_or(u32::MAX);
         let often = peers.values().filter(|calls| **calls >= least).count();
-        let odd_port = !p.usual_ports.contains(&contact.port) || contact.port == 8080;
+        let odd_port = !p.usual_ports.contains(&contact.port);
         if peers.len() > p.unnamed_peers || !(odd_port || often >= 3) {
             return None;
         }
@@ -463,75 +372,8 @@ impl Beacon {
             size_spread: 0.0,
             naming: Naming::Unnamed,
             keeps_alive: false,
+            uploads: false,
         })
-    }
-
-    /// How usual the destination is, and how many regular destinations the source has, and how many like this one.
-    fn context(&mut self, contact: &Contact<'_>, period: f64) -> Context {
-        let now = contact.now;
-        let known = self.prevalence.get(&(contact.destination, contact.port)).map_or(1, Vec::len);
-        let inside = contact.source_inside;
-        let keep = |all: &HashMap<IpAddr, Regular>| all.values().any(|one| now - one.last < DAY / 12);
-        let regular = Regular { first: now, last: now, port: contact.port, period };
-        let (mut destinations, mut alike) = (1, 1);
-        if let Some(all) = self.regular.entry(contact.source, inside, now, keep, HashMap::new) {
-            if all.len() < 64 || all.contains_key(&contact.destination) {
-                let first = all.get(&contact.destination).map_or(now, |one| one.first);
-                all.insert(contact.destination, Regular { first, ..regular });
-            }
-            all.retain(|_, one| now - one.last < DAY / 12);
-            destinations = all.len();
-            alike = all.values().filter(|one| one.is_like(&regular)).count();
-        }
-        // Answers that come as connections of their own are the other end's rhythm.
-        let echoes =
-            self.regular.get(&contact.destination).is_some_and(|all| all.contains_key(&contact.source));
-        let earlier = destinations_first(&self.regular, contact);
-        Context { sources: known, destinations, alike, is_echo: echoes && earlier }
-    }
-
-    fn signal(
-        &self,
-        contact: &Contact<'_>,
-        call: &Call,
-        severity: Severity,
-        context: &Context,
-        suspicion: &Suspicion,
-    ) -> Signal {
-        let p = &self.parameters;
-        let beat = &call.beat;
-        let threshold = match call.unit {
-            "calls" => p.unnamed_calls,
-            _ if severity > Severity::Info && beat.period < p.fast_period_s => p.fast_beats,
-            _ => p.least_beats,
-        };
-        Signal {
-            detector: Detector::Beacon,
-            severity,
-            subject: Party::Address(contact.source),
-            target: Some(Party::Address(contact.destination)),
-            service: Some(Service::new(contact.protocol, contact.port)),
-            first_seen: call.first_at,
-            measured: real(call.total),
-            threshold: count(threshold),
-            unit: call.unit,
-            window_s: 0,
-            confidence: rounded(call.score).min(0.99),
-            evidence: evidence(json!({
-                "score": rounded(call.score),
-                "period_s": rounded(beat.period),
-                "time_regularity": rounded(beat.regularity),
-                "steadiness": rounded(beat.steadiness),
-                "bounded": rounded(beat.bounded),
-                "size_regularity": rounded(call.sizes),
-                "sources_of_this_service": context.sources,
-                "regular_destinations_of_this_source": context.destinations,
-                "destinations_of_this_rhythm": context.alike,
-                "weight": suspicion.weight,
-                "reasons": suspicion.reasons(),
-            })),
-            workload: contact.workload.map(str::to_owned),
-        }
     }
 }
 
@@ -567,16 +409,6 @@ impl Detect for Beacon {
     }
 }
 
-/// Whether the other end was regular before this one.
-fn destinations_first(regular: &Bounded<IpAddr, HashMap<IpAddr, Regular>>, contact: &Contact<'_>) -> bool {
-    let since =
-        |one: IpAddr, other: IpAddr| regular.get(&one).and_then(|all| all.get(&other)).map(|one| one.first);
-    match (since(contact.destination, contact.source), since(contact.source, contact.destination)) {
-        (Some(theirs), Some(ours)) => theirs < ours,
-        (theirs, _) => theirs.is_some(),
-    }
-}
-
 struct Context {
     sources: usize,
     destinations: usize,
@@ -602,6 +434,7 @@ struct Call {
     size_spread: f64,
     naming: Naming,
     keeps_alive: bool,
+    uploads: bool,
 }
 
 fn push<T>(ring: &mut VecDeque<T>, value: T) {

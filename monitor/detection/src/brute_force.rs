@@ -4,6 +4,8 @@
 //! In: ends of connections. Out: one signal per source and service, or per source. It reads sizes and times only, so a
 //! client that opens many short sessions of equal size (a script, a health check) looks the same: declare those.
 
+mod messages;
+
 use std::{
     collections::{HashSet, VecDeque},
     hash::Hash,
@@ -21,7 +23,6 @@ use super::{
     evidence,
     finding::{Detector, Party, Service, Severity, Signal, Signals},
     statistics::{count, median, median_deviation, real, regularity, rounded},
-    window::Rolling,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -142,7 +143,7 @@ pub struct BruteForce {
     others: Bounded<Pair, Sessions>,
     /// By source and login port.
     sprayed: Bounded<(IpAddr, u16), Sessions>,
-    messages: Bounded<Pair, Messages>,
+    messages: Bounded<Pair, messages::Messages>,
 }
 
 impl BruteForce {
@@ -191,7 +192,11 @@ impl Detect for BruteForce {
             sessions.add(session, parameters);
             signals.extend(parameters.judge_pair(sessions, contact));
         }
-        if is_login && record.forward.payload >= parameters.login_bytes {
+        // What an outsider sent first was seen before his conversation stood.
+        let logs_on = record.forward.payload >= parameters.login_bytes
+            || (record.outcome == outcome::MIDSTREAM
+                && record.backward.payload >= 4 * parameters.login_bytes);
+        if is_login && logs_on {
             let key = (contact.source, contact.port);
             if let Some(sessions) = sessions(&mut self.sprayed, key, contact, parameters) {
                 sessions.add(session, parameters);
@@ -202,89 +207,6 @@ impl Detect for BruteForce {
 
     fn sizes(&self) -> Vec<StateSize> {
         vec![self.logins.size(), self.others.size(), self.sprayed.size(), self.messages.size()]
-    }
-}
-
-/// Messages of one conversation, both ways: packets, payload and its squares.
-#[derive(Debug)]
-struct Messages {
-    sums: Rolling<6, 10>,
-    first_at: u64,
-    touched: u64,
-    quiet_until: u64,
-}
-
-impl BruteForce {
-    /// Single messages that are answered one by one, all alike: registrations with another password each.
-    fn message(&mut self, contact: &Contact<'_>, signals: &mut Signals) {
-        let p = &self.parameters;
-        if !p.message_ports.contains(&contact.port) || contact.observed().is_some() {
-            return;
-        }
-        let now = contact.now;
-        let new = || Messages {
-            sums: Rolling::new(30 * SECOND),
-            first_at: contact.at,
-            touched: now,
-            quiet_until: 0,
-        };
-        let keep = |one: &Messages| now - one.touched < 300 * SECOND;
-        let pair = (contact.source, contact.destination, contact.port);
-        let Some(messages) = self.messages.entry(pair, contact.source_inside, now, keep, new) else { return };
-        if now - messages.touched > 300 * SECOND {
-            *messages = new();
-        }
-        messages.touched = now;
-        let (forward, backward) = (&contact.delta.forward, &contact.delta.backward);
-        messages.sums.add(
-            now,
-            [
-                forward.packets,
-                forward.payload,
-                forward.payload_squares,
-                backward.packets,
-                backward.payload,
-                backward.payload_squares,
-            ],
-        );
-        let sums = messages.sums.sums(now);
-        if sums[0] < p.messages || now < messages.quiet_until {
-            return;
-        }
-        messages.quiet_until = now + SECOND;
-        let spread = |at: usize| {
-            let (packets, total, squares) = (real(sums[at]).max(1.0), real(sums[at + 1]), real(sums[at + 2]));
-            let mean = total / packets;
-            ((squares / packets - mean * mean).max(0.0).sqrt() / mean.max(1.0), mean)
-        };
-        let ((sent_spread, _), (answer_spread, answer)) = (spread(0), spread(3));
-        let answered = real(sums[3]) / real(sums[0]);
-        if !(0.5..=1.5).contains(&answered)
-            || sent_spread > 4.0 * p.alike
-            || answer_spread > 4.0 * p.alike
-            || answer == 0.0
-        {
-            return;
-        }
-        signals.push(Signal {
-            detector: Detector::BruteForce,
-            severity: Severity::Warning,
-            subject: Party::Address(contact.source),
-            target: Some(Party::Address(contact.destination)),
-            service: Some(Service::new(contact.protocol, contact.port)),
-            first_seen: messages.first_at,
-            measured: real(sums[0]),
-            threshold: real(p.messages),
-            unit: "messages",
-            window_s: 300,
-            confidence: 0.8,
-            evidence: evidence(json!({
-                "answered_share": rounded(answered),
-                "spread": rounded(answer_spread),
-                "mean_answer_bytes": rounded(answer),
-            })),
-            workload: contact.workload.map(str::to_owned),
-        });
     }
 }
 
@@ -412,13 +334,15 @@ impl Parameters {
             && likeness.answer > 0.0
             && likeness.answer_spread <= self.alike
             && likeness.sent_spread <= 2.0 * self.alike;
-        if !alike || contact.record.forward.payload == 0 {
+        if !alike {
             return false;
         }
         // Programs that report something on a timer ask alike and are thanked alike, but at their pace.
         let is_fast = sessions.within(contact.now, 60) >= 30;
         let sizes: HashSet<u32> = sessions.recent.iter().map(|one| one.sent_bytes).collect();
-        let differ = sizes.len() >= self.guessed_sizes || likeness.answer <= self.refusal_bytes;
+        // What an outsider asked may not have been seen.
+        let is_unseen = sizes.len() == 1 && sizes.contains(&0);
+        let differ = sizes.len() >= self.guessed_sizes || is_unseen || likeness.answer <= self.refusal_bytes;
         differ && (is_fast || !sessions.is_timed())
     }
 

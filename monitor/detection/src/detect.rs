@@ -4,10 +4,10 @@
 use std::{fmt::Debug, net::IpAddr};
 
 use super::{
-    Learned, attempts::Attempt, beacon, bounded::StateSize, brute_force, contact::Contact, edges,
-    exfiltration, fan_out, finding::Signals, flood, long_connection, lookups::Lookups, out_of_state,
-    outbound, parameters::Parameters, protocol_scan, rate_shift, rate_shift::ServiceRate, scan, slow_scan,
-    spoofed, sweep, tunnel,
+    Learned, administration, attempts::Attempt, beacon, bounded::StateSize, brute_force, contact::Contact,
+    crowding, edges, exfiltration, fan_out, finding::Signals, flood, long_connection, lookups::Lookups,
+    out_of_state, outbound, parameters::Parameters, protocol_scan, rate_shift, rate_shift::ServiceRate, scan,
+    slow_scan, spoofed, sweep, tunnel,
 };
 
 /// What is known beyond a contact or an attempt.
@@ -58,6 +58,7 @@ pub fn registry(p: &Parameters, learned: &Learned, now: u64) -> Vec<Box<dyn Dete
         Box::new(sweep::Sweep::new(&p.sweep)),
         Box::new(brute_force::BruteForce::new(&p.brute_force)),
         Box::new(flood::Flood::new(&p.flood)),
+        Box::new(crowding::Crowding::new(&p.crowding)),
         Box::new(outbound::Outbound::new(&p.outbound)),
         Box::new(tunnel::Tunnel::new(&p.tunnel)),
         Box::new(beacon::Beacon::new(&p.beacon)),
@@ -67,5 +68,6 @@ pub fn registry(p: &Parameters, learned: &Learned, now: u64) -> Vec<Box<dyn Dete
         Box::new(long_connection::LongConnection::new(&p.long_connection)),
         Box::new(spoofed::Spoofed::new(&p.spoofed_source)),
         Box::new(fan_out::FanOut::new(&p.fan_out)),
+        Box::new(administration::Administration::new(&p.administration)),
     ]
 }

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, fmt, net::IpAddr};
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use monitor_common::flow::protocol;
 use serde::{Deserialize, Serialize, Serializer};
@@ -113,6 +114,9 @@ impl Detector {
 }
 
 impl Detector {
+    /// Floods that are spread over the addresses of a network or fall on one.
+    pub const OF_CROWDS: [Self; 3] = [Self::SynFlood, Self::UdpFlood, Self::Reflection];
+
     /// Whether it is about how much comes, from whomever: then rates are not what they usually are.
     pub const fn is_of_volume(self) -> bool {
         matches!(
@@ -166,6 +170,8 @@ pub enum Party {
     Interface(u32),
     /// A service by its configured name.
     Service(String),
+    /// Addresses that are hit together.
+    Network(IpNet),
 }
 
 impl Party {
@@ -189,8 +195,18 @@ impl fmt::Display for Party {
             }
             Self::Interface(index) => write!(out, "interface {index}"),
             Self::Service(name) => out.write_str(name),
+            Self::Network(prefix) => prefix.fmt(out),
         }
     }
+}
+
+/// Whom a finding is about, typed, for whatever acts on it; the finding itself carries it as text for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About {
+    pub subject: Party,
+    pub target: Option<Party>,
+    /// The workload of this host behind the subject, if it is known.
+    pub workload: Option<String>,
 }
 
 /// A protocol and a port.

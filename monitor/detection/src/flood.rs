@@ -4,14 +4,18 @@
 //! and is not a crowd of forged ones: then the source, with the victim as target. Connections that are completed and
 //! datagrams that are answered do not count, and a crowd that was served before is a service that went down: `info`.
 
+mod blow;
+
 use std::net::IpAddr;
 
-use monitor_common::conversation::{note, outcome};
+use monitor_common::conversation::note;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use self::blow::Blow;
 use super::{
     bounded::{Bounded, StateSize},
+    carpet::{Carpet, Fall},
     contact::{Contact, is_group},
     detect::{Detect, Moment, Scope},
     evidence,
@@ -39,6 +43,19 @@ pub struct Parameters {
     pub many_sources: u64,
     pub icmp_per_second: u64,
     pub fragments_per_second: u64,
+    /// The same from many sources: what amplifiers send is cut into pieces.
+    pub fragments_per_second_many: u64,
+    /// Large answers per second of amplifiers that were not asked for, from many sources,
+    pub amplified_per_second: u64,
+    /// and what makes them large.
+    pub amplified_bytes: f64,
+    /// Echo requests per second to a group, in the name of one address: everybody answers it.
+    pub group_echoes_per_second: u64,
+    /// Broadcast datagrams per second: requests for leases, storms.
+    pub broadcasts_per_second: u64,
+    /// SYNs per second to a network, spread over this many of its addresses.
+    pub carpet_syns_per_second: u64,
+    pub carpet_targets: u64,
     /// Answers per second that were not asked for, from many sources.
     pub answers_per_second: u64,
     /// UDP source ports of services that amplify.
@@ -62,6 +79,13 @@ impl Default for Parameters {
             many_sources: 20,
             icmp_per_second: 1000,
             fragments_per_second: 1000,
+            fragments_per_second_many: 100,
+            amplified_per_second: 50,
+            amplified_bytes: 400.0,
+            group_echoes_per_second: 100,
+            broadcasts_per_second: 300,
+            carpet_syns_per_second: 500,
+            carpet_targets: 16,
             answers_per_second: 200,
             amplifiers: vec![
                 17, 19, 53, 69, 111, 123, 137, 161, 389, 427, 520, 623, 1434, 1900, 3283, 3702, 5060, 5093,
@@ -82,6 +106,9 @@ enum Kind {
     Icmp,
     Fragment,
     Answer,
+    /// Echo requests to a group; the victim is in whose name they are sent.
+    GroupEcho,
+    Broadcast,
 }
 
 /// Packets, of them from amplifiers; completed or answered.
@@ -122,18 +149,11 @@ struct Over {
 pub struct Flood {
     parameters: Parameters,
     victims: Bounded<(Party, Kind), Victim>,
+    carpet: Carpet,
+    /// Pairs that exchange datagrams: their fragments are parts of large ones.
+    talking: Bounded<(IpAddr, IpAddr), ()>,
     /// Bursts whose answers are waited for.
     waiting: Vec<(u64, Party, Kind)>,
-}
-
-/// One addition to one victim.
-struct Blow {
-    kind: Kind,
-    victim: IpAddr,
-    victim_inside: bool,
-    source: IpAddr,
-    port: u16,
-    values: [u64; 4],
 }
 
 impl Flood {
@@ -141,6 +161,8 @@ impl Flood {
         Self {
             parameters: parameters.clone(),
             victims: Bounded::new("flood", parameters.victims),
+            carpet: Carpet::new(parameters.victims / 4),
+            talking: Bounded::new("flood_talking", parameters.victims),
             waiting: Vec::new(),
         }
     }
@@ -221,68 +243,19 @@ impl Flood {
             self.waiting.push((now + wait, party.clone(), blow.kind));
         }
     }
-
-    fn blow(&self, contact: &Contact<'_>) -> Option<Blow> {
-        let (record, delta) = (contact.record, &contact.delta);
-        let toward = |kind, values| Blow {
-            kind,
-            victim: contact.destination,
-            victim_inside: contact.destination_inside,
-            source: contact.source,
-            port: contact.port,
-            values,
-        };
-        let packets = contact.per_second(delta.forward.packets);
-        let bytes = contact.per_second(delta.forward.bytes);
-        if let Some(kind) = contact.observed() {
-            return Some(match kind {
-                note::SYN => toward(Kind::Syn, [u64::from(delta.opens), 0, 0, bytes]),
-                note::UDP => {
-                    let amplified =
-                        if self.parameters.amplifies(record.initiator_port) { packets } else { 0 };
-                    toward(Kind::Datagram, [packets, amplified, 0, bytes])
-                }
-                note::ECHO | note::ICMP_ERROR | note::ICMP_OTHER | note::SOLICITATION => {
-                    toward(Kind::Icmp, [packets, 0, 0, bytes])
-                }
-                note::FRAGMENT => toward(Kind::Fragment, [packets, 0, 0, bytes]),
-                note::SYN_ACK | note::RESET => toward(Kind::Answer, [packets, 0, 0, bytes]),
-                _ => return None,
-            });
-        }
-        let completed = u64::from(delta.completed);
-        if contact.is_tcp() {
-            let opens = contact.per_second(u64::from(delta.opens));
-            return (opens + completed > 0).then(|| toward(Kind::Syn, [opens, 0, completed, bytes]));
-        }
-        if contact.is_icmp() {
-            return Some(toward(Kind::Icmp, [packets, 0, 0, bytes]));
-        }
-        if record.outcome == outcome::ESTABLISHED && record.forward.packets == 0 {
-            // Only answers were seen: the initiator is whom they hit.
-            let packets = contact.per_second(delta.backward.packets);
-            return Some(Blow {
-                kind: Kind::Datagram,
-                victim: contact.source,
-                victim_inside: contact.source_inside,
-                source: contact.destination,
-                port: record.initiator_port,
-                values: [packets, packets, 0, contact.per_second(delta.backward.bytes)],
-            });
-        }
-        if !contact.is_udp() {
-            return None;
-        }
-        let unanswered = if record.backward.packets == 0 { packets } else { 0 };
-        let amplified = if self.parameters.amplifies(record.initiator_port) { unanswered } else { 0 };
-        (unanswered + completed > 0)
-            .then(|| toward(Kind::Datagram, [unanswered, amplified, completed, bytes]))
-    }
 }
 
 impl Detect for Flood {
     fn contact(&mut self, contact: &Contact<'_>, _scope: &Scope<'_>, signals: &mut Signals) {
+        if contact.is_udp() && contact.delta.completed {
+            for pair in [(contact.source, contact.destination), (contact.destination, contact.source)] {
+                self.talking.entry(pair, contact.source_inside, contact.now, |()| true, || ());
+            }
+        }
         let Some(blow) = self.blow(contact) else { return };
+        if blow.kind == Kind::Fragment && self.talking.get(&(blow.source, blow.victim)).is_some() {
+            return;
+        }
         // What a conversation that was swept for silence still adds is not of now.
         if self.is_echoed(contact) || contact.silence() > SECOND {
             return;
@@ -291,7 +264,17 @@ impl Detect for Flood {
             // Forged sources may be aimed at everybody: the interface as a whole is a victim too.
             self.hit(&Party::Interface(contact.record.interface), &blow, contact);
         }
-        if !is_group(blow.victim) {
+        if blow.kind == Kind::Broadcast {
+            self.hit(&Party::Interface(contact.record.interface), &blow, contact);
+        } else if !is_group(blow.victim) {
+            let is_syn = blow.kind == Kind::Syn;
+            if is_syn || blow.kind == Kind::Datagram {
+                let values = [blow.values[PACKETS], blow.values[AMPLIFIED], blow.values[COMPLETED]];
+                let Blow { victim, victim_inside, source, .. } = blow;
+                let (now, at) = (contact.now, contact.at);
+                let fall = Fall { victim, victim_inside, source, is_syn, values, now, at };
+                self.carpet.fall(&fall, &self.parameters, signals);
+            }
             self.hit(&Party::Address(blow.victim), &blow, contact);
         }
         self.tick(Moment { now: contact.now, at: contact.at }, signals);
@@ -322,7 +305,7 @@ impl Detect for Flood {
     }
 
     fn sizes(&self) -> Vec<StateSize> {
-        vec![self.victims.size()]
+        vec![self.victims.size(), self.carpet.size(), self.talking.size()]
     }
 }
 
@@ -335,10 +318,14 @@ impl Parameters {
     fn least(&self, kind: Kind) -> u64 {
         match kind {
             Kind::Syn => self.syns_per_second,
-            Kind::Datagram => self.datagrams_per_second.min(self.answers_per_second),
+            Kind::Datagram => {
+                self.datagrams_per_second.min(self.answers_per_second).min(self.amplified_per_second)
+            }
             Kind::Icmp => self.icmp_per_second,
-            Kind::Fragment => self.fragments_per_second,
+            Kind::Fragment => self.fragments_per_second.min(self.fragments_per_second_many),
             Kind::Answer => self.answers_per_second,
+            Kind::GroupEcho => self.group_echoes_per_second,
+            Kind::Broadcast => self.broadcasts_per_second,
         }
     }
 
@@ -351,8 +338,8 @@ impl Parameters {
         let leader = victim.sources[0]
             .leader(self.leader_share)
             .or_else(|| victim.sources[1].leader(self.leader_share))
-            .filter(|_| !matches!(party, Party::Interface(_)));
-        if matches!(party, Party::Interface(_)) {
+            .filter(|_| !matches!(party, Party::Interface(_)) && kind != Kind::GroupEcho);
+        if matches!(party, Party::Interface(_)) && kind == Kind::Syn {
             // Nearly every packet from another source, and no single victim: forged, and nobody else is told of it.
             let fuller =
                 if victim.sources[0].weight() >= 60 { &victim.sources[0] } else { &victim.sources[1] };
@@ -380,12 +367,19 @@ impl Parameters {
         }
         let many = sources >= self.many_sources && leader.is_none();
         let mostly_amplified = over.amplified * 2 >= over.packets;
+        let is_large = real(over.bytes) >= self.amplified_bytes * real(over.packets);
         let (detector, threshold) = match kind {
             Kind::Syn => (Detector::SynFlood, self.syns_per_second),
             Kind::Icmp => (Detector::IcmpFlood, self.icmp_per_second),
+            Kind::Fragment if many => (Detector::FragmentFlood, self.fragments_per_second_many),
             Kind::Fragment => (Detector::FragmentFlood, self.fragments_per_second),
+            Kind::GroupEcho => (Detector::IcmpFlood, self.group_echoes_per_second),
+            Kind::Broadcast => (Detector::UdpFlood, self.broadcasts_per_second),
             Kind::Answer if many => (Detector::Reflection, self.answers_per_second),
             Kind::Answer => return None,
+            Kind::Datagram if many && mostly_amplified && is_large => {
+                (Detector::Reflection, self.amplified_per_second)
+            }
             Kind::Datagram if many && mostly_amplified => (Detector::Reflection, self.answers_per_second),
             Kind::Datagram if many => (Detector::UdpFlood, self.datagrams_per_second),
             Kind::Datagram => (Detector::UdpFlood, self.datagrams_per_second_few_sources),

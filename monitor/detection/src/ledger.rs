@@ -3,6 +3,8 @@
 //! It also drops what is expected (declared scanners, health checks, backups), what a better finding explains, and keeps
 //! the number of notifications per minute bounded. It never forgets to count what it drops.
 
+mod explain;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     net::IpAddr,
@@ -13,15 +15,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
+    bounded::StateSize,
     contact::Inside,
-    finding::{Detector, Finding, Party, Severity, Signal},
+    finding::{About, Detector, Finding, Party, Severity, Signal},
+    incident::Incidents,
     parameters::{Expected, Hygiene, Silence},
 };
 
 const SECOND: u64 = 1_000_000_000;
-
-/// Scans that say more than a slow scan or a fan-out of the same source.
-const PLAIN_SCANS: [Detector; 3] = [Detector::PortScan, Detector::HostScan, Detector::UdpScan];
 
 /// What happened to a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,11 +37,12 @@ pub enum ChangeKind {
     Retracted,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct FindingChange {
     /// Unique within this process.
     pub id: u64,
     pub kind: ChangeKind,
+    pub about: About,
     /// False: it is silenced, or more were raised this minute than people can read; see [`Summary`].
     pub notify: bool,
     pub finding: Finding,
@@ -82,6 +84,7 @@ struct Key {
 struct Open {
     id: u64,
     finding: Finding,
+    workload: Option<String>,
     silenced: bool,
     /// Somebody was told, so somebody is told of the end.
     notified: bool,
@@ -96,6 +99,7 @@ pub struct Ledger {
     expected: Vec<Expected>,
     silences: Vec<Silence>,
     open: BTreeMap<Key, Open>,
+    incidents: Incidents,
     /// How many open findings of warning or above an address has.
     flagged: HashMap<IpAddr, u32>,
     changes: Vec<FindingChange>,
@@ -116,6 +120,7 @@ impl Ledger {
             expected: expected.to_vec(),
             silences: silences.to_vec(),
             open: BTreeMap::new(),
+            incidents: Incidents::new(hygiene.open_findings),
             flagged: HashMap::new(),
             changes: Vec::new(),
             raised: BTreeMap::new(),
@@ -127,6 +132,10 @@ impl Ledger {
             summaries: Vec::new(),
             checked: 0,
         }
+    }
+
+    pub fn incidents_size(&self) -> StateSize {
+        self.incidents.size()
     }
 
     pub fn is_flagged(&self, address: IpAddr) -> bool {
@@ -176,6 +185,11 @@ impl Ledger {
         self.open.values().map(|open| (open.id, &open.finding))
     }
 
+    /// Whom each open finding is about.
+    pub fn open_about(&self) -> impl Iterator<Item = (u64, About, &Finding)> {
+        self.open.iter().map(|(key, open)| (open.id, key.about(open.workload.clone()), &open.finding))
+    }
+
     /// Closes a finding by hand; false when there is none of that number.
     pub fn close(&mut self, id: u64) -> bool {
         let Some(key) = self.open.iter().find(|(_, open)| open.id == id).map(|(key, _)| key.clone()) else {
@@ -202,14 +216,21 @@ impl Ledger {
     }
 
     /// Takes a signal. `at` is the recorded time, `now` detection's clock.
-    pub fn take(&mut self, signal: Signal, now: u64, at: u64, inside: &Inside) {
+    pub fn take(&mut self, mut signal: Signal, now: u64, at: u64, inside: &Inside) {
         if self.expected.iter().any(|expected| expected.covers(&signal, at)) {
             self.dropped.expected += 1;
             return;
         }
-        if self.is_explained(&signal) {
+        if self.is_explained(&signal, now, inside) {
             self.dropped.explained += 1;
             return;
+        }
+        if let Some(technique) = signal.detector.technique() {
+            signal.evidence.insert("technique".into(), json!(technique));
+        }
+        if let Some(story) = self.incidents.add(&signal, now, inside) {
+            signal.severity = signal.severity.max(Severity::Warning);
+            signal.evidence.insert("incident".into(), json!(story));
         }
         let key =
             Key { detector: signal.detector, subject: signal.subject.clone(), target: signal.target.clone() };
@@ -219,6 +240,7 @@ impl Ledger {
             let change = open.update(signal, now, at, &self.hygiene);
             let (severity, subject) = (open.finding.severity, key.subject.address());
             let (id, finding, silenced) = (open.id, open.finding.clone(), open.silenced);
+            let about = key.about(open.workload.clone());
             if was < Severity::Warning && severity >= Severity::Warning {
                 self.flag(subject);
                 self.retract(key.detector, &finding, &key);
@@ -229,7 +251,7 @@ impl Ledger {
                 if let Some(open) = self.open.get_mut(&key) {
                     open.notified |= notify;
                 }
-                self.changes.push(FindingChange { id, kind, notify, finding });
+                self.changes.push(FindingChange { id, kind, about, notify, finding });
             }
             return;
         }
@@ -243,6 +265,8 @@ impl Ledger {
         }
         let silenced =
             self.silences.iter().any(|silence| silence.covers(key.detector, key.subject.address()));
+        let workload = signal.workload.clone();
+        let about = key.about(workload.clone());
         let finding = finding_of(signal, at, inside);
         if finding.severity >= Severity::Warning {
             self.flag(key.subject.address());
@@ -259,10 +283,11 @@ impl Ledger {
         } else {
             self.may_tell(now, key.detector)
         };
-        self.changes.push(FindingChange { id, kind: ChangeKind::Opened, notify, finding: finding.clone() });
+        let kind = ChangeKind::Opened;
+        self.changes.push(FindingChange { id, kind, about, notify, finding: finding.clone() });
         let told = finding.measured;
-        self.open
-            .insert(key, Open { id, finding, silenced, notified: notify, seen: now, updated: now, told });
+        let open = Open { id, finding, workload, silenced, notified: notify, seen: now, updated: now, told };
+        self.open.insert(key, open);
     }
 
     /// Closes what has not been seen for the hold; ends the minute's summary.
@@ -292,69 +317,14 @@ impl Ledger {
                 self.flagged.insert(address, left);
             }
         }
-        self.changes.push(FindingChange { id: open.id, kind, notify: open.notified, finding: open.finding });
+        let about = key.about(open.workload);
+        let Open { id, notified: notify, finding, .. } = open;
+        self.changes.push(FindingChange { id, kind, about, notify, finding });
     }
 
     fn flag(&mut self, address: Option<IpAddr>) {
         if let Some(address) = address {
             *self.flagged.entry(address).or_default() += 1;
-        }
-    }
-
-    /// A scan or guessing is named first: it makes regular connections too.
-    fn is_explained(&self, signal: &Signal) -> bool {
-        match signal.detector {
-            Detector::Beacon => self.probing(&signal.subject, &Detector::PROBING).any(|(key, open)| {
-                key.target == signal.target || (key.target.is_none() && same_service(&open.finding, signal))
-            }),
-            // The fast rules said it already.
-            Detector::SlowScan | Detector::FanOut => {
-                self.probing(&signal.subject, &PLAIN_SCANS).next().is_some()
-            }
-            _ => false,
-        }
-    }
-
-    /// Open findings of these detectors about `subject`, of warning or above.
-    fn probing<'a>(
-        &'a self,
-        subject: &'a Party,
-        detectors: &'a [Detector],
-    ) -> impl Iterator<Item = (&'a Key, &'a Open)> {
-        detectors.iter().flat_map(move |detector| {
-            let first = Key { detector: *detector, subject: subject.clone(), target: None };
-            self.open
-                .range(first..)
-                .take_while(move |(key, _)| key.detector == *detector && key.subject == *subject)
-                .filter(|(_, open)| open.finding.severity >= Severity::Warning)
-        })
-    }
-
-    /// Takes back what `finding` explains better.
-    fn retract(&mut self, detector: Detector, finding: &Finding, of: &Key) {
-        if !Detector::PROBING.contains(&detector) {
-            return;
-        }
-        let explained: Vec<Key> = self
-            .open
-            .iter()
-            .filter(|(key, open)| {
-                let of_pair = key.target == of.target
-                    || (of.target.is_none()
-                        && finding.service.is_some()
-                        && open.finding.service == finding.service);
-                let lesser = match key.detector {
-                    Detector::Beacon => of_pair,
-                    Detector::SlowScan | Detector::FanOut => PLAIN_SCANS.contains(&detector),
-                    _ => false,
-                };
-                lesser && key.subject == of.subject
-            })
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in explained {
-            self.dropped.explained += 1;
-            self.end(&key, ChangeKind::Retracted);
         }
     }
 
@@ -381,8 +351,10 @@ impl Ledger {
     }
 }
 
-fn same_service(finding: &Finding, signal: &Signal) -> bool {
-    finding.service.is_some() && finding.service == signal.service
+impl Key {
+    fn about(&self, workload: Option<String>) -> About {
+        About { subject: self.subject.clone(), target: self.target.clone(), workload }
+    }
 }
 
 impl Open {
@@ -401,10 +373,10 @@ impl Open {
             finding.window_s = signal.window_s;
         }
         finding.confidence = finding.confidence.max(signal.confidence);
-        let workload = finding.evidence.remove("workload");
+        self.workload = signal.workload.or(self.workload.take());
         finding.evidence = signal.evidence;
-        if let Some(workload) = signal.workload.map(|name| json!(name)).or(workload) {
-            finding.evidence.insert("workload".into(), workload);
+        if let Some(workload) = &self.workload {
+            finding.evidence.insert("workload".into(), json!(workload));
         }
         if graver || finding.measured >= self.told * 10.0 {
             self.told = finding.measured;
@@ -452,6 +424,7 @@ fn containment(signal: &Signal, inside: &Inside) -> String {
         Party::Address(address) => format!("sluice access ban {address} --for 1h"),
         Party::Mac(_) | Party::Interface(_) => "sluice flows".to_owned(),
         Party::Service(name) => format!("sluice tune {name}"),
+        Party::Network(_) => "sluice flows".to_owned(),
     }
 }
 

@@ -5,12 +5,15 @@
 //! detector turns both into signals, and the [`ledger`] makes findings of signals. Memory is bounded everywhere
 //! ([`bounded`]); how full it is, is a metric.
 
+pub mod administration;
 pub mod attempts;
 pub mod beacon;
 pub mod bounded;
 pub mod brute_force;
+pub mod carpet;
 pub mod clock;
 pub mod contact;
+pub mod crowding;
 pub mod detect;
 pub mod edges;
 pub mod exfiltration;
@@ -18,6 +21,7 @@ pub mod fallback;
 pub mod fan_out;
 pub mod finding;
 pub mod flood;
+pub mod incident;
 pub mod ledger;
 pub mod long_connection;
 pub mod lookups;
@@ -50,7 +54,7 @@ use self::{
     clock::Clock,
     contact::{Contact, Inside, Progress, ip_of},
     detect::{Detect, Moment, Scope, registry},
-    finding::{Detector, Finding, Signals},
+    finding::{About, Detector, Finding, Signals},
     ledger::{DetectorCount, Dropped, FindingChange, Ledger, Summary},
     lookups::Lookups,
     parameters::{Parameters, Silence},
@@ -220,6 +224,11 @@ impl Detection {
         self.ledger.open()
     }
 
+    /// Whom each open finding is about.
+    pub fn open_about(&self) -> impl Iterator<Item = (u64, About, &Finding)> {
+        self.ledger.open_about()
+    }
+
     pub fn close(&mut self, id: u64) -> bool {
         self.ledger.close(id)
     }
@@ -263,6 +272,7 @@ impl Detection {
     /// How full every memory is.
     pub fn state_sizes(&self) -> Vec<StateSize> {
         let mut sizes = vec![self.progress.size(), self.workloads.size(), self.lookups.size()];
+        sizes.extend([self.ledger.incidents_size()]);
         sizes.extend(self.attempts.sizes());
         sizes.extend(self.detectors.iter().flat_map(|detector| detector.sizes()));
         sizes

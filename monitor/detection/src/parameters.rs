@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    beacon, brute_force, edges, exfiltration, fan_out, finding::Detector, finding::Signal, flood,
-    long_connection, out_of_state, outbound, rate_shift, scan, slow_scan, spoofed, sweep, tunnel,
+    administration, beacon, brute_force, crowding, edges, exfiltration, fan_out, finding::Detector,
+    finding::Signal, flood, long_connection, out_of_state, outbound, rate_shift, scan, slow_scan, spoofed,
+    sweep, tunnel,
 };
 
 /// Everything under `[detection]`.
@@ -31,9 +32,11 @@ pub struct Parameters {
     pub exfiltration: exfiltration::Parameters,
     pub tunnel: tunnel::Parameters,
     pub fan_out: fan_out::Parameters,
+    pub administration: administration::Parameters,
     pub edges: edges::Parameters,
     pub rate_shift: rate_shift::Parameters,
     pub flood: flood::Parameters,
+    pub crowding: crowding::Parameters,
     pub outbound: outbound::Parameters,
     pub spoofed_source: spoofed::Parameters,
     pub memory: Memory,

@@ -4,7 +4,7 @@
 //! It never counts contacts that were answered: browsers, proxies and peer-to-peer programs make thousands.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     net::IpAddr,
 };
 
@@ -136,8 +136,8 @@ pub struct Scan {
     remembered: usize,
     refused: u64,
     tidied: u64,
-    /// Groups that grew since their last signal, with their last failure; reported once a second.
-    grown: BTreeMap<(IpAddr, Group), Attempt>,
+    /// Groups that grew since their last signal; reported once a second.
+    grown: BTreeSet<(IpAddr, Group)>,
     grown_since: u64,
 }
 
@@ -149,7 +149,7 @@ impl Scan {
             remembered: 0,
             refused: 0,
             tidied: 0,
-            grown: BTreeMap::new(),
+            grown: BTreeSet::new(),
             grown_since: 0,
         }
     }
@@ -242,9 +242,12 @@ impl Scan {
             tally.looked_for += u32::from(failure.looked_for);
             tally.total += 1;
             let is_quiet = now < tally.quiet_until;
-            let judged = Judged { group, source: what.source, attempt };
+            let judged = Judged { group, source: what.source, now };
             if is_quiet && self.grown.len() < MOST_GROWN {
-                self.grown.insert((what.source, group), *attempt);
+                if self.grown.is_empty() {
+                    self.grown_since = now;
+                }
+                self.grown.insert((what.source, group));
             } else if let Some(signal) = judged.signal(source, &self.parameters) {
                 self.grown.remove(&(what.source, group));
                 signals.push(signal);
@@ -270,10 +273,9 @@ impl Detect for Scan {
         if self.grown.is_empty() || moment.now < self.grown_since + SECOND {
             return;
         }
-        self.grown_since = moment.now;
-        for ((address, group), attempt) in std::mem::take(&mut self.grown) {
+        for (address, group) in std::mem::take(&mut self.grown) {
             let Some(source) = self.sources.get_mut(&address) else { continue };
-            let judged = Judged { group, source: address, attempt: &attempt };
+            let judged = Judged { group, source: address, now: moment.now };
             signals.extend(judged.signal(source, &self.parameters));
         }
     }
@@ -314,13 +316,13 @@ fn forget(groups: &mut HashMap<Group, Tally>, failure: &Failure) {
 }
 
 /// A group of one source's failures after the latest.
-struct Judged<'a> {
+struct Judged {
     group: Group,
     source: IpAddr,
-    attempt: &'a Attempt,
+    now: u64,
 }
 
-impl Judged<'_> {
+impl Judged {
     fn signal(&self, source: &mut Source, parameters: &Parameters) -> Option<Signal> {
         let tally = *source.groups.get(&self.group)?;
         // Hosts whose port is open are what a sweep looks for; half-open contacts count against hosts only when bare.
@@ -331,12 +333,12 @@ impl Judged<'_> {
             Group::Host(upper, _) => (upper, parameters.ports),
             Group::Port(upper, _) => (upper, parameters.hosts),
         };
-        if tally.failed < threshold || self.attempt.now < tally.quiet_until {
+        if tally.failed < threshold || self.now < tally.quiet_until {
             return None;
         }
         let reached = match self.group {
             Group::Port(upper, port) => source.reached.get_mut(&(upper, port)).map_or(0, |reached| {
-                reached.fade(self.attempt.now, parameters.window_s * SECOND);
+                reached.fade(self.now, parameters.window_s * SECOND);
                 reached.hosts
             }),
             Group::Host(..) => 0,
@@ -368,7 +370,7 @@ impl Judged<'_> {
             }
         }
         if let Some(tally) = source.groups.get_mut(&self.group) {
-            tally.quiet_until = self.attempt.now + SECOND / 10;
+            tally.quiet_until = self.now + SECOND / 10;
         }
         let measured = tally.failed.max(tally.total);
         if measured >= threshold.saturating_mul(100) {

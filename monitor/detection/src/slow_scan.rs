@@ -126,6 +126,9 @@ impl Detect for SlowScan {
         if attempt.verdict == Verdict::Replaced && !attempt.before.failed() {
             return;
         }
+        if attempt.again && attempt.verdict == Verdict::Reached && !attempt.before.failed() {
+            return;
+        }
         let memory = self.parameters.memory_s * SECOND;
         let now = attempt.now;
         let failed = attempt.verdict.failed();

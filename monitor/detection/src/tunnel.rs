@@ -28,6 +28,11 @@ const SECOND: u64 = 1_000_000_000;
 pub struct Parameters {
     /// Queries to one resolver within a minute below which nothing is said; for long ones, within ten minutes.
     pub dns_queries: u64,
+    /// Long queries within ten minutes that are enough when they are longer than any name that people made,
+    pub dns_long_queries: u64,
+    pub dns_long_query_bytes: f64,
+    /// or shorter, and all of other lengths by this much (standard deviation).
+    pub dns_long_query_spread: f64,
     /// Mean payload of queries that no list of names reaches.
     pub dns_query_bytes: f64,
     /// Mean payload that is suspicious together with a spread of sizes
@@ -53,6 +58,9 @@ impl Default for Parameters {
     fn default() -> Self {
         Self {
             dns_queries: 30,
+            dns_long_queries: 10,
+            dns_long_query_bytes: 150.0,
+            dns_long_query_spread: 8.0,
             dns_query_bytes: 100.0,
             dns_query_bytes_varied: 60.0,
             dns_query_spread: 35.0,
@@ -76,6 +84,8 @@ struct Dns {
     sums: Rolling<6, 6>,
     /// Over ten minutes.
     slow: Rolling<6, 10>,
+    /// Of that, what was long by itself.
+    long: Rolling<6, 10>,
     first_at: u64,
     touched: u64,
     quiet_until: u64,
@@ -110,6 +120,7 @@ impl Tunnel {
         let new = || Dns {
             sums: Rolling::new(10 * SECOND),
             slow: Rolling::new(60 * SECOND),
+            long: Rolling::new(60 * SECOND),
             first_at: contact.at,
             touched: now,
             quiet_until: 0,
@@ -123,6 +134,10 @@ impl Tunnel {
         pair.touched = now;
         pair.sums.add(now, added(contact));
         pair.slow.add(now, added(contact));
+        let asked = &contact.delta.forward;
+        if real(asked.payload) >= self.parameters.dns_query_bytes * real(asked.packets).max(1.0) {
+            pair.long.add(now, added(contact));
+        }
         if now < pair.quiet_until {
             return;
         }
@@ -133,11 +148,21 @@ impl Tunnel {
             window_s = 600;
             sums = pair.slow.sums(now);
         }
-        let (queries, answers) = (Sizes::of(&sums, FORWARD), Sizes::of(&sums, BACKWARD));
-        if queries.packets < real(p.dns_queries) {
+        let mut queries = Sizes::of(&sums, FORWARD);
+        let mut threshold = p.dns_queries;
+        // A few that are long are not hidden by many that are short.
+        let long_ones = pair.long.sums(now);
+        let few = Sizes::of(&long_ones, FORWARD);
+        let is_exfiltration = few.packets >= real(p.dns_long_queries)
+            && (few.mean >= p.dns_long_query_bytes || few.deviation >= p.dns_long_query_spread);
+        if is_exfiltration {
+            (window_s, sums, queries, threshold) = (600, long_ones, few, p.dns_long_queries);
+        }
+        let answers = Sizes::of(&sums, BACKWARD);
+        if queries.packets < real(threshold) {
             return;
         }
-        let long = queries.mean >= p.dns_query_bytes;
+        let long = is_exfiltration || queries.mean >= p.dns_query_bytes;
         if window_s > 60 && !long {
             return;
         }
@@ -164,7 +189,7 @@ impl Tunnel {
             service: Some(Service::new(contact.protocol, contact.port)),
             first_seen: pair.first_at,
             measured: queries.packets,
-            threshold: real(p.dns_queries),
+            threshold: real(threshold),
             unit: "queries",
             window_s,
             confidence: match severity {
@@ -219,8 +244,13 @@ impl Tunnel {
         let large = requests.mean.max(replies.mean) >= 64.0;
         let bytes = requests.total + replies.total;
         let varied = spread >= p.echo_spread && large;
-        let betrayed =
-            varied && (unmirrored || requests.packets >= 50.0) || spread >= p.echo_spread && disagrees;
+        // More answers than questions, and others than were asked for.
+        let surplus = requests.packets >= real(p.echoes)
+            && replies.packets >= 1.5 * requests.packets
+            && (requests.mean - replies.mean).abs() >= p.echo_mirror_bytes;
+        let betrayed = surplus
+            || varied && (unmirrored || requests.packets >= 50.0)
+            || spread >= p.echo_spread && disagrees;
         if !betrayed && bytes < real(p.echo_bytes) {
             return;
         }

@@ -1,7 +1,7 @@
 //! `sluice access`: who is exempt, denied or banned.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read as _};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -121,11 +121,16 @@ fn take_out(context: &Context, kind: AccessKind, removal: &Removal) -> Result<()
 
 fn take_over(context: &Context, import: &Import) -> Result<(), Failure> {
     let name = import.file.display().to_string();
-    let text = if name == "-" {
-        std::io::read_to_string(std::io::stdin())
+    let bytes = if name == "-" {
+        let mut bytes = Vec::new();
+        std::io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
     } else {
-        fs::read_to_string(&import.file)
+        fs::read(&import.file)
     };
+    // A name in Latin-1 in a comment spoils no list.
+    let text = bytes.map(|bytes| {
+        String::from_utf8(bytes).unwrap_or_else(|other| other.as_bytes().iter().copied().map(char::from).collect())
+    });
     let text = text.map_err(|error| {
         let exit =
             if error.kind() == ErrorKind::PermissionDenied { Exit::NotPermitted } else { Exit::Failed };

@@ -9,6 +9,7 @@ use super::{Context, Execute, Exit, Failure};
 use policy::config;
 use crate::control::protocol::Versioned;
 use crate::engine::command::ConfigText;
+use crate::engine::links;
 use policy;
 
 /// Where the configuration stands unless a path is given.
@@ -70,6 +71,9 @@ fn check(file: &Path) -> Result<(), Failure> {
         .map_err(|error| Failure::new(Exit::Invalid, format!("{origin}: {error}")))?;
     for advice in parsed.advice() {
         eprintln!("sluice: {origin}: note: {advice}");
+    }
+    for name in parsed.interfaces.names.iter().filter(|name| !links::is_there(name)) {
+        eprintln!("sluice: {origin}: note: there is no interface `{name}` here now, so it would not be guarded");
     }
     print(&format!("{origin} is valid\n"))
 }

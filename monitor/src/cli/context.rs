@@ -53,6 +53,17 @@ impl Context {
         Self { client: Client::new(socket, caller), named_socket, output: global.output }
     }
 
+    /// The same for another daemon.
+    #[must_use]
+    pub fn at(&self, socket: PathBuf) -> Self {
+        let caller = session::ssh_peer().map(|address| address.to_string());
+        Self {
+            client: Client::new(socket, caller),
+            named_socket: self.named_socket.clone(),
+            output: self.output,
+        }
+    }
+
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         block_on(self.client.get(path))
     }

@@ -12,17 +12,28 @@ use crate::engine::delta::Flags;
 /// Removes programs, maps and pins from the kernel, and ends the daemon
 #[derive(Clone, Debug, Default, Args)]
 pub struct Detach {
-    /// Without a daemon: the configuration that it ran with
+    /// The configuration of the daemon that is meant: it is asked at its socket, or what it left is removed
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Without a daemon: where it pinned programs and maps
     #[arg(long, value_name = "DIRECTORY")]
     pub pin_directory: Option<PathBuf>,
+    /// Do it: nothing is guarded afterwards
+    #[arg(long)]
+    pub yes: bool,
 }
 
 impl Execute for Detach {
     fn execute(self, context: &Context) -> Result<(), Failure> {
-        match context.post::<Done>("/v1/detach", &serde_json::json!({})) {
+        let path = if self.yes { "/v1/detach?yes=true" } else { "/v1/detach" };
+        // Whoever names a configuration means its daemon, and no other that may run.
+        let named = self.config.as_deref().filter(|_| context.named_socket.is_none());
+        let socket = named.map(|file| Ok::<_, Failure>(super::config::read_file(file)?.control.socket));
+        let asked = match socket.transpose()? {
+            Some(socket) => context.at(socket).post::<Done>(path, &serde_json::json!({})),
+            None => context.post::<Done>(path, &serde_json::json!({})),
+        };
+        match asked {
             Ok(done) => context.show(&done, |_, page| page.line("nothing is guarded any more")),
             Err(failure) if failure.exit == Exit::NotRunning => self.left_behind(context),
             Err(failure) => Err(failure),
@@ -32,7 +43,7 @@ impl Execute for Detach {
 
 impl Detach {
     fn left_behind(self, context: &Context) -> Result<(), Failure> {
-        let Self { config, pin_directory } = self;
+        let Self { config, pin_directory, .. } = self;
         let flags = Flags { pin_directory, ..Flags::default() };
         let interfaces =
             daemon::remove_pinned(&daemon::Options { config, flags }).map_err(|error| Failure::of(&error))?;

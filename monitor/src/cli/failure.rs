@@ -3,8 +3,7 @@
 use std::io::Write;
 
 use crate::control::client;
-use crate::control::problem;
-use crate::engine::refusal::{self, Refusal};
+use crate::engine::refusal::{Code, Refusal};
 use policy::config::ConfigError;
 
 macro_rules! exits {
@@ -43,6 +42,7 @@ exits! {
     Full = 9, "a table is full";
     Unavailable = 10, "the daemon is starting, stopping, too busy or too slow";
     NotSupported = 11, "not part of this build, or switched off in the configuration";
+    Warnings = 12, "`sluice doctor` found warnings";
 }
 
 /// Why a command ends without success.
@@ -104,36 +104,10 @@ fn exit_of(error: &anyhow::Error) -> Exit {
     Exit::Failed
 }
 
-impl From<refusal::Code> for Exit {
-    fn from(code: refusal::Code) -> Self {
-        match code {
-            refusal::Code::Failed => Self::Failed,
-            refusal::Code::NotPermitted => Self::NotPermitted,
-            refusal::Code::Invalid => Self::Invalid,
-            refusal::Code::NeedsConfirmation => Self::NeedsConfirmation,
-            refusal::Code::NotFound => Self::NotFound,
-            refusal::Code::Conflict => Self::Conflict,
-            refusal::Code::Full => Self::Full,
-            refusal::Code::Unavailable => Self::Unavailable,
-            refusal::Code::NotSupported => Self::NotSupported,
-        }
-    }
-}
-
-impl From<problem::Code> for Exit {
-    fn from(code: problem::Code) -> Self {
-        use problem::Code;
-        match code {
-            Code::Invalid | Code::TooLarge => Self::Invalid,
-            Code::NotPermitted => Self::NotPermitted,
-            Code::NotFound => Self::NotFound,
-            Code::Conflict => Self::Conflict,
-            Code::NeedsConfirmation => Self::NeedsConfirmation,
-            Code::Unavailable | Code::TimedOut | Code::TooSlow => Self::Unavailable,
-            Code::NotSupported | Code::MethodNotAllowed => Self::NotSupported,
-            Code::Full => Self::Full,
-            Code::Failed => Self::Failed,
-        }
+impl From<Code> for Exit {
+    fn from(code: Code) -> Self {
+        let exit = Self::ALL.iter().find(|exit| exit.code() == code.exit_code());
+        exit.copied().unwrap_or(Self::Failed)
     }
 }
 
@@ -170,7 +144,7 @@ mod tests {
     #[test]
     fn exit_codes_agree_with_the_engines() {
         for code in Code::ALL {
-            assert_eq!(Exit::from(code).code(), code.exit_code(), "{code:?}");
+            assert_eq!(Exit::from(*code).code(), code.exit_code(), "{code:?}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
+use policy::config::nearest;
 
 use super::path::with_query;
 use super::table::Page;
@@ -19,7 +20,7 @@ pub struct Flows {
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
     /// Only this protocol, by name or number
-    #[arg(long, value_name = "PROTOCOL")]
+    #[arg(long, value_name = "PROTOCOL", value_parser = protocol)]
     protocol: Option<String>,
     /// Only workloads whose name contains this
     #[arg(long, value_name = "TEXT")]
@@ -30,6 +31,24 @@ pub struct Flows {
     /// How many
     #[arg(short = 'n', long = "number", default_value_t = 50, value_name = "N")]
     number: usize,
+}
+
+/// A protocol by its name or number; what is neither is an error with the nearest name.
+fn protocol(text: &str) -> Result<String, String> {
+    const NAMES: [(&str, u8); 5] = [("tcp", 6), ("udp", 17), ("icmp", 1), ("icmpv6", 58), ("sctp", 132)];
+    let name = text.to_ascii_lowercase();
+    let number = name.parse::<u8>().ok();
+    if let Some((known, _)) = NAMES.iter().find(|(known, of)| *known == name || Some(*of) == number) {
+        return Ok((*known).to_owned());
+    }
+    if number.is_some() {
+        return Ok(name);
+    }
+    let names = NAMES.map(|(name, _)| name);
+    Err(match nearest(&name, names) {
+        Some(near) => format!("there is no protocol `{text}`; did you mean `{near}`?"),
+        None => format!("there is no protocol `{text}`; write {} or a number", names.join(", ")),
+    })
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -116,11 +135,20 @@ const fn outcome(flow: &Flow) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::render;
+    use super::{protocol, render};
     use crate::cli::table::Page;
     use crate::control::scripted::insight::flow;
     use crate::control::scripted::noon;
     use crate::engine::command::{FlowEnd, FlowList};
+
+    #[test]
+    fn a_protocol_that_does_not_exist_is_refused_with_the_nearest() {
+        assert_eq!(protocol("TCP").as_deref(), Ok("tcp"));
+        assert_eq!(protocol("17").as_deref(), Ok("udp"));
+        assert_eq!(protocol("47").as_deref(), Ok("47"));
+        assert!(protocol("tpc").unwrap_err().contains("did you mean `tcp`"));
+        assert!(protocol("something").unwrap_err().contains("or a number"));
+    }
 
     #[test]
     fn a_conversation_is_one_row() {

@@ -1,6 +1,10 @@
 //! `sluice history`: who changed what, and from what to what.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use clap::Args;
+use serde_json::Value;
+use similar::{ChangeTag, TextDiff};
 
 use super::table::Page;
 use super::{Context, Execute, Exit, Failure, figures};
@@ -18,21 +22,28 @@ pub struct History {
     pub number: usize,
 }
 
-/// The most that the daemon tells at once.
-const MOST: usize = 10_000;
-
 impl Execute for History {
     fn execute(self, context: &Context) -> Result<(), Failure> {
         if let Some(number) = self.change {
+            let before = number.saturating_add(1);
             let history: Versioned<protocol::History> =
-                context.get(&format!("/v1/history?limit={MOST}"))?;
+                context.get(&format!("/v1/history?limit=1&before={before}"))?;
             let found = history.answer.changes.into_iter().find(|change| change.number == number);
             let told = format!("history: there is no change {number}; `sluice history` lists them");
             let change = found.ok_or_else(|| Failure::new(Exit::NotFound, told))?;
             return context.show(&change, render_one);
         }
-        let history: Versioned<protocol::History> =
+        let mut history: Versioned<protocol::History> =
             context.get(&format!("/v1/history?limit={}", self.number))?;
+        // Long texts make short pages.
+        while let Some(before) = history.answer.next
+            && let Some(more @ 1..) = self.number.checked_sub(history.answer.changes.len())
+        {
+            let page: Versioned<protocol::History> =
+                context.get(&format!("/v1/history?limit={more}&before={before}"))?;
+            history.answer.changes.extend(page.answer.changes);
+            history.answer.next = page.answer.next;
+        }
         context.show(&history, |history, page| render(&history.answer.changes, page))
     }
 }
@@ -55,16 +66,68 @@ fn render_one(change: &Change, page: &mut Page) {
     page.field("at", figures::moment(change.at));
     page.field("by", change.made_by.clone());
     page.field("what", change.what.clone());
-    page.field("before", change.before.clone());
-    page.field("after", change.after.clone());
+    page.blank();
+    for line in differences(&change.before, &change.after) {
+        page.line(line);
+    }
     if let Some(evidence) = &change.evidence {
         page.field("evidence", evidence.to_string());
     }
 }
 
+/// What is different between two states, as lines with `-` and `+`; texts of many lines are compared by the line.
+fn differences(before: &str, after: &str) -> Vec<String> {
+    let (before, after) = (leaves(before), leaves(after));
+    let places: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let mut lines = Vec::new();
+    for place in places {
+        match (before.get(place), after.get(place)) {
+            (old, new) if old == new => {}
+            (Some(old), Some(new)) if old.contains('\n') || new.contains('\n') => {
+                lines.push(format!("  {place}:"));
+                for change in TextDiff::from_lines(old, new).iter_all_changes() {
+                    let sign = match change.tag() {
+                        ChangeTag::Delete => "-",
+                        ChangeTag::Insert => "+",
+                        ChangeTag::Equal => continue,
+                    };
+                    lines.push(format!("{sign}   {}", change.value().trim_end()));
+                }
+            }
+            (old, new) => {
+                lines.extend(old.map(|old| format!("- {place}: {old}")));
+                lines.extend(new.map(|new| format!("+ {place}: {new}")));
+            }
+        }
+    }
+    lines
+}
+
+/// Every value of a JSON document with its path; a text that is none stands for itself.
+fn leaves(text: &str) -> BTreeMap<String, String> {
+    fn walk(path: &str, value: &Value, all: &mut BTreeMap<String, String>) {
+        let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+        match value {
+            Value::Null => {}
+            Value::Object(map) => map.iter().for_each(|(name, value)| walk(&below(name), value, all)),
+            Value::Array(list) => {
+                list.iter().enumerate().for_each(|(at, value)| walk(&below(&at.to_string()), value, all));
+            }
+            Value::String(text) => drop(all.insert(path.to_owned(), text.clone())),
+            other => drop(all.insert(path.to_owned(), other.to_string())),
+        }
+    }
+    let mut all = BTreeMap::new();
+    match serde_json::from_str(text) {
+        Ok(value) => walk("", &value, &mut all),
+        Err(_) => drop(all.insert("state".to_owned(), text.to_owned())),
+    }
+    all
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{render, render_one};
+    use super::{differences, render, render_one};
     use crate::cli::table::Page;
     use crate::control::scripted::change;
 
@@ -77,6 +140,16 @@ NUMBER  AT                    BY        STATE    WHAT
      7  2026-11-22 12:00:00Z  uid 1000  applied  limit web
 ";
         assert_eq!(page.text(), wanted);
+    }
+
+    #[test]
+    fn a_change_is_shown_as_what_is_different() {
+        let before = r#"{"limits":[{"mode":"observe","packets":"1k/s"}],"config":{"toml":"a = 1\nb = 2\n"}}"#;
+        let after = r#"{"limits":[{"mode":"enforce","packets":"1k/s"}],"config":{"toml":"a = 1\nb = 3\n"}}"#;
+        let wanted =
+            ["  config.toml:", "-   b = 2", "+   b = 3", "- limits.0.mode: observe", "+ limits.0.mode: enforce"];
+        assert_eq!(differences(before, after), wanted);
+        assert!(differences(before, before).is_empty());
     }
 
     #[test]

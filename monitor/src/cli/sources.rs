@@ -62,7 +62,16 @@ impl Sources {
 
 impl Execute for Sources {
     fn execute(self, context: &Context) -> Result<(), Failure> {
-        let list: Versioned<SourceList> = context.get(&format!("{}&senders=true", self.path()))?;
+        let mut list: Versioned<SourceList> = context.get(&format!("{}&senders=true", self.path()))?;
+        // One page is not all that was asked for.
+        while let Some(after) = list.answer.next
+            && list.answer.sources.len() < self.number
+        {
+            let page: Versioned<SourceList> = context.get(&format!("{}&after={after}", self.path()))?;
+            list.answer.sources.extend(page.answer.sources);
+            list.answer.next = page.answer.next;
+        }
+        list.answer.sources.truncate(self.number);
         context.show(&list, |list, page| render(&list.answer, page))
     }
 }
@@ -161,7 +170,7 @@ mod tests {
     #[test]
     fn a_list_says_how_much_it_leaves_out() {
         let mut page = Page::plain();
-        render(&SourceList { at: noon(), matched: 3, sources: vec![source()], senders: Vec::new() }, &mut page);
+        render(&SourceList { at: noon(), matched: 3, sources: vec![source()], next: None, senders: Vec::new() }, &mut page);
         let wanted = "\
 SOURCE        SERVICE  CLASS    PACKETS/S     BITS/S  DROPPED/S  WOULD DROP/S  PACKETS  DROPPED  SEEN
 198.51.100.9  web      outside     50.0 k  25.6 Mbit     48.0 k             0   1.25 M   1.20 M  just now  over its limit

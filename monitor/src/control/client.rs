@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::problem::{ErrorDocument, Problem};
+use super::problem::{Document, Problem};
 use super::request::CALLER_HEADER;
 
 /// Where the daemon listens unless told otherwise.
@@ -158,8 +158,8 @@ impl Client {
         if status.is_success() && is_sluice {
             return Ok(body);
         }
-        match serde_json::from_slice::<ErrorDocument>(&body) {
-            Ok(document) if is_sluice => Err(Failure::Problem(document.error)),
+        match serde_json::from_slice::<Document>(&body) {
+            Ok(document) if is_sluice => Err(Failure::Problem(document.into())),
             _ => Err(self.foreign(&format!("status {status}"))),
         }
     }

@@ -4,9 +4,10 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tokio::net::UnixListener;
@@ -30,9 +31,31 @@ pub fn bind(path: &Path, group: Option<u32>) -> Result<UnixListener> {
     Ok(listener)
 }
 
-/// Makes the directory when it is missing; one that exists keeps the mode its owner gave it.
+/// How often the socket's place is looked at.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Resolves when the socket at `path` is not there any more, or another stands in its place.
+pub async fn gone(path: PathBuf) {
+    let identity = || fs::symlink_metadata(&path).map(|about| (about.dev(), about.ino())).ok();
+    let ours = identity();
+    while ours.is_some() && identity() == ours {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Makes the directory when it is missing; one that exists keeps the mode its owner gave it. In one of another user, or
+/// one that everybody may write to, the socket could be replaced by somebody's own.
 fn make_directory(directory: &Path, group: Option<u32>) -> Result<()> {
-    if directory.is_dir() {
+    if let Ok(about) = fs::metadata(directory)
+        && about.is_dir()
+    {
+        let (owner, us) = (about.uid(), rustix::process::geteuid().as_raw());
+        if owner != us && owner != 0 {
+            bail!("{} belongs to user {owner}; give it to the daemon's user", directory.display());
+        }
+        if about.mode() & 0o1002 == 0o002 {
+            bail!("everybody may write to {}; take that away with `chmod o-w`", directory.display());
+        }
         return Ok(());
     }
     fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;

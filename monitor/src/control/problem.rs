@@ -1,61 +1,18 @@
-//! How the control API says no: one code per kind of failure, from which the HTTP status follows.
+//! Errors of the control API as problem details (RFC 9457).
 //!
-//! In: what went wrong and what to do next. Out: `{"error":{"code","message","next_step"}}`. Codes are API: they are
-//! documented in docs/reference/control-api.md and never change their meaning.
+//! In: what went wrong and what to do next. Out: `application/problem+json` with the members `type`, `title`, `status` and
+//! `detail` of the RFC, and `code` and `next_step` of ours. Codes are declared in `core::refusal`.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::refusal::{self, Refusal};
+use crate::engine::refusal::Refusal;
 
-macro_rules! codes {
-    ($($name:ident = $label:literal, $status:literal, $meaning:literal;)+) => {
-        /// A kind of failure.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-        pub enum Code {
-            $(#[doc = $meaning] #[serde(rename = $label)] $name,)+
-        }
-
-        impl Code {
-            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
-
-            /// The `code` of the JSON document.
-            pub const fn label(self) -> &'static str {
-                match self { $(Self::$name => $label,)+ }
-            }
-
-            /// The HTTP status that carries it.
-            pub const fn status(self) -> u16 {
-                match self { $(Self::$name => $status,)+ }
-            }
-
-            /// One sentence for people.
-            pub const fn meaning(self) -> &'static str {
-                match self { $(Self::$name => $meaning,)+ }
-            }
-        }
-    };
-}
-
-codes! {
-    Invalid = "invalid", 400, "the request or the configuration is wrong";
-    NotPermitted = "not_permitted", 403, "the caller's role does not permit it";
-    NotFound = "not_found", 404, "there is no such path, service, limit, entry or change";
-    MethodNotAllowed = "method_not_allowed", 405, "the path exists, the method does not";
-    TooSlow = "too_slow", 408, "the body of the request did not arrive in time";
-    Conflict = "conflict", 409, "it contradicts what is there: a foreign program, a change that waits for confirmation";
-    TooLarge = "too_large", 413, "the body is larger than the server reads";
-    NeedsConfirmation = "needs_confirmation", 428, "it would cut off the caller, another operator or loopback: repeat it with `yes=true` if it is meant";
-    Failed = "failed", 500, "the kernel or the store failed";
-    NotSupported = "not_supported", 501, "not part of this build, or switched off in the configuration";
-    Unavailable = "unavailable", 503, "the daemon is starting, stopping or too busy";
-    TimedOut = "timed_out", 504, "the engine did not answer in time";
-    Full = "full", 507, "a table is full";
-}
+pub use crate::engine::refusal::Code;
 
 /// One failure, ready to be sent and to be shown.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     pub code: Code,
     /// What is wrong and where.
@@ -64,10 +21,43 @@ pub struct Problem {
     pub next_step: String,
 }
 
-/// The document that carries a [`Problem`].
-#[derive(Debug, Serialize, Deserialize)]
-pub struct ErrorDocument {
-    pub error: Problem,
+/// The media type of a [`Document`].
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
+/// A [`Problem`] on the wire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Document {
+    /// `urn:sluice:problem:` and the code.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What the code means.
+    pub title: String,
+    pub status: u16,
+    /// What is wrong and where.
+    pub detail: String,
+    pub code: Code,
+    /// What to do about it; may be empty.
+    pub next_step: String,
+}
+
+impl From<&Problem> for Document {
+    fn from(problem: &Problem) -> Self {
+        let code = problem.code;
+        Self {
+            kind: format!("urn:sluice:problem:{}", code.label()),
+            title: code.meaning().to_owned(),
+            status: code.http_status(),
+            detail: problem.message.clone(),
+            code,
+            next_step: problem.next_step.clone(),
+        }
+    }
+}
+
+impl From<Document> for Problem {
+    fn from(document: Document) -> Self {
+        Self { code: document.code, message: document.detail, next_step: document.next_step }
+    }
 }
 
 impl Problem {
@@ -78,24 +68,14 @@ impl Problem {
     /// The JSON document.
     pub fn document(&self) -> Vec<u8> {
         // A struct of strings always serializes.
-        serde_json::to_vec(&ErrorDocument { error: self.clone() }).unwrap_or_default()
+        serde_json::to_vec(&Document::from(self)).unwrap_or_default()
     }
 }
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        let code = match refusal.code {
-            refusal::Code::Invalid => Code::Invalid,
-            refusal::Code::NotPermitted => Code::NotPermitted,
-            refusal::Code::NotFound => Code::NotFound,
-            refusal::Code::Conflict => Code::Conflict,
-            refusal::Code::NeedsConfirmation => Code::NeedsConfirmation,
-            refusal::Code::Full => Code::Full,
-            refusal::Code::Unavailable => Code::Unavailable,
-            refusal::Code::NotSupported => Code::NotSupported,
-            refusal::Code::Failed => Code::Failed,
-        };
-        Self { code, message: refusal.message, next_step: refusal.next_step.unwrap_or_default() }
+        let Refusal { code, message, next_step } = refusal;
+        Self { code, message, next_step: next_step.unwrap_or_default() }
     }
 }
 
@@ -110,14 +90,15 @@ impl std::error::Error for Problem {}
 
 #[cfg(test)]
 mod tests {
-    use super::{Code, ErrorDocument, Problem};
-    use crate::engine::refusal::{self, Refusal};
+    use super::{Code, Document, Problem};
+    use crate::engine::refusal::Refusal;
 
     #[test]
     fn a_refusal_keeps_its_status() {
-        for code in refusal::Code::ALL {
-            let problem = Problem::from(Refusal::new(code, "what"));
-            assert_eq!(problem.code.status(), code.http_status());
+        for code in Code::ALL {
+            let problem = Problem::from(Refusal::new(*code, "what"));
+            assert_eq!(problem.code.http_status(), code.http_status());
+            assert_eq!(Document::from(&problem).status, code.http_status());
         }
     }
 
@@ -127,8 +108,8 @@ mod tests {
             let problem = Problem::new(*code, "what", "next");
             let text = String::from_utf8(problem.document()).unwrap();
             assert!(text.contains(&format!("\"code\":\"{}\"", code.label())), "{text}");
-            let back: ErrorDocument = serde_json::from_str(&text).unwrap();
-            assert_eq!(back.error, problem);
+            let back: Document = serde_json::from_str(&text).unwrap();
+            assert_eq!(Problem::from(back), problem);
         }
     }
 

@@ -41,6 +41,8 @@ pub struct SourcesQuery {
     #[serde(default)]
     pub limit: usize,
     #[serde(default)]
+    pub after: usize,
+    #[serde(default)]
     pub senders: bool,
 }
 
@@ -115,12 +117,17 @@ pub struct ConfirmBody {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryQuery {
     pub limit: Option<usize>,
+    /// Only changes with a lower number: the last one of the page before.
+    pub before: Option<u64>,
 }
 
 /// The answer of `GET /v1/history`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct History {
     pub changes: Vec<Change>,
+    /// The `before` of the next page, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<u64>,
 }
 
 /// The query of `GET /v1/tune`.

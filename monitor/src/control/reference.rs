@@ -35,6 +35,9 @@ fn endpoint_rows() -> Vec<String> {
 }
 
 fn error_rows() -> Vec<String> {
-    let row = |code: &Code| format!("| {} | `{}` | {} |", code.status(), code.label(), code.meaning());
+    let row = |code: &Code| {
+        let (status, label, exit) = (code.http_status(), code.label(), code.exit_code());
+        format!("| {status} | `{label}` | {exit} | {} |", code.meaning())
+    };
     Code::ALL.iter().map(row).collect()
 }

@@ -2,6 +2,7 @@
 //!
 //! Bodies are read whole, within a size and a time, before a handler sees them.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -9,9 +10,11 @@ use axum::extract::{FromRequest, FromRequestParts, Query as AxumQuery, Request};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::http::request::Parts;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::problem::{Code, Problem};
 use super::server::Connected;
+use crate::control::escape::escaped;
 use crate::engine::command::{Caller, ChangeOptions};
 
 /// Carries the address that the client's own SSH connection comes from.
@@ -44,7 +47,14 @@ impl<S: Sync> FromRequestParts<S> for Asker {
             role: connected.role,
             ssh_peer: ssh_peer(parts)?,
         };
-        let options = query::<Options>(parts)?.into();
+        let options: ChangeOptions = query::<Options>(parts)?.into();
+        if options.confirm_within_seconds == Some(0) {
+            return Err(Problem::new(
+                Code::Invalid,
+                "a change cannot be confirmed within no time",
+                "allow at least a second",
+            ));
+        }
         Ok(Self { caller, options })
     }
 }
@@ -90,6 +100,9 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 }
 
 fn query<T: DeserializeOwned>(parts: &Parts) -> Result<T, Problem> {
+    if hides_something(parts.uri.query().unwrap_or_default()) || hides_something(parts.uri.path()) {
+        return Err(Problem::new(Code::Invalid, "the query holds control characters", "leave them out"));
+    }
     AxumQuery::<T>::try_from_uri(&parts.uri).map(|AxumQuery(value)| value).map_err(|error| {
         Problem::new(
             Code::Invalid,
@@ -152,7 +165,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
             }
         };
         let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-        serde_json::from_slice(text).map(Self).map_err(|error| {
+        let read = serde_json::from_slice(text).and_then(|mut body: Value| {
+            escape(&mut body);
+            serde_json::from_value(body)
+        });
+        read.map(Self).map_err(|error| {
             Problem::new(
                 Code::Invalid,
                 format!("the body: {error}"),
@@ -160,6 +177,32 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
             )
         })
     }
+}
+
+/// Escapes the control characters of every text but a whole file's: what is logged and stored of it is then one line.
+fn escape(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Cow::Owned(shown) = escaped(text) {
+                *text = shown;
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(escape),
+        Value::Object(fields) => {
+            // The text of a list is read line by line, and only its prefixes are kept.
+            fields.iter_mut().filter(|(key, _)| *key != "text").for_each(|(_, value)| escape(value));
+        }
+        _ => {}
+    }
+}
+
+/// Whether a query holds control characters, which no name has.
+fn hides_something(query: &str) -> bool {
+    let bytes = query.as_bytes();
+    bytes.windows(3).any(|three| {
+        three[0] == b'%'
+            && (matches!(three[1], b'0' | b'1') || (three[1] == b'7' && matches!(three[2], b'f' | b'F')))
+    })
 }
 
 /// The last cause says what is wrong; the ones before it only say that something is.

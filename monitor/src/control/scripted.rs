@@ -16,6 +16,7 @@ use super::client::Client;
 use super::peer::Roles;
 use super::server::Limits;
 use super::{listen, router, server};
+use crate::core::origin::Origin;
 use crate::engine::Handle;
 use crate::engine::command::{
     AccessList, Applied, Caller, Change, ChangeOptions, Command, ConfigText, ContainmentList, Explanation,
@@ -88,7 +89,7 @@ async fn play(mut inbox: mpsc::Receiver<Request>, heard: Heard) {
 /// The command without its reply channel.
 fn told(command: &Command) -> String {
     let text = format!("{command:?}");
-    let end = text.find(", Sender").or_else(|| text.find("(Sender")).unwrap_or(text.len());
+    let end = text.find(", Reply").or_else(|| text.find("(Reply")).unwrap_or(text.len());
     text[..end].to_owned()
 }
 
@@ -98,7 +99,8 @@ fn answer(command: Command) {
     };
     match command {
         Command::Sources(_, reply) => {
-            let _ = reply.send(Ok(SourceList {
+            reply.send(Ok(SourceList {
+                next: None,
                 at: noon(),
                 matched: 1,
                 sources: vec![source()],
@@ -106,7 +108,7 @@ fn answer(command: Command) {
             }));
         }
         Command::Explain(address, reply) => {
-            let _ = reply.send(Ok(Explanation {
+            reply.send(Ok(Explanation {
                 address,
                 source: address.into(),
                 class: "outside".to_owned(),
@@ -119,12 +121,12 @@ fn answer(command: Command) {
             }));
         }
         Command::LimitList(reply) => {
-            let _ = reply.send(Ok(vec![limit()]));
+            reply.send(Ok(vec![limit()]));
         }
         // A reply that is neither sent nor dropped: an engine that hangs.
         Command::LimitSet(set, reply) if set.target.service == "silent" => std::mem::forget(reply),
         Command::LimitSet(set, reply) => {
-            let _ = reply.send(match set.target.service.as_str() {
+            reply.send(match set.target.service.as_str() {
                 "nowhere" => Err(Refusal::new(Code::NotFound, "no service is called `nowhere`")
                     .next("see `sluice limit list`")),
                 "cutting" => Err(Refusal::new(Code::NeedsConfirmation, "this would limit 192.0.2.7, you")
@@ -133,7 +135,7 @@ fn answer(command: Command) {
             });
         }
         Command::AccessList(reply) => {
-            let _ = reply.send(Ok(AccessList { banned: vec![ban()], ..AccessList::default() }));
+            reply.send(Ok(AccessList { banned: vec![ban()], ..AccessList::default() }));
         }
         Command::LimitUnset(_, reply)
         | Command::AccessAdd(_, reply)
@@ -148,26 +150,26 @@ fn answer(command: Command) {
         | Command::AlertSilence(_, reply)
         | Command::Reload(reply)
         | Command::Confirm(_, reply)
-        | Command::Revert(_, reply) => drop(reply.send(applied())),
-        Command::AlertList(_, reply) => drop(reply.send(Ok(vec![insight::alert()]))),
+        | Command::Revert(_, reply) => reply.send(applied()),
+        Command::AlertList(_, reply) => reply.send(Ok(vec![insight::alert()])),
         Command::AlertShow(_, reply) | Command::AlertClose(_, reply) => {
-            drop(reply.send(Ok(insight::alert())));
+            reply.send(Ok(insight::alert()));
         }
         Command::Flows(_, reply) => {
-            drop(reply.send(Ok(FlowList { at: snapshot().at, matched: 1, flows: vec![insight::flow()] })));
+            reply.send(Ok(FlowList { at: snapshot().at, matched: 1, flows: vec![insight::flow()] }));
         }
         Command::Graph(reply) => {
-            drop(reply.send(Ok(Graph { at: snapshot().at, edges: vec![insight::edge()] })));
+            reply.send(Ok(Graph { at: snapshot().at, edges: vec![insight::edge()] }));
         }
         Command::ContainmentList(reply) => {
-            drop(reply.send(Ok(ContainmentList { containments: vec![insight::contained()] })));
+            reply.send(Ok(ContainmentList { containments: vec![insight::contained()] }));
         }
-        Command::Stop(reply) | Command::Detach(reply) => drop(reply.send(Ok(()))),
+        Command::Stop(reply) | Command::Detach(reply) => reply.send(Ok(())),
         Command::ConfigShow(reply) => {
-            let _ = reply.send(Ok(ConfigText { path: None, toml: "interfaces = [\"eth0\"]\n".to_owned() }));
+            reply.send(Ok(ConfigText { path: None, toml: "interfaces = [\"eth0\"]\n".to_owned() }));
         }
-        Command::History(_, reply) => drop(reply.send(Ok(vec![change()]))),
-        Command::TuneShow(_, reply) => drop(reply.send(Ok(tuned()))),
+        Command::History(_, reply) => reply.send(Ok(vec![change()])),
+        Command::TuneShow(_, reply) => reply.send(Ok(tuned())),
     }
 }
 
@@ -242,6 +244,7 @@ pub fn change() -> Change {
         number: 7,
         at: noon(),
         made_by: "uid 1000".to_owned(),
+        origin: Origin::Socket { uid: 1000, gid: 1000, pid: 1 },
         what: "limit web".to_owned(),
         before: "off".to_owned(),
         after: "enforce 1000/s".to_owned(),

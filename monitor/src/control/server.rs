@@ -1,18 +1,20 @@
 //! The listening side: connections in, each with its peer's credentials, requests out to the router.
 //!
 //! Everything a peer could use up is bounded here: connections (a few are kept for admins, so that no viewer can lock
-//! them out), header size, time to send a request, time to answer it. Strangers are refused at the door.
+//! them out), header size, time to send a request, time to answer it, and the answers that nobody reads. Strangers are refused at the door.
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use hyper::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -22,8 +24,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::patience::Patient;
 use super::peer::{Peer, Roles};
-use super::problem::{Code, Problem};
+use super::problem::{Code, MEDIA_TYPE, Problem};
 use crate::engine::command::Role;
 
 /// What peers may use up. The defaults are documented in docs/reference/control-api.md.
@@ -39,6 +42,10 @@ pub struct Limits {
     pub header_time: Duration,
     /// From the end of the headers to the answer.
     pub request_time: Duration,
+    /// How long a peer may read nothing of its answer.
+    pub read_time: Duration,
+    /// Bytes of all answers that wait to be read; one that does not fit is refused.
+    pub answer_bytes: u32,
     /// How long running requests may go on after the shutdown began.
     pub drain_time: Duration,
 }
@@ -51,6 +58,8 @@ impl Default for Limits {
             header_bytes: 16 * 1024,
             header_time: Duration::from_secs(5),
             request_time: Duration::from_secs(15),
+            read_time: Duration::from_secs(15),
+            answer_bytes: 64 << 20,
             drain_time: Duration::from_secs(3),
         }
     }
@@ -76,6 +85,7 @@ pub async fn serve(
         admins: Arc::new(Semaphore::new(limits.admin_connections)),
         refusals: Arc::new(Semaphore::new(limits.connections)),
     };
+    let answers = Arc::new(Semaphore::new(limits.answer_bytes as usize));
     let (closing, closed) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
@@ -95,7 +105,16 @@ pub async fn serve(
         };
         match door.admit(&stream, &roles) {
             Ok((caller, place)) => {
-                connections.spawn(converse(stream, router.clone(), caller, limits, closed.clone(), place));
+                let stream = Patient::new(stream, limits.read_time);
+                let answers = Arc::clone(&answers);
+                connections.spawn(converse(
+                    stream,
+                    router.clone(),
+                    caller,
+                    (limits, answers),
+                    closed.clone(),
+                    place,
+                ));
             }
             Err(problem) => {
                 // When even refusals pile up, closing is answer enough.
@@ -162,8 +181,8 @@ async fn refuse(stream: UnixStream, problem: Problem, _place: OwnedSemaphorePerm
     }
     let body = problem.document();
     let mut answer = format!(
-        "HTTP/1.1 {} {}\r\ncontent-type: application/json\r\nserver: {SERVER}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-        problem.code.status(),
+        "HTTP/1.1 {} {}\r\ncontent-type: {MEDIA_TYPE}\r\nserver: {SERVER}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        problem.code.http_status(),
         problem.code.label(),
         body.len()
     )
@@ -179,17 +198,17 @@ async fn refuse(stream: UnixStream, problem: Problem, _place: OwnedSemaphorePerm
 pub const SERVER: &str = concat!("sluice/", env!("CARGO_PKG_VERSION"));
 
 async fn converse(
-    stream: UnixStream,
+    stream: Patient<UnixStream>,
     router: Router,
     caller: Connected,
-    limits: Limits,
+    (limits, answers): (Limits, Arc<Semaphore>),
     mut closed: watch::Receiver<bool>,
     _place: OwnedSemaphorePermit,
 ) {
     let pid = caller.peer.pid;
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(caller.clone());
-        answer(router.clone(), request, limits.request_time)
+        answer(router.clone(), request, limits.request_time, Arc::clone(&answers))
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -213,6 +232,7 @@ async fn answer(
     router: Router,
     request: Request<Incoming>,
     patience: Duration,
+    answers: Arc<Semaphore>,
 ) -> Result<Response<Body>, Infallible> {
     let service = TowerToHyperService::new(router);
     let answered = timeout(patience, hyper::service::Service::call(&service, request)).await;
@@ -225,15 +245,52 @@ async fn answer(
         )
         .into_response(),
     };
+    // An answer counts until its last byte is on its way.
+    let bytes = response.body().size_hint().upper().and_then(|bytes| u32::try_from(bytes).ok());
+    response = match bytes.map(|bytes| answers.try_acquire_many_owned(bytes)) {
+        Some(Ok(place)) => response.map(|body| Body::new(Held { body, _place: place })),
+        _ => Problem::new(
+            Code::Unavailable,
+            "too many answers wait to be read",
+            "read them, ask for less (`limit`), or try again in a moment",
+        )
+        .into_response(),
+    };
     response.headers_mut().insert(hyper::header::SERVER, hyper::header::HeaderValue::from_static(SERVER));
     Ok(response)
 }
 
+/// A body that holds its place among the answers.
+struct Held {
+    body: Body,
+    _place: OwnedSemaphorePermit,
+}
+
+impl HttpBody for Held {
+    type Data = <Body as HttpBody>::Data;
+    type Error = <Body as HttpBody>::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = hyper::StatusCode::from_u16(self.code.status())
+        let status = hyper::StatusCode::from_u16(self.code.http_status())
             .unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
-        (status, [(hyper::header::CONTENT_TYPE, "application/json")], self.document()).into_response()
+        (status, [(hyper::header::CONTENT_TYPE, MEDIA_TYPE)], self.document()).into_response()
     }
 }
 

@@ -1,27 +1,36 @@
 //! Findings as JSON lines in a file of the state directory, for whatever collects logs.
 //!
 //! In: alerts. Out: one line each in `alerts.jsonl`, which becomes `alerts.jsonl.1` when it is large. It keeps two files at
-//! most and reads none.
+//! most and reads none. A file that was moved away, as log rotation does, is left; lines that cannot be written wait.
 
+use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 
 use super::command::Alert;
+use super::sinks::Sink;
+use crate::core::Told;
+use crate::store::Store;
 use detection::ledger::ChangeKind;
 
 /// A file larger than this is put aside.
 const LARGEST: u64 = 32 << 20;
+/// Lines that wait for a file that can be written; then the oldest go.
+const WAITING: usize = 10_000;
 
-/// The open file, once something was written.
+/// The open file, once something was written, and what could not be written yet.
 #[derive(Debug)]
 pub(super) struct AlertLog {
-    path: PathBuf,
+    /// `None`: the state directory cannot be used.
+    path: Option<PathBuf>,
     file: Option<(File, u64)>,
+    waiting: VecDeque<String>,
+    lost: u64,
 }
 
 #[derive(Serialize)]
@@ -46,31 +55,125 @@ pub(super) fn line(alert: &Alert, kind: ChangeKind) -> Result<String> {
 
 impl AlertLog {
     /// Beside the store.
-    pub fn new(store: &Path) -> Self {
-        Self { path: store.with_file_name("alerts.jsonl"), file: None }
+    pub fn new(store: &Store) -> Self {
+        let path = store.volatile().is_none().then(|| store.path().with_file_name("alerts.jsonl"));
+        Self { path, file: None, waiting: VecDeque::new(), lost: 0 }
     }
 
+    /// Writes a line, behind those that wait. One that cannot be written waits.
     pub fn write(&mut self, line: &str) -> Result<()> {
-        let shown = || format!("write {}", self.path.display());
+        self.waiting.push_back(line.to_owned());
+        if self.waiting.len() > WAITING {
+            self.waiting.pop_front();
+            self.lost += 1;
+        }
+        while let Some(line) = self.waiting.front() {
+            let line = format!("{line}\n");
+            self.append(line.as_bytes())?;
+            self.waiting.pop_front();
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, line: &[u8]) -> Result<()> {
+        let Some(path) = self.path.clone() else { bail!("the state directory cannot be used") };
+        let shown = || format!("write {}", path.display());
         if self.file.as_ref().is_some_and(|(_, size)| *size >= LARGEST) {
             self.file = None;
-            fs::rename(&self.path, self.path.with_extension("jsonl.1")).with_context(shown)?;
+            fs::rename(&path, path.with_extension("jsonl.1")).with_context(shown)?;
         }
+        // A file that was moved away is somebody's archive: later lines belong where people look for them.
+        self.file.take_if(|(file, _)| !stands_at(file, &path));
         if self.file.is_none() {
             let file = OpenOptions::new()
                 .create(true)
                 .append(true)
                 .mode(0o600)
-                .open(&self.path)
+                .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+                .open(&path)
                 .with_context(shown)?;
-            let size = file.metadata().with_context(shown)?.len();
-            self.file = Some((file, size));
+            let about = file.metadata().with_context(shown)?;
+            ensure!(about.is_file(), "{} is no regular file", path.display());
+            self.file = Some((file, about.len()));
         }
         if let Some((file, size)) = &mut self.file {
             // One write a line, so that no reader sees half of one.
-            file.write_all(format!("{line}\n").as_bytes()).with_context(shown)?;
-            *size += line.len() as u64 + 1;
+            let written = file.write(line).with_context(shown)?;
+            if written < line.len() {
+                // The disk is full in the middle of it: what is there of it goes, and the line waits.
+                file.set_len(*size).with_context(shown)?;
+                bail!("{}: the disk is full", path.display());
+            }
+            *size += line.len() as u64;
         }
         Ok(())
+    }
+}
+
+impl Sink for AlertLog {
+    fn concern(&self) -> &'static str {
+        "write the alert log"
+    }
+
+    fn take(&mut self, _told: &Told, line: &str) -> Result<()> {
+        self.write(line)
+    }
+
+    fn waiting(&self) -> Option<String> {
+        let Self { waiting, lost, .. } = self;
+        let lines = waiting.len();
+        (lines > 0 || *lost > 0).then(|| {
+            format!("alert log: {lines} lines wait for a file that can be written, {lost} were given up")
+        })
+    }
+
+    fn reopen(&mut self, store: &Store) {
+        self.path = Self::new(store).path;
+        self.file = None;
+    }
+}
+
+fn stands_at(file: &File, path: &Path) -> bool {
+    let identity = |about: std::io::Result<fs::Metadata>| about.map(|about| (about.dev(), about.ino())).ok();
+    let there = identity(fs::symlink_metadata(path));
+    there.is_some() && there == identity(file.metadata())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(directory: &Path) -> AlertLog {
+        AlertLog::new(&Store::open(directory, jiff::Timestamp::UNIX_EPOCH).unwrap().store)
+    }
+
+    #[test]
+    fn lines_go_where_people_look_for_them_after_the_file_was_moved() {
+        let files = tempfile::tempdir().unwrap();
+        let mut log = log(files.path());
+        let path = files.path().join("alerts.jsonl");
+        log.write("one").unwrap();
+        fs::rename(&path, files.path().join("moved")).unwrap();
+        log.write("two").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "two\n");
+        fs::remove_file(&path).unwrap();
+        log.write("three").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "three\n");
+    }
+
+    #[test]
+    fn a_link_is_not_followed_and_what_could_not_be_written_comes_first_later() {
+        let files = tempfile::tempdir().unwrap();
+        let mut log = log(files.path());
+        let (path, target) = (files.path().join("alerts.jsonl"), files.path().join("precious"));
+        fs::write(&target, "precious").unwrap();
+        std::os::unix::fs::symlink(&target, &path).unwrap();
+        assert!(log.write("one").is_err() && log.write("two").is_err());
+        assert!(log.waiting().unwrap().contains("2 lines"));
+        fs::remove_file(&path).unwrap();
+        log.write("three").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntwo\nthree\n");
+        assert_eq!(fs::read_to_string(&target).unwrap(), "precious");
+        assert_eq!(log.waiting(), None);
     }
 }

@@ -36,14 +36,15 @@ impl Handle {
     }
 
     /// Asks and waits for the answer: `handle.ask(caller, options, |reply| Command::LimitList(reply)).await`.
-    pub async fn ask<T>(
+    pub async fn ask<T: Send + 'static>(
         &self,
         caller: Caller,
         options: ChangeOptions,
         make: impl FnOnce(Reply<T>) -> Command,
     ) -> Result<T, Refusal> {
-        let (reply, answer) = oneshot::channel();
-        let command = make(reply);
+        let (sender, answer) = oneshot::channel();
+        // A caller that went away does not undo what it asked for, so a failed send means nothing.
+        let command = make(Reply::new(move |answer| drop(sender.send(answer))));
         if caller.role < command.role() {
             return Err(Refusal::new(
                 Code::NotPermitted,

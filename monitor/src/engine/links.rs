@@ -4,19 +4,133 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::IpAddr;
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result};
 use futures_util::{StreamExt, TryStreamExt};
+use ipnet::IpNet;
+use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::AddressAttribute;
-use rtnetlink::{MulticastGroup, new_connection, new_multicast_connection};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia};
+use rtnetlink::{MulticastGroup, RouteMessageBuilder, new_connection, new_multicast_connection};
 use tokio::sync::watch;
 
-/// The interfaces with a default route of either family.
+use crate::core::ports::Neighbourhood;
+
+/// Routes that are looked at besides default routes.
+const MOST_ROUTES: usize = 10_000;
+
+/// The interfaces with a default route of either family, in any table of routes, every next hop of one counted.
 pub fn with_default_route() -> Result<Vec<String>> {
+    if let Ok(names) = asked(ask_for_default_routes) {
+        return Ok(names.into_iter().collect());
+    }
+    // Without netlink: the first next hop of each route.
     let v4 = fs::read_to_string("/proc/net/route").context("read /proc/net/route")?;
     let v6 = fs::read_to_string("/proc/net/ipv6_route").unwrap_or_default();
     Ok(default_routes(&v4, &v6).into_iter().collect())
+}
+
+/// What the routes of this moment say.
+pub fn neighbourhood() -> Result<Neighbourhood> {
+    let routes = asked(routes)?;
+    let mut found = Neighbourhood::default();
+    for route in &routes {
+        if route.header.kind != RouteType::Unicast {
+            continue;
+        }
+        let hops = route.attributes.iter().flat_map(|attribute| match attribute {
+            RouteAttribute::MultiPath(hops) => hops.iter().flat_map(|hop| hop.attributes.iter()).collect(),
+            other => vec![other],
+        });
+        let via: Vec<_> = hops.filter_map(gateway).collect();
+        let destination = route.attributes.iter().find_map(|attribute| match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet(v4)) => Some(IpAddr::V4(*v4)),
+            RouteAttribute::Destination(RouteAddress::Inet6(v6)) => Some(IpAddr::V6(*v6)),
+            _ => None,
+        });
+        let length = route.header.destination_prefix_length;
+        let network = destination.and_then(|address| IpNet::new(address, length).ok());
+        // A route of one address is a neighbour, not a network.
+        let on_link = via.is_empty() && length > 0;
+        found.networks.extend(network.filter(|net| on_link && net.prefix_len() < net.max_prefix_len()));
+        found.gateways.extend(via);
+    }
+    Ok(found)
+}
+
+fn gateway(attribute: &RouteAttribute) -> Option<IpAddr> {
+    match attribute {
+        RouteAttribute::Gateway(RouteAddress::Inet(v4)) | RouteAttribute::Via(RouteVia::Inet(v4)) => {
+            Some(IpAddr::V4(*v4))
+        }
+        RouteAttribute::Gateway(RouteAddress::Inet6(v6)) | RouteAttribute::Via(RouteVia::Inet6(v6)) => {
+            Some(IpAddr::V6(*v6))
+        }
+        _ => None,
+    }
+}
+
+/// Whether there is an interface of this name.
+pub fn is_there(name: &str) -> bool {
+    socket().is_ok_and(|socket| rustix::net::netdevice::name_to_index(&socket, name).is_ok())
+}
+
+fn socket() -> Result<OwnedFd> {
+    let (family, kind) = (rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM);
+    rustix::net::socket(family, kind, None).context("open a socket")
+}
+
+/// What `ask` answers, from within a runtime as well, where nothing may be waited for.
+fn asked<T: Send, F: Future<Output = Result<T>>>(ask: impl FnOnce() -> F + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        let thread = scope
+            .spawn(|| tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(ask()));
+        thread.join().map_err(|_| anyhow::anyhow!("the thread that asks for routes ended"))?
+    })
+}
+
+/// All routes of both families, of every table.
+async fn routes() -> Result<Vec<RouteMessage>> {
+    let (connection, handle, _) = new_connection().context("open a netlink socket")?;
+    let task = tokio::spawn(connection);
+    let v4 = RouteMessageBuilder::<Ipv4Addr>::new().build();
+    let v6 = RouteMessageBuilder::<Ipv6Addr>::new().build();
+    let mut all = Vec::new();
+    for wanted in [v4, v6] {
+        let mut routes = handle.route().get(wanted).execute();
+        while let Some(route) = routes.try_next().await.context("list the routes")? {
+            // A router knows a million routes, and they say nothing here.
+            if route.header.destination_prefix_length == 0 || all.len() < MOST_ROUTES {
+                all.push(route);
+            }
+        }
+    }
+    task.abort();
+    Ok(all)
+}
+
+async fn ask_for_default_routes() -> Result<BTreeSet<String>> {
+    let indexes: BTreeSet<u32> = routes().await?.iter().flat_map(ways_out).collect();
+    let socket = socket()?;
+    let name = |index| rustix::net::netdevice::index_to_name(&socket, index).ok();
+    Ok(indexes.into_iter().filter_map(name).filter(|name| name != "lo").collect())
+}
+
+/// The indexes of the interfaces that a default route leads out of; none for every other route.
+fn ways_out(route: &RouteMessage) -> Vec<u32> {
+    if route.header.destination_prefix_length != 0 || route.header.kind != RouteType::Unicast {
+        return Vec::new();
+    }
+    let of_attribute = |attribute: &RouteAttribute| match attribute {
+        RouteAttribute::Oif(index) => vec![*index],
+        RouteAttribute::MultiPath(hops) => hops.iter().map(|hop| hop.interface_index).collect(),
+        _ => Vec::new(),
+    };
+    route.attributes.iter().flat_map(of_attribute).collect()
 }
 
 fn default_routes(v4: &str, v6: &str) -> BTreeSet<String> {
@@ -61,9 +175,15 @@ pub async fn own_addresses() -> Result<Vec<IpAddr>> {
     Ok(addresses.into_iter().collect())
 }
 
-/// A counter that moves whenever an interface or an address appears, changes or goes.
+/// A counter that moves whenever an interface, an address or a default route appears, changes or goes.
 pub fn follow() -> Result<watch::Receiver<u64>> {
-    let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
+    let groups = [
+        MulticastGroup::Link,
+        MulticastGroup::Ipv4Ifaddr,
+        MulticastGroup::Ipv6Ifaddr,
+        MulticastGroup::Ipv4Route,
+        MulticastGroup::Ipv6Route,
+    ];
     let (connection, handle, mut messages) =
         new_multicast_connection(&groups).context("open a netlink socket for news of interfaces")?;
     let (sender, receiver) = watch::channel(0);
@@ -71,11 +191,26 @@ pub fn follow() -> Result<watch::Receiver<u64>> {
     tokio::spawn(async move {
         // The handle keeps the connection alive.
         let _handle = handle;
-        while messages.next().await.is_some() && !sender.is_closed() {
-            sender.send_modify(|count| *count += 1);
+        while let Some((message, _)) = messages.next().await {
+            if sender.is_closed() {
+                break;
+            }
+            if concerns_guarding(&message) {
+                sender.send_modify(|count| *count += 1);
+            }
         }
     });
     Ok(receiver)
+}
+
+/// A router learns thousands of routes a second; only default routes choose interfaces.
+fn concerns_guarding(message: &NetlinkMessage<RouteNetlinkMessage>) -> bool {
+    match &message.payload {
+        NetlinkPayload::InnerMessage(
+            RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route),
+        ) => route.header.destination_prefix_length == 0,
+        _ => true,
+    }
 }
 
 #[cfg(test)]

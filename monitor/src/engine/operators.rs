@@ -1,26 +1,13 @@
-//! Whose connection must not be cut: loopback, the caller's own SSH connection, and every established SSH session.
+//! The SSH sessions of this host.
 //!
-//! In: the caller, and the kernel's list of TCP sockets. Out: addresses. It decides nothing; the guard of `policy` does.
+//! In: the kernel's list of TCP sockets. Out: addresses of far ends. It decides nothing.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::command::Caller;
-
 const SSH: u16 = 22;
 const ESTABLISHED: &str = "01";
-
-/// Loopback of both families.
-pub const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-
-/// All addresses that a change must not cut without being asked twice.
-pub fn protected(caller: &Caller) -> Vec<IpAddr> {
-    let mut all = established();
-    all.extend(LOOPBACK);
-    all.extend(caller.ssh_peer.map(|address| address.to_canonical()));
-    all.into_iter().collect()
-}
 
 /// The far end of the SSH session that this process was started from.
 pub fn session() -> Option<IpAddr> {

@@ -1,30 +1,38 @@
 //! The loop: one thing at a time, in the order in which it comes.
 //!
-//! In: commands, news of interfaces, and time. Out: nothing but what the parts do. It ends on command, and tells how.
+//! In: commands, news of interfaces, and time. Out: inputs for the core, and whatever the core wants done. It ends when
+//! the core says so.
 
+use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use jiff::{SignedDuration, Timestamp};
+use datapath::Kernel;
+use monitor_common::conversation::Record;
+use policy::config::Alerts;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{DRAIN, Engine, LOOK, TICK, links};
+use super::handle::{Handle, QUEUE};
+use super::host::{self, Clock, Machine};
+use super::load::Loads;
+use super::sinks::Sinks;
+use super::{Parts, links, operators};
+use crate::core::command::Request;
+use crate::core::{Beginning, Core, Counted, Effect, Ended, Input, News, Ports, Reading};
+use crate::snapshot::Snapshot;
+use crate::store::{Moment, Store};
 
-/// How often the store forgets what is old.
-const PRUNE: SignedDuration = SignedDuration::from_hours(1);
-/// How long findings that are over are kept, and how many changes of the history.
-const FINDINGS_KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
-const CHANGES_KEPT: u64 = 10_000;
-
-/// How the engine ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// The kernel keeps protecting.
-    Stopped,
-    /// Programs, maps and pins are gone.
-    Detached,
-}
+/// How often the kernel is read and the snapshot published.
+const TICK: Duration = Duration::from_secs(1);
+/// How often the rings are emptied.
+const DRAIN: Duration = Duration::from_millis(100);
+/// How often interfaces, addresses and clocks are looked at even when nobody told of a change.
+const LOOK: Duration = Duration::from_secs(30);
+/// The source table is read for at most a twentieth of the time, however large it is.
+const SHARE: u32 = 20;
 
 /// A pulse for the watchdog: turns of the loop.
 #[derive(Debug, Default)]
@@ -36,11 +44,74 @@ impl Pulse {
     }
 }
 
+/// The core with everything that it reaches.
+pub struct Engine {
+    core: Core,
+    kernel: Box<dyn Kernel>,
+    store: Store,
+    host: Machine,
+    clock: Clock,
+    loads: Loads,
+    sinks: Sinks,
+    alerts: Alerts,
+    parts: Parts,
+    /// Sinks begin threads only within the loop, because a thread keeps the capabilities of its maker.
+    is_running: bool,
+    /// When the source table was last read, and how long that took.
+    sources_read: Option<(Duration, Duration)>,
+    requests: mpsc::Receiver<Request>,
+    publish: watch::Sender<Arc<Snapshot>>,
+    ending: Option<Ended>,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("ending", &self.ending).finish_non_exhaustive()
+    }
+}
+
 impl Engine {
+    /// The rules in force, the interfaces guarded, and a first reading, so that the first question finds an answer.
+    pub fn begin(
+        mut kernel: Box<dyn Kernel>,
+        mut store: Store,
+        parts: Parts,
+        beginning: Beginning,
+    ) -> Result<(Self, Handle)> {
+        let clock = Clock::open()?;
+        let now = clock.now();
+        let mut host = Machine::default();
+        let ports = Ports { kernel: kernel.as_mut(), store: &mut store, host: &mut host };
+        let (core, effects) = Core::begin(now.clone(), beginning, ports)?;
+        let (sender, requests) = mpsc::channel(QUEUE);
+        let (publish, snapshots) = watch::channel(Arc::new(core.first_snapshot()));
+        // Without a webhook until the loop runs.
+        let (sinks, _) = Sinks::open(&Alerts::default(), &store);
+        let mut engine = Self {
+            core,
+            kernel,
+            store,
+            host,
+            clock,
+            loads: Loads::default(),
+            sinks,
+            alerts: Alerts::default(),
+            parts,
+            is_running: false,
+            sources_read: None,
+            requests,
+            publish,
+            ending: None,
+        };
+        engine.perform(effects, &now);
+        engine.read(now);
+        Ok((engine, Handle::new(sender, snapshots)))
+    }
+
     /// Runs until it is told to stop or detach, or until nobody can give commands any more.
     pub async fn run(mut self, pulse: &Pulse) -> Result<Ended> {
-        // Here and not at the start, because it begins a thread, which would keep the capabilities of its maker.
-        self.follow_webhook();
+        self.is_running = true;
+        self.open_sinks();
         let mut news = links::follow()?;
         let every = |period| {
             let mut ticks = interval(period);
@@ -52,112 +123,116 @@ impl Engine {
             pulse.0.fetch_add(1, Ordering::Relaxed);
             tokio::select! {
                 request = self.requests.recv() => match request {
-                    Some(request) => self.answer(request),
+                    Some(request) => self.feed(Input::Command(Box::new(request)), self.clock.now()),
                     None => return Ok(Ended::Stopped),
                 },
-                _ = drain.tick() => self.drain(),
-                _ = tick.tick() => self.tick(),
+                _ = drain.tick() => self.drain(self.clock.now()),
+                _ = tick.tick() => self.tick(self.clock.now()),
                 changed = news.changed() => {
                     changed?;
-                    self.follow_links();
+                    self.feed(Input::LinksChanged, self.clock.now());
                 }
-                _ = look.tick() => self.look().await,
+                _ = look.tick() => {
+                    let news = News { own: links::own_addresses().await, sessions: operators::established() };
+                    self.feed(Input::Host(news), self.clock.now());
+                }
             }
             if let Some(ended) = self.ending {
-                self.keep_learned(Timestamp::now());
+                let ports =
+                    Ports { kernel: self.kernel.as_mut(), store: &mut self.store, host: &mut self.host };
+                self.core.end(self.clock.now(), ports);
                 return Ok(ended);
             }
         }
     }
 
-    fn tick(&mut self) {
-        let now = Timestamp::now();
-        self.fallible("heartbeat", |engine| engine.kernel.beat());
-        self.end_what_is_over(now);
-        self.follow_containments();
-        self.roll_back_when_due();
-        self.fallible("sweep", |engine| engine.kernel.sweep());
-        let instant = Instant::now();
-        self.observe(now, instant);
-        self.defend(instant);
+    pub(super) fn tick(&mut self, now: Moment) {
+        self.feed(Input::Tick, now.clone());
+        self.read(now);
     }
 
-    /// Interfaces come and go; what is configured and there is guarded.
-    pub(super) fn follow_links(&mut self) {
-        let config = self.standing.rules.config.clone();
-        if config.interfaces.names.is_empty() {
-            match links::with_default_route() {
-                // None at all is most likely a moment between two routes: what is guarded stays guarded.
-                Ok(names) if !names.is_empty() => self.wanted = names,
-                Ok(_) => {}
-                Err(error) => tracing::warn!("look for default routes: {error:#}"),
-            }
-        } else {
-            self.wanted.clone_from(&config.interfaces.names);
-        }
-        if self.wanted.is_empty() {
-            let told =
-                "no interface is named in [interfaces], and none has a default route: nothing is guarded";
-            self.problems.insert("interfaces", told.to_owned());
-        } else {
-            self.problems.remove("interfaces");
-        }
-        let guarded = self.kernel.guard(&self.wanted, &config);
-        for row in &guarded {
-            let before = self.guarded.iter().find(|old| old.name == row.name);
-            if before.is_none_or(|old| (old.mode, old.ifindex) != (row.mode, row.ifindex)) {
-                let (name, mode) = (&row.name, row.mode.label());
-                match &row.problem {
-                    None => tracing::info!(interface = name, mode, "interface is guarded"),
-                    Some(problem) => {
-                        tracing::warn!(interface = name, mode, "interface is not guarded: {problem}");
+    /// Empties the rings.
+    pub(super) fn drain(&mut self, now: Moment) {
+        let (mut events, mut records) = (Vec::new(), Vec::<Record>::new());
+        let outcome = self.kernel.drain(&mut events, &mut records);
+        self.feed(Input::Performed { what: "read the rings", outcome }, now.clone());
+        self.feed(Input::Records(records), now.clone());
+        self.feed(Input::Events(events), now);
+    }
+
+    /// Reads the kernel's tables.
+    fn read(&mut self, now: Moment) {
+        let began = Instant::now();
+        let counted = self.counted();
+        let due =
+            self.sources_read.is_none_or(|(at, took)| now.since_boot.saturating_sub(at) >= took * SHARE);
+        let sources = due.then(|| {
+            let began = Instant::now();
+            let mut entries = Vec::new();
+            let read = self.kernel.sources(&mut entries);
+            self.sources_read = Some((now.since_boot, began.elapsed()));
+            read.map(|()| entries)
+        });
+        let reading = Reading {
+            counted,
+            sources,
+            load: self.loads.measure(now.since_boot),
+            process: host::process(),
+            seconds: began.elapsed().as_secs_f64(),
+            undelivered: self.sinks.lost(),
+            beside: self.parts.problems().into_iter().chain(self.sinks.waiting()).collect(),
+        };
+        self.feed(Input::Reading(Box::new(reading)), now);
+    }
+
+    fn counted(&self) -> Result<Counted> {
+        Ok(Counted {
+            counters: self.kernel.counters()?,
+            generation: self.kernel.rules()?,
+            maps: self.kernel.maps()?,
+            bans: self.kernel.bans()?,
+        })
+    }
+
+    /// One input through the core.
+    pub(super) fn feed(&mut self, input: Input, now: Moment) {
+        let ports = Ports { kernel: self.kernel.as_mut(), store: &mut self.store, host: &mut self.host };
+        let effects = self.core.handle(now.clone(), input, ports);
+        self.perform(effects, &now);
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>, now: &Moment) {
+        for effect in effects {
+            match effect {
+                Effect::Answer(answer) => answer.give(),
+                Effect::Publish(snapshot) => drop(self.publish.send_replace(snapshot)),
+                Effect::Alert(told) => {
+                    let outcomes = self.sinks.take(&told);
+                    self.report(outcomes, now);
+                }
+                Effect::ReopenLogs => self.sinks.reopen(&self.store),
+                Effect::Sinks(alerts) => {
+                    if self.alerts != alerts {
+                        self.alerts = alerts;
+                        self.open_sinks();
                     }
                 }
+                Effect::End(ended) => self.ending = Some(ended),
             }
-        }
-        self.guarded = guarded;
-    }
-
-    /// The store keeps findings and history for a time, not for ever.
-    fn prune(&mut self, now: Timestamp) {
-        if self.pruned_at.is_some_and(|at| now.duration_since(at) < PRUNE) {
-            return;
-        }
-        self.pruned_at = Some(now);
-        let before = now.checked_sub(FINDINGS_KEPT).unwrap_or(Timestamp::MIN);
-        self.fallible("prune the store", |engine| engine.store.prune(now, before, CHANGES_KEPT));
-    }
-
-    async fn look(&mut self) {
-        self.prune(Timestamp::now());
-        self.forget_operators();
-        self.follow_links();
-        self.fallible("clock", |engine| engine.kernel.refresh_clock());
-        match links::own_addresses().await {
-            Ok(own) => self.own_addresses_are(own),
-            Err(error) => tracing::warn!("{error:#}"),
         }
     }
 
-    /// Does something that may fail; the failure is a problem in the snapshot until it works again.
-    pub(super) fn fallible<T>(
-        &mut self,
-        what: &'static str,
-        act: impl FnOnce(&mut Self) -> Result<T>,
-    ) -> Option<T> {
-        match act(self) {
-            Ok(done) => {
-                self.problems.remove(what);
-                Some(done)
-            }
-            Err(error) => {
-                let told = format!("{what}: {error:#}");
-                if self.problems.get(what) != Some(&told) {
-                    tracing::error!("{told}");
-                }
-                self.problems.insert(what, told);
-                None
-            }
+    fn open_sinks(&mut self) {
+        if self.is_running {
+            let (sinks, outcomes) = Sinks::open(&self.alerts, &self.store);
+            self.sinks = sinks;
+            self.report(outcomes, &self.clock.now());
+        }
+    }
+
+    fn report(&mut self, outcomes: Vec<(&'static str, Result<()>)>, now: &Moment) {
+        for (what, outcome) in outcomes {
+            self.feed(Input::Performed { what, outcome }, now.clone());
         }
     }
 }

@@ -1,40 +1,21 @@
-//! From what is on disk and in the kernel to a running engine.
+//! From the parts that `daemon` opened to a running engine.
 //!
-//! In: the kernel side, the store, the configuration. Out: an engine whose rules are in force and its handle. A change
-//! that nobody confirmed before the daemon ended is taken back here, before anything is written.
+//! In: the kernel side, the store, the configuration. Out: an engine whose rules are in force and its handle.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Instant;
 
-use anyhow::{Context, Result};
-use ipnet::IpNet;
-use jiff::Timestamp;
-use monitor_common::record::origin;
-use tokio::sync::{mpsc, watch};
+use anyhow::Result;
+use datapath::Kernel;
 
-use super::command::containment::Containment;
-use super::defend::Loads;
-use super::delta::{Ban, ConfigSetting, Containments, Delta, Standing};
-use super::detect::Watch;
-use super::handle::{Handle, QUEUE};
-use super::kernel::{Guarded, Kernel};
-use super::observe::{self, Measured};
-use super::refusal::{Code, Refusal};
-use super::sources::SourceTable;
-use super::{Engine, answer::Asking, containment};
-use crate::snapshot::{Reload, address_of};
-use crate::store::{AccessRuleKind, ChangeState, Store};
-use policy::config::Config;
-use policy::{AccessEntry, LimitName, LimitOverride, Numbering, Permission, Rules, compile};
-use tuning::Tuner;
-
-/// Where the numbering lies in the store.
-const AREA: &str = "engine";
-const NUMBERING: &str = "numbering";
+use super::Parts;
+use super::handle::Handle;
+use super::run::Engine;
+use crate::core::Beginning;
+use crate::core::delta::ConfigSetting;
+pub use crate::core::start::{First, guard};
+use crate::store::Store;
 
 /// What an engine is made of.
 pub struct Start {
@@ -47,6 +28,10 @@ pub struct Start {
     pub own: Vec<IpAddr>,
     /// The far end of the SSH session that the daemon was started from.
     pub operator: Option<IpAddr>,
+    /// What works beside the engine.
+    pub parts: Parts,
+    /// What was done before anything else.
+    pub first: First,
 }
 
 impl fmt::Debug for Start {
@@ -56,219 +41,9 @@ impl fmt::Debug for Start {
 }
 
 impl Start {
-    /// Writes the rules and makes the engine. Interfaces are guarded by the first turn of its loop.
+    /// Writes the rules, guards the interfaces and makes the engine.
     pub fn engine(self) -> Result<(Engine, Handle)> {
-        let Self { kernel, mut store, config, path, own, operator } = self;
-        let now = Timestamp::now();
-        let mut problems = BTreeMap::new();
-        let unconfirmed = Unconfirmed::find(&store)?;
-        let config = match unconfirmed.as_ref().and_then(|change| change.restore.config.clone()) {
-            Some(before) => {
-                problems.insert("configuration", NEVER_CONFIRMED.to_owned());
-                before
-            }
-            None => config,
-        };
-        let mut standing = standing(&store, kernel.as_ref(), config.parse()?, now)?;
-        standing.rules.own = own;
-        let held = bans_held(kernel.as_ref(), &standing.rules)?;
-        if let Some(Unconfirmed { restore, .. }) = &unconfirmed {
-            // What was saved never held the rest of it; bans stand in the kernel, containments in the store.
-            let held = Delta {
-                bans: restore.bans.clone(),
-                containments: restore.containments.clone(),
-                ..Delta::default()
-            };
-            standing = held.applied(&standing, now)?;
-        }
-        let numbering = if kernel.rules()?.flips == 0 { Numbering::default() } else { numbering(&store)? };
-        let image = compile(&standing.rules, &numbering, &kernel.environment())
-            .context("make the kernel's rules of the configuration")?;
-        let reload = Reload {
-            at: now,
-            succeeded_at: Some(now),
-            error: None,
-            successes: 1,
-            failures: 0,
-            path: config.path.clone(),
-        };
-        let written = kernel.contained()?.into_iter().map(|(key, _)| ((key.high, key.low), None)).collect();
-        let watch = Watch::begin(&mut store, &standing.rules)?;
-        let (sender, requests) = mpsc::channel(QUEUE);
-        let (publish, snapshots) = watch::channel(Arc::new(observe::nothing_yet(now, reload.clone())));
-        let mut engine = Engine {
-            kernel,
-            store,
-            standing: Standing { bans: held, rules: standing.rules.clone(), containments: BTreeMap::new() },
-            written,
-            config,
-            path,
-            image,
-            judging: None,
-            wanted: Vec::new(),
-            guarded: Vec::new(),
-            sources: SourceTable::default(),
-            measured: Measured::default(),
-            reload,
-            pending: None,
-            watch,
-            tuner: Tuner::new(standing.rules.config.tuning.clone()),
-            learned_at: now,
-            pruned_at: None,
-            loads: Loads::default(),
-            operators: operator.into_iter().collect(),
-            unprotected: BTreeSet::new(),
-            problems,
-            started: now,
-            requests,
-            publish,
-            ending: None,
-        };
-        let (standing, warnings) = engine.with_lists(standing, &Asking::daemon("start"))?;
-        for warning in warnings {
-            tracing::warn!("{warning}");
-        }
-        engine.install(standing).context("put the rules in force")?;
-        if let Some(Unconfirmed { number, .. }) = unconfirmed {
-            engine.store.settle(number, ChangeState::RolledBack)?;
-            tracing::warn!(
-                change = number,
-                "nobody confirmed it before the daemon ended, so it is taken back"
-            );
-        }
-        engine.fallible("read what was learned", Engine::remember_learned);
-        engine.follow_tuning(now);
-        engine.follow_links();
-        engine.refuse_to_guard_nothing()?;
-        // So that whoever asks right after the start is not told of nothing.
-        engine.observe(now, Instant::now());
-        Ok((engine, Handle::new(sender, snapshots)))
+        let Self { kernel, store, config, path, own, operator, parts, first } = self;
+        Engine::begin(kernel, store, parts, Beginning { config, path, own, operator, first })
     }
-}
-
-impl Engine {
-    /// Interfaces may come later, so that one is missing is no reason not to start, unless it was named on the command
-    /// line. That another program holds the only one is.
-    fn refuse_to_guard_nothing(&mut self) -> Result<(), Refusal> {
-        let named = !self.config.flags.interfaces.is_empty();
-        let taken = |row: &&Guarded| row.problem.is_some() && row.ifindex != 0;
-        let missing = |row: &&Guarded| row.problem.is_some() && row.ifindex == 0;
-        let none = self.guarded.iter().all(|row| row.problem.is_some());
-        let refused =
-            self.guarded.iter().find(taken).filter(|_| named || none).map(|row| (Code::Conflict, row));
-        let refused = refused
-            .or_else(|| self.guarded.iter().find(missing).filter(|_| named).map(|row| (Code::NotFound, row)));
-        let Some((code, row)) = refused else { return Ok(()) };
-        let refusal = Refusal::new(code, row.problem.clone().unwrap_or_default());
-        if none {
-            // What was loaded for nothing is not left behind.
-            self.fallible("remove the kernel side", |engine| engine.kernel.detach());
-        }
-        Err(refusal)
-    }
-
-    pub(super) fn keep_numbering(&mut self) -> Result<()> {
-        let bytes = serde_json::to_vec(&self.image.numbering)?;
-        self.store.learn(AREA, [(NUMBERING, bytes.as_slice())], Timestamp::now())
-    }
-}
-
-fn numbering(store: &Store) -> Result<Numbering> {
-    let Some(bytes) = store.learned_one(AREA, NUMBERING)? else { return Ok(Numbering::default()) };
-    match serde_json::from_slice(&bytes) {
-        Ok(numbering) => Ok(numbering),
-        Err(error) => {
-            tracing::warn!(
-                "the stored numbering cannot be read ({error}), so counters may stand under other names"
-            );
-            Ok(Numbering::default())
-        }
-    }
-}
-
-const NEVER_CONFIRMED: &str = "the configuration file was never confirmed, so the one before it is in force; `sluice reload` takes the file";
-
-/// A timed change that outlived its daemon.
-struct Unconfirmed {
-    number: u64,
-    restore: Delta,
-}
-
-impl Unconfirmed {
-    fn find(store: &Store) -> Result<Option<Self>> {
-        let Some(pending) = store.pending()? else { return Ok(None) };
-        let restore = serde_json::from_value(pending.restore).context("read the way back of a change")?;
-        Ok(Some(Self { number: pending.change, restore }))
-    }
-}
-
-/// What was saved, and the bans that the kernel holds.
-fn standing(store: &Store, kernel: &dyn Kernel, config: Config, now: Timestamp) -> Result<Standing> {
-    let mut rules = Rules::new(Arc::new(config));
-    for (key, value) in store.overrides::<LimitOverride>()? {
-        let name: LimitName =
-            serde_json::from_str(&key).with_context(|| format!("read the saved limit {key}"))?;
-        rules.limits.insert(name, value);
-    }
-    let orphans: Vec<_> = rules.orphaned_limits().into_iter().cloned().collect();
-    for orphan in orphans {
-        tracing::warn!(
-            "a saved limit names a service or class that is gone: {} {:?}",
-            orphan.service,
-            orphan.class
-        );
-        rules.limits.remove(&orphan);
-    }
-    let mut bans = bans_held(kernel, &rules)?;
-    for rule in store.access(now)? {
-        let permission = match rule.kind {
-            AccessRuleKind::Exempt => Permission::Exempt,
-            AccessRuleKind::Deny => Permission::Deny,
-            AccessRuleKind::Ban => {
-                let (since, until) = (rule.since, rule.until);
-                bans.insert(rule.prefix, Ban { since, until, comment: rule.comment, made_by: rule.made_by });
-                continue;
-            }
-        };
-        rules.access.push(AccessEntry {
-            prefix: rule.prefix,
-            permission,
-            until: rule.until,
-            reason: rule.comment.unwrap_or_default(),
-            origin: rule.made_by,
-        });
-    }
-    Ok(Standing { rules, bans, containments: containments(store, now)? })
-}
-
-/// Containments outlive the daemon until they end or are lifted.
-fn containments(store: &Store, now: Timestamp) -> Result<Containments> {
-    let Some(bytes) = store.learned_one(containment::AREA, containment::CONTAINMENTS)? else {
-        return Ok(Containments::new());
-    };
-    let all: Vec<Containment> = serde_json::from_slice(&bytes).unwrap_or_else(|error| {
-        tracing::warn!("the stored containments cannot be read ({error}), so nobody is contained");
-        Vec::new()
-    });
-    let alive = all.into_iter().filter(|one| one.until.is_none_or(|until| until > now));
-    Ok(alive.map(|one| (one.subject.clone(), one)).collect())
-}
-
-/// The bans of operators that the kernel holds, which need not be saved to outlive a daemon.
-fn bans_held(kernel: &dyn Kernel, rules: &Rules) -> Result<BTreeMap<IpNet, Ban>> {
-    let mut bans = BTreeMap::new();
-    let clock = kernel.environment().clock;
-    for (key, ban) in kernel.bans()? {
-        let for_ever = ban.until == u64::MAX;
-        if ban.origin == origin::OPERATOR && (for_ever || ban.until.wrapping_sub(clock).cast_signed() > 0) {
-            let address = address_of(key.address());
-            let source = rules.config.source;
-            let bits = if address.is_ipv4() { source.ipv4_prefix } else { source.ipv6_prefix };
-            let source = IpNet::new(address, bits).unwrap_or_else(|_| IpNet::from(address)).trunc();
-            let until = (!for_ever).then(|| kernel.wall(ban.until));
-            let made_by = "an operator, before the last start".to_owned();
-            bans.insert(source, Ban { since: kernel.wall(ban.since), until, comment: None, made_by });
-        }
-    }
-    Ok(bans)
 }

@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use super::sinks::Sink;
+use crate::core::Told;
+
 /// Alerts that may wait.
 const QUEUE: usize = 256;
 /// A receiver that takes longer is given up on.
@@ -18,7 +21,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The thread that posts, as long as this is held.
 #[derive(Debug)]
 pub(super) struct Webhook {
-    address: String,
     queue: SyncSender<String>,
     lost: Arc<AtomicU64>,
 }
@@ -36,11 +38,7 @@ impl Webhook {
             .name("webhook".to_owned())
             .spawn(move || post(&to, &waiting, &failed))
             .context("start the webhook's thread")?;
-        Ok(Self { address: address.to_owned(), queue, lost })
-    }
-
-    pub fn address(&self) -> &str {
-        &self.address
+        Ok(Self { queue, lost })
     }
 
     pub fn send(&self, body: String) {
@@ -52,6 +50,23 @@ impl Webhook {
     /// Findings that did not arrive, so far.
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
+    }
+}
+
+impl Sink for Webhook {
+    fn concern(&self) -> &'static str {
+        "post findings"
+    }
+
+    fn take(&mut self, told: &Told, line: &str) -> Result<()> {
+        if told.post {
+            self.send(line.to_owned());
+        }
+        Ok(())
+    }
+
+    fn lost(&self) -> u64 {
+        Self::lost(self)
     }
 }
 

@@ -3,8 +3,7 @@
 //! In: the cgroup tree. Out: names. A number that is not known is looked for by a walk through the tree, which is bounded
 //! and takes at most a twentieth of the time; one that a walk did not find is gone and is not looked for again.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::fmt::Write as _;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::{DirEntryExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
@@ -18,8 +17,6 @@ const PAUSE: Duration = Duration::from_millis(250);
 const SHARE: u32 = 20;
 /// Numbers that are remembered as gone.
 const MOST_GONE: usize = 4096;
-/// Names that stand together where several workloads share an address.
-const TOGETHER: usize = 3;
 /// Directories that one walk visits.
 const MOST: usize = 20_000;
 /// A container's identifier is shown by its first digits, as its tools do.
@@ -77,15 +74,6 @@ impl Workloads {
     pub fn known(&self, number: u64) -> Option<&str> {
         self.names.get(&number).map(String::as_str)
     }
-}
-
-/// Names of workloads that share an address.
-pub fn together(names: &BTreeSet<String>) -> String {
-    let mut told = names.iter().take(TOGETHER).map(String::as_str).collect::<Vec<_>>().join(", ");
-    if names.len() > TOGETHER {
-        let _ = write!(told, " and {} more", names.len() - TOGETHER);
-    }
-    told
 }
 
 /// Where the table of mounts says that the tree of version 2 stands; beside the older trees it is not at the usual place.
@@ -183,13 +171,6 @@ mod tests {
         let walked = workloads.walked;
         assert_eq!(workloads.name(u64::MAX, start + Duration::from_mins(1)), None);
         assert_eq!(workloads.walked, walked);
-    }
-
-    #[test]
-    fn workloads_that_share_an_address_stand_together() {
-        let names = |many: usize| (0..many).map(|number| format!("w{number}")).collect::<BTreeSet<_>>();
-        assert_eq!(together(&names(1)), "w0");
-        assert_eq!(together(&names(5)), "w0, w1, w2 and 2 more");
     }
 
     #[test]

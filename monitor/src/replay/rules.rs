@@ -96,14 +96,12 @@ fn take_lists(rules: &mut Rules) -> Result<Vec<String>> {
         let operators: &[IpAddr] = &[];
         let safeguards = ListPolicy::of(list, rules, operators);
         let text = read(&list.path)?;
-        let taken = policy::import(&name, list.action, &text, &safeguards)
+        let taken = policy::import(&name, list.action, text.as_bytes(), &safeguards)
             .map_err(|why| anyhow!("{why}; correct the list, or take it out of access.lists"))?;
         if let Some(first) = taken.skipped.first() {
             notes.push(format!(
                 "{name}: {} lines were skipped, the first is line {}: {}",
-                taken.skipped.len(),
-                first.line,
-                first.problem
+                taken.skipped_lines, first.line, first.problem
             ));
         }
         rules.lists.push(taken);

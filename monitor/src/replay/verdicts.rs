@@ -3,14 +3,21 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
+use monitor_common::flow::{BanKey, SourceKey};
 use monitor_common::verdict::{Action, REASONS, Reason};
 
 use super::batch::Frame;
+use crate::core::address::key;
+use crate::core::meter::Meter;
+use crate::core::names::source_of;
 use detection::finding::{Report, SourceCount, VerdictCount};
 use detection::rate_shift::ServiceRate;
+use policy::config::Source as SourceBits;
 
 /// Sources that are counted at once: about 100 MiB. When there are more, those with the fewest packets are forgotten.
 const MOST_SOURCES: usize = 1 << 20;
+/// How often entries that ended are looked for.
+const SWEEP_NS: u64 = 60_000_000_000;
 
 /// What was counted so far.
 #[derive(Debug, Default)]
@@ -20,7 +27,12 @@ pub struct Verdicts {
     sources: HashMap<IpAddr, Count>,
     /// Sources that were forgotten, some of them more than once.
     forgotten: u64,
-    second: BTreeMap<u32, ServiceRate>,
+    meter: Meter,
+    bits: SourceBits,
+    /// How long a source keeps its entry in silence.
+    idle_ns: u64,
+    /// When entries were last looked through.
+    swept_at: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,6 +44,11 @@ struct Count {
 }
 
 impl Verdicts {
+    /// `bits` say what counts as one source, `idle_ns` how long its entry lasts in silence.
+    pub fn new(bits: SourceBits, idle_ns: u64) -> Self {
+        Self { bits, idle_ns, ..Self::default() }
+    }
+
     /// Counts judged frames.
     pub fn count(&mut self, frames: &[Frame]) {
         for frame in frames {
@@ -49,12 +66,13 @@ impl Verdicts {
             {
                 self.forget();
             }
-            let rate = self.second.entry(verdict.service).or_default();
-            rate.packets += 1;
-            rate.bytes += bytes;
+            self.meter.carried(verdict.service, 1, bytes);
             let Some(source) = frame.source else { continue };
+            if reaches_the_limiter(verdict.reason) {
+                let BanKey { high, low } = key(source_of(self.bits, source).network());
+                self.meter.saw(SourceKey::new(high, low, verdict.service), frame.at_ns);
+            }
             let source = self.sources.entry(source).or_default();
-            rate.new_sources += u64::from(source.packets == 0);
             source.packets += 1;
             source.bytes += bytes;
             source.dropped += u64::from(verdict.reason.action() == Action::Drop);
@@ -63,8 +81,12 @@ impl Verdicts {
     }
 
     /// What services carried since the last call.
-    pub fn end_second(&mut self) -> BTreeMap<u32, ServiceRate> {
-        std::mem::take(&mut self.second)
+    pub fn end_second(&mut self, at_ns: u64) -> BTreeMap<u32, ServiceRate> {
+        if at_ns.saturating_sub(self.swept_at) >= SWEEP_NS {
+            self.swept_at = at_ns;
+            self.meter.forget_before(at_ns.saturating_sub(self.idle_ns));
+        }
+        self.meter.end_second()
     }
 
     pub fn by_reason(&self) -> BTreeMap<String, VerdictCount> {
@@ -110,6 +132,22 @@ impl Verdicts {
     }
 }
 
+/// Whether a packet came as far as the limiter, where sources have their entries.
+fn reaches_the_limiter(reason: Reason) -> bool {
+    !matches!(
+        reason,
+        Reason::Arp
+            | Reason::NonIp
+            | Reason::MalformedPassed
+            | Reason::MalformedDropped
+            | Reason::Banned
+            | Reason::Denied
+            | Reason::Contained
+            | Reason::SketchRate
+            | Reason::NotReady
+    )
+}
+
 /// Whether a packet was over a limit of its own source.
 pub fn is_excess(reason: Reason) -> bool {
     matches!(reason, Reason::PacketRate | Reason::ByteRate | Reason::ConnectionRate | Reason::FragmentRate)
@@ -149,9 +187,9 @@ mod tests {
             .collect();
         let row = |address: &str, packets, dropped, would| (address.to_owned(), packets, dropped, would);
         assert_eq!(rows, [row("10.0.0.2", 2, 1, 1), row("10.0.0.1", 1, 0, 0), row("10.0.0.3", 1, 0, 0)]);
-        let second = verdicts.end_second();
+        let second = verdicts.end_second(0);
         assert_eq!(second[&3], ServiceRate { packets: 5, bytes: 300, new_sources: 3 });
-        assert!(verdicts.end_second().is_empty());
+        assert!(verdicts.end_second(0).is_empty());
     }
 
     #[test]

@@ -26,7 +26,7 @@ impl AccessRuleKind {
         }
     }
 
-    fn from_label(label: &str) -> anyhow::Result<Self> {
+    pub(super) fn from_label(label: &str) -> anyhow::Result<Self> {
         [Self::Exempt, Self::Deny, Self::Ban]
             .into_iter()
             .find(|kind| kind.label() == label)
@@ -51,41 +51,44 @@ pub struct AccessRule {
 impl Store {
     /// Every entry that had not ended at `now`.
     pub fn access(&self, now: Timestamp) -> anyhow::Result<Vec<AccessRule>> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT kind, prefix, since, until, strikes, comment, made_by FROM access
-             WHERE until IS NULL OR until > ?1 ORDER BY kind, prefix",
-        )?;
-        let mut rows = statement.query([stored(now)])?;
-        let mut rules = Vec::new();
-        while let Some(row) = rows.next()? {
-            let prefix: String = row.get(1)?;
-            rules.push(AccessRule {
-                kind: AccessRuleKind::from_label(&row.get::<_, String>(0)?)?,
-                prefix: prefix
-                    .parse()
-                    .with_context(|| format!("access rule {prefix:?} in {}", self.path.display()))?,
-                since: restored(row.get(2)?),
-                until: row.get::<_, Option<i64>>(3)?.map(restored),
-                strikes: row.get(4)?,
-                comment: row.get(5)?,
-                made_by: row.get(6)?,
-            });
-        }
-        Ok(rules)
+        self.worker.call(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT kind, prefix, since, until, strikes, comment, made_by FROM access
+                 WHERE until IS NULL OR until > ?1 ORDER BY kind, prefix",
+            )?;
+            let mut rows = statement.query([stored(now)])?;
+            let mut rules = Vec::new();
+            while let Some(row) = rows.next()? {
+                let prefix: String = row.get(1)?;
+                rules.push(AccessRule {
+                    kind: AccessRuleKind::from_label(&row.get::<_, String>(0)?)?,
+                    prefix: prefix.parse().with_context(|| format!("the stored access rule {prefix:?}"))?,
+                    since: restored(row.get(2)?),
+                    until: row.get::<_, Option<i64>>(3)?.map(restored),
+                    strikes: row.get(4)?,
+                    comment: row.get(5)?,
+                    made_by: row.get(6)?,
+                });
+            }
+            Ok(rules)
+        })
     }
 
     /// Adds an entry, or replaces the one of the same list and prefix.
     pub fn set_access(&mut self, rule: &AccessRule) -> anyhow::Result<()> {
-        insert(&self.connection, rule)
+        let rule = rule.clone();
+        self.worker.call(move |connection| insert(connection, &rule))
     }
 
     /// Takes an entry away; says whether it was there.
     pub fn unset_access(&mut self, kind: AccessRuleKind, prefix: IpNet) -> anyhow::Result<bool> {
-        let removed = self.connection.execute(
-            "DELETE FROM access WHERE kind = ?1 AND prefix = ?2",
-            params![kind.label(), prefix.to_string()],
-        )?;
-        Ok(removed > 0)
+        self.worker.call(move |connection| {
+            let removed = connection.execute(
+                "DELETE FROM access WHERE kind = ?1 AND prefix = ?2",
+                params![kind.label(), prefix.to_string()],
+            )?;
+            Ok(removed > 0)
+        })
     }
 }
 

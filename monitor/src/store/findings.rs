@@ -1,6 +1,5 @@
 //! Findings, open and closed, so that a restart neither raises them anew nor forgets them. The body is detection's.
 
-use anyhow::Context;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use serde_json::Value;
@@ -18,47 +17,96 @@ pub struct StoredFinding {
     pub body: Value,
 }
 
+/// Findings that wait in memory for a store that cannot write; then the oldest closed ones are shed.
+const UNWRITTEN: usize = 10_000;
+
 impl Store {
-    /// Writes findings in one transaction, replacing those of the same id.
+    /// Writes findings in one transaction, replacing those of the same id. What cannot be written is kept in memory, is
+    /// listed as if it were written, and goes with the next write.
     pub fn keep_findings(&mut self, findings: &[StoredFinding]) -> anyhow::Result<()> {
-        let transaction = self.connection.transaction()?;
-        {
-            let mut statement = transaction.prepare_cached(
-                "INSERT OR REPLACE INTO finding (id, opened, updated, closed, body) VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?;
-            for finding in findings {
-                statement.execute(params![
-                    finding.id,
-                    stored(finding.opened),
-                    stored(finding.updated),
-                    finding.closed.map(stored),
-                    finding.body.to_string()
-                ])?;
-            }
+        for finding in findings {
+            self.unwritten.insert(finding.id.clone(), finding.clone());
         }
-        transaction.commit()?;
+        while self.unwritten.len() > UNWRITTEN {
+            let oldest = |closed: bool| {
+                let rows = self.unwritten.values().filter(|finding| !closed || finding.closed.is_some());
+                rows.min_by_key(|finding| finding.updated).map(|finding| finding.id.clone())
+            };
+            let Some(id) = oldest(true).or_else(|| oldest(false)) else { break };
+            self.unwritten.remove(&id);
+            self.shed += 1;
+        }
+        self.write_findings()
+    }
+
+    /// Findings that could not be written yet, and how many were given up.
+    pub fn unwritten(&self) -> (usize, u64) {
+        (self.unwritten.len(), self.shed)
+    }
+
+    /// Writes what waits.
+    pub fn write_findings(&mut self) -> anyhow::Result<()> {
+        if self.unwritten.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<_> = self.unwritten.values().cloned().collect();
+        self.worker.call(move |connection| {
+            let transaction = connection.transaction()?;
+            {
+                let mut statement = transaction.prepare_cached(
+                    "INSERT OR REPLACE INTO finding (id, opened, updated, closed, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+                )?;
+                for finding in rows {
+                    statement.execute(params![
+                        finding.id,
+                        stored(finding.opened),
+                        stored(finding.updated),
+                        finding.closed.map(stored),
+                        finding.body.to_string()
+                    ])?;
+                }
+            }
+            Ok(transaction.commit()?)
+        })?;
+        self.unwritten.clear();
         Ok(())
     }
 
-    /// The findings last updated at or after `since`, newest first, at most `limit`.
+    /// The findings last updated at or after `since`, newest first, at most `limit`. One that cannot be read is left out.
     pub fn findings(&self, since: Timestamp, limit: usize) -> anyhow::Result<Vec<StoredFinding>> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT id, opened, updated, closed, body FROM finding WHERE updated >= ?1
-             ORDER BY updated DESC, id LIMIT ?2",
-        )?;
-        let mut rows = statement.query(params![stored(since), i64::try_from(limit).unwrap_or(i64::MAX)])?;
-        let mut findings = Vec::new();
-        while let Some(row) = rows.next()? {
-            let id: String = row.get(0)?;
-            findings.push(StoredFinding {
-                opened: restored(row.get(1)?),
-                updated: restored(row.get(2)?),
-                closed: row.get::<_, Option<i64>>(3)?.map(restored),
-                body: serde_json::from_str(&row.get::<_, String>(4)?)
-                    .with_context(|| format!("finding {id:?} in {}", self.path.display()))?,
-                id,
-            });
+        let written = self.worker.call(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT id, opened, updated, closed, body FROM finding WHERE updated >= ?1
+                 ORDER BY updated DESC, id LIMIT ?2",
+            )?;
+            let mut rows =
+                statement.query(params![stored(since), i64::try_from(limit).unwrap_or(i64::MAX)])?;
+            let mut findings = Vec::new();
+            while let Some(row) = rows.next()? {
+                let id: String = row.get(0)?;
+                let Ok(body) = serde_json::from_str(&row.get::<_, String>(4)?) else {
+                    tracing::error!("the stored finding {id:?} cannot be read");
+                    continue;
+                };
+                findings.push(StoredFinding {
+                    opened: restored(row.get(1)?),
+                    updated: restored(row.get(2)?),
+                    closed: row.get::<_, Option<i64>>(3)?.map(restored),
+                    body,
+                    id,
+                });
+            }
+            Ok(findings)
+        });
+        if self.unwritten.is_empty() {
+            return written;
         }
+        // A store that cannot write may still be able to read; what waits is told either way.
+        let mut findings = written.unwrap_or_default();
+        findings.retain(|finding| !self.unwritten.contains_key(&finding.id));
+        findings.extend(self.unwritten.values().filter(|finding| finding.updated >= since).cloned());
+        findings.sort_by(|a, b| b.updated.cmp(&a.updated).then_with(|| a.id.cmp(&b.id)));
+        findings.truncate(limit);
         Ok(findings)
     }
 }
@@ -69,6 +117,18 @@ pub(super) fn prune(connection: &Connection, before: Timestamp) -> anyhow::Resul
         "DELETE FROM finding WHERE closed < ?1
          AND CAST(id AS INTEGER) < (SELECT max(CAST(id AS INTEGER)) FROM finding)",
         [stored(before)],
+    )?;
+    Ok(())
+}
+
+/// The older half of what is closed goes.
+pub(super) fn halve(connection: &Connection) -> anyhow::Result<()> {
+    connection.execute(
+        "DELETE FROM finding WHERE id IN (
+             SELECT id FROM finding WHERE closed IS NOT NULL ORDER BY updated
+             LIMIT (SELECT count(*) / 2 FROM finding WHERE closed IS NOT NULL))
+         AND CAST(id AS INTEGER) < (SELECT max(CAST(id AS INTEGER)) FROM finding)",
+        [],
     )?;
     Ok(())
 }

@@ -78,36 +78,62 @@ pub struct ChangeRecord {
 
 const COLUMNS: &str = "number, at, uid, gid, pid, origin, what, before, after, evidence, state, reverted_by";
 
+/// Text that one page of the history holds.
+const PAGE_BYTES: usize = 1 << 20;
+
+/// Length of the columns that have no bound of their own.
+fn text_bytes(row: &Row<'_>) -> usize {
+    let length = |column| {
+        row.get_ref(column).ok().and_then(|value| value.as_bytes_or_null().ok().flatten().map(<[u8]>::len))
+    };
+    [6, 7, 8, 9].into_iter().filter_map(length).sum()
+}
+
 impl Store {
     /// Writes a change and tells its number.
     pub fn record(&mut self, change: &NewChange) -> anyhow::Result<u64> {
-        insert(&self.connection, change)
+        let change = change.clone();
+        self.worker.call(move |connection| insert(connection, &change))
     }
 
-    /// The newest changes first, at most `limit`.
-    pub fn history(&self, limit: usize) -> anyhow::Result<Vec<ChangeRecord>> {
-        let mut statement = self
-            .connection
-            .prepare_cached(&format!("SELECT {COLUMNS} FROM change ORDER BY number DESC LIMIT ?1"))?;
-        let mut rows = statement.query([i64::try_from(limit).unwrap_or(i64::MAX)])?;
-        let mut records = Vec::new();
-        while let Some(row) = rows.next()? {
-            records.push(read(row)?);
-        }
-        Ok(records)
+    /// The newest changes first, at most `limit`, older than `before` if that is given.
+    ///
+    /// A page ends early when its text grows beyond [`PAGE_BYTES`]; the first change is always in it.
+    pub fn history(&self, limit: usize, before: Option<u64>) -> anyhow::Result<Vec<ChangeRecord>> {
+        self.worker.call(move |connection| {
+            let mut statement = connection.prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM change WHERE number < ?2 ORDER BY number DESC LIMIT ?1"
+            ))?;
+            let before = before.and_then(|before| i64::try_from(before).ok()).unwrap_or(i64::MAX);
+            let mut rows = statement.query([i64::try_from(limit).unwrap_or(i64::MAX), before])?;
+            let (mut records, mut bytes) = (Vec::new(), 0);
+            while let Some(row) = rows.next()? {
+                bytes += text_bytes(row);
+                if bytes > PAGE_BYTES && !records.is_empty() {
+                    break;
+                }
+                match read(row) {
+                    Ok(record) => records.push(record),
+                    Err(error) => tracing::error!("a change of the history cannot be read: {error:#}"),
+                }
+            }
+            Ok(records)
+        })
     }
 
     /// One change by its number.
     pub fn change(&self, number: u64) -> anyhow::Result<Option<ChangeRecord>> {
         let Ok(number) = i64::try_from(number) else { return Ok(None) };
-        let mut statement =
-            self.connection.prepare_cached(&format!("SELECT {COLUMNS} FROM change WHERE number = ?1"))?;
-        statement.query_row([number], |row| Ok(read(row))).optional()?.transpose()
+        self.worker.call(move |connection| {
+            let mut statement =
+                connection.prepare_cached(&format!("SELECT {COLUMNS} FROM change WHERE number = ?1"))?;
+            statement.query_row([number], |row| Ok(read(row))).optional()?.transpose()
+        })
     }
 
     /// Says what became of a change.
     pub fn mark(&mut self, number: u64, state: ChangeState, reverted_by: Option<u64>) -> anyhow::Result<()> {
-        mark(&self.connection, number, state, reverted_by)
+        self.worker.call(move |connection| mark(connection, number, state, reverted_by))
     }
 }
 
@@ -178,4 +204,14 @@ fn read(row: &Row<'_>) -> anyhow::Result<ChangeRecord> {
             .with_context(|| format!("change {number} has the unknown state {label:?}"))?,
         reverted_by: row.get::<_, Option<i64>>(11)?.map(u64::try_from).transpose()?,
     })
+}
+
+/// The older half goes, but for the change that waits.
+pub(super) fn halve(connection: &Connection) -> anyhow::Result<()> {
+    connection.execute(
+        "DELETE FROM change WHERE state <> 'pending' AND number IN (
+             SELECT number FROM change ORDER BY number LIMIT (SELECT count(*) / 2 FROM change))",
+        [],
+    )?;
+    Ok(())
 }

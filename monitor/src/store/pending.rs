@@ -93,42 +93,43 @@ impl Store {
         within: Duration,
         now: &Moment,
     ) -> anyhow::Result<Pending> {
-        let transaction = self.connection.transaction()?;
-        let waiting: Option<i64> =
-            transaction.query_row("SELECT change FROM pending", [], |row| row.get(0)).optional()?;
-        if let Some(waiting) = waiting {
-            anyhow::bail!("change {waiting} still waits for its confirmation");
-        }
-        let mut change = change.clone();
-        change.state = ChangeState::Pending;
-        let number = history::insert(&transaction, &change)?;
-        let pending = Pending {
-            change: number,
-            restore,
-            deadline: now.wall.checked_add(within).context("deadline of a change")?,
-            boot_id: now.boot_id.clone(),
-            boot_deadline: now.since_boot.saturating_add(within),
-        };
-        transaction.execute(
-            "INSERT INTO pending (only, change, restore, deadline, boot_id, boot_deadline)
-             VALUES (1, ?1, ?2, ?3, ?4, ?5)",
-            params![
-                i64::try_from(number)?,
-                pending.restore.to_string(),
-                stored(pending.deadline),
-                pending.boot_id,
-                i64::try_from(pending.boot_deadline.as_millis())?
-            ],
-        )?;
-        transaction.commit()?;
-        Ok(pending)
+        let (mut change, now) = (change.clone(), now.clone());
+        self.worker.call(move |connection| {
+            let transaction = connection.transaction()?;
+            let waiting: Option<i64> =
+                transaction.query_row("SELECT change FROM pending", [], |row| row.get(0)).optional()?;
+            if let Some(waiting) = waiting {
+                anyhow::bail!("change {waiting} still waits for its confirmation");
+            }
+            change.state = ChangeState::Pending;
+            let number = history::insert(&transaction, &change)?;
+            let pending = Pending {
+                change: number,
+                restore,
+                deadline: now.wall.checked_add(within).context("deadline of a change")?,
+                boot_id: now.boot_id.clone(),
+                boot_deadline: now.since_boot.saturating_add(within),
+            };
+            transaction.execute(
+                "INSERT INTO pending (only, change, restore, deadline, boot_id, boot_deadline)
+                 VALUES (1, ?1, ?2, ?3, ?4, ?5)",
+                params![
+                    i64::try_from(number)?,
+                    pending.restore.to_string(),
+                    stored(pending.deadline),
+                    pending.boot_id,
+                    i64::try_from(pending.boot_deadline.as_millis())?
+                ],
+            )?;
+            transaction.commit()?;
+            Ok(pending)
+        })
     }
 
     /// The change that waits, if one does: also what a starting daemon asks first.
     pub fn pending(&self) -> anyhow::Result<Option<Pending>> {
-        let row = self
-            .connection
-            .query_row("SELECT change, restore, deadline, boot_id, boot_deadline FROM pending", [], |row| {
+        let row = self.worker.call(|connection| {
+            let read = |row: &rusqlite::Row<'_>| {
                 Ok((
                     row.get::<_, i64>(0)?,
                     row.get::<_, String>(1)?,
@@ -136,8 +137,10 @@ impl Store {
                     row.get::<_, String>(3)?,
                     row.get::<_, i64>(4)?,
                 ))
-            })
-            .optional()?;
+            };
+            let columns = "SELECT change, restore, deadline, boot_id, boot_deadline FROM pending";
+            Ok(connection.query_row(columns, [], read).optional()?)
+        })?;
         let Some((change, restore, deadline, boot_id, boot_deadline)) = row else { return Ok(None) };
         Ok(Some(Pending {
             change: u64::try_from(change)?,
@@ -151,12 +154,13 @@ impl Store {
     /// Ends the waiting: `Confirmed` keeps the change, `RolledBack` is written *after* the way back was taken, so that
     /// a death in between takes it again (taking it twice changes nothing).
     pub fn settle(&mut self, change: u64, state: ChangeState) -> anyhow::Result<()> {
-        let transaction = self.connection.transaction()?;
-        let removed =
-            transaction.execute("DELETE FROM pending WHERE change = ?1", [i64::try_from(change)?])?;
-        anyhow::ensure!(removed == 1, "change {change} does not wait for a confirmation");
-        history::mark(&transaction, change, state, None)?;
-        transaction.commit()?;
-        Ok(())
+        self.worker.call(move |connection| {
+            let transaction = connection.transaction()?;
+            let removed =
+                transaction.execute("DELETE FROM pending WHERE change = ?1", [i64::try_from(change)?])?;
+            anyhow::ensure!(removed == 1, "change {change} does not wait for a confirmation");
+            history::mark(&transaction, change, state, None)?;
+            Ok(transaction.commit()?)
+        })
     }
 }

@@ -80,6 +80,33 @@ pub fn is_foreign(connection: &Connection) -> rusqlite::Result<bool> {
     Ok(application != APPLICATION && objects > 0)
 }
 
+/// Makes the tables that a file of this version lacks; says which.
+pub fn make_missing(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut made = Vec::new();
+    for statement in MIGRATIONS.iter().flat_map(|step| step.split(';')) {
+        let statement = statement.trim();
+        let Some(rest) = statement.strip_prefix("CREATE TABLE ") else {
+            // An index is made again without a word: it holds nothing of its own.
+            connection.execute_batch(&statement.replace("CREATE INDEX ", "CREATE INDEX IF NOT EXISTS "))?;
+            continue;
+        };
+        let name = rest.split([' ', '(']).next().unwrap_or_default();
+        let there: i64 = connection.query_row(
+            "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1",
+            [name],
+            |row| row.get(0),
+        )?;
+        if there == 0 {
+            connection.execute_batch(statement)?;
+            made.push(name.to_owned());
+        }
+    }
+    Ok(made)
+}
+
+/// Tables whose rows a copy can lend, and the columns that they are known by.
+pub const TABLES: [&str; 6] = ["override", "access", "change", "pending", "learned", "finding"];
+
 /// Brings the file to [`VERSION`], each step whole or not at all.
 pub fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     let mut at = version(connection)?;

@@ -77,7 +77,7 @@ fn everything_is_there_after_reopening() {
     let overrides: BTreeMap<String, Value> = store.overrides().unwrap();
     assert_eq!(overrides["limit/web/outside/source"], json!({"packets": 10}));
     assert_eq!(store.access(at(11)).unwrap(), [ban("192.0.2.1/32", None)]);
-    let history = store.history(10).unwrap();
+    let history = store.history(10, None).unwrap();
     assert_eq!((history.len(), history[0].number, history[0].what.as_str()), (1, 1, "limit web"));
     assert_eq!(history[0].author.pid, 4242);
     assert_eq!(history[0].before, json!({"web": 100}));
@@ -120,7 +120,7 @@ fn a_damaged_file_is_kept_aside_and_an_empty_one_begins() {
     let aside = opened.set_aside.unwrap();
     assert_eq!(aside.path, directory.path().join("sluice.db.set-aside-1234"));
     assert!(fs::read(&aside.path).unwrap().starts_with(b"this is no database"));
-    assert!(opened.store.history(1).unwrap().is_empty());
+    assert!(opened.store.history(1, None).unwrap().is_empty());
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn a_newer_file_is_kept_aside_with_both_versions_named() {
     let directory = tempfile::tempdir().unwrap();
     {
         let store = open(directory.path());
-        store.connection.pragma_update(None, "user_version", 99).unwrap();
+        store.worker.call(|connection| Ok(connection.pragma_update(None, "user_version", 99)?)).unwrap();
     }
     let opened = Store::open(directory.path(), at(1)).unwrap();
     let why = opened.set_aside.unwrap().why;
@@ -210,7 +210,7 @@ fn only_one_change_waits_at_a_time() {
     store.begin(&change("one"), json!(1), Duration::from_mins(1), &now).unwrap();
     let error = store.begin(&change("two"), json!(2), Duration::from_mins(1), &now).unwrap_err();
     assert!(error.to_string().contains("change 1"), "{error}");
-    assert_eq!(store.history(10).unwrap().len(), 1, "the refused one left no trace");
+    assert_eq!(store.history(10, None).unwrap().len(), 1, "the refused one left no trace");
     store.settle(1, ChangeState::Confirmed).unwrap();
     store.begin(&change("two"), json!(2), Duration::from_mins(1), &now).unwrap();
 }
@@ -222,7 +222,7 @@ fn numbers_of_changes_are_never_reused() {
         store.record(&change("x")).unwrap();
     }
     store.prune(at(0), at(0), 0).unwrap();
-    assert!(store.history(10).unwrap().is_empty());
+    assert!(store.history(10, None).unwrap().is_empty());
     assert_eq!(store.record(&change("y")).unwrap(), 6);
 }
 
@@ -236,7 +236,7 @@ fn what_ended_is_pruned_and_what_waits_is_not() {
     store.begin(&change("x"), json!(1), Duration::from_mins(1), &moment(1, "a")).unwrap();
     store.prune(at(200), at(0), 0).unwrap();
     assert_eq!(store.access(at(0)).unwrap().len(), 2);
-    assert_eq!(store.history(10).unwrap().len(), 1);
+    assert_eq!(store.history(10, None).unwrap().len(), 1);
 }
 
 #[test]
@@ -278,4 +278,144 @@ fn forgetting_takes_only_the_named_keys() {
     assert_eq!(store.forget("tuning", "web/").unwrap(), 2);
     assert_eq!(store.learned("tuning").unwrap(), [("web%/1".to_owned(), b"c".to_vec())]);
     assert_eq!(store.learned_one("tuning", "web/1").unwrap(), None);
+}
+
+fn database(directory: &Path) -> Connection {
+    Connection::open(directory.join(FILE)).unwrap()
+}
+
+#[test]
+fn a_damaged_file_is_replaced_by_its_checked_copy_and_this_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(FILE);
+    {
+        let mut store = open(directory.path());
+        store.set_access(&ban("192.0.2.1/32", None)).unwrap();
+        store.copy().unwrap();
+        // Jobs are done in their order, so the copy stands once this one is answered.
+        while store.access(at(1)).is_err() {}
+    }
+    for damaged in [b"this is no database".to_vec(), Vec::new(), vec![0; 8192]] {
+        fs::write(&path, &damaged).unwrap();
+        let opened = Store::open(directory.path(), at(9)).unwrap();
+        let aside = opened.set_aside.unwrap();
+        assert!(aside.restored && opened.notes[0].contains("checked copy"), "{:?}", opened.notes);
+        assert_eq!(fs::read(&aside.path).unwrap(), damaged);
+        assert_eq!(opened.store.access(at(11)).unwrap(), [ban("192.0.2.1/32", None)]);
+    }
+}
+
+#[test]
+fn a_row_that_cannot_be_read_and_a_table_that_is_missing_are_told_and_cost_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    {
+        let mut store = open(directory.path());
+        store.set_access(&ban("192.0.2.1/32", None)).unwrap();
+        store.set_access(&ban("192.0.2.2/32", None)).unwrap();
+        store.set_override("\"good\"", &json!(1), "uid 0", at(5)).unwrap();
+    }
+    database(directory.path())
+        .execute_batch(
+            "UPDATE access SET prefix = 'nonsense' WHERE prefix = '192.0.2.2/32';
+             INSERT INTO override VALUES ('bad', '{', 'uid 0', 1);
+             DROP TABLE finding;",
+        )
+        .unwrap();
+    let opened = Store::open(directory.path(), at(9)).unwrap();
+    let told = opened.notes.join("; ");
+    assert!(told.contains("`finding` was missing") && told.contains("1 rows of `access`"), "{told}");
+    assert!(told.contains("nonsense") && told.contains("1 rows of `override`"), "{told}");
+    assert_eq!(opened.store.access(at(11)).unwrap(), [ban("192.0.2.1/32", None)]);
+    assert_eq!(opened.store.overrides::<Value>().unwrap().len(), 1);
+    assert!(opened.store.findings(at(0), 10).unwrap().is_empty());
+    let kept = opened.store.worker.call(|connection| {
+        Ok(connection.query_row("SELECT count(*) FROM unreadable", [], |row| row.get::<_, i64>(0))?)
+    });
+    assert_eq!(kept.unwrap(), 2);
+}
+
+#[test]
+fn a_directory_that_cannot_be_used_leaves_a_store_in_memory_that_moves_to_the_disk_later() {
+    let root = tempfile::tempdir().unwrap();
+    let state = root.path().join("state");
+    fs::write(&state, "a file is in the way").unwrap();
+    let mut store = Store::open_or_remember(&state, at(1)).unwrap().store;
+    assert!(store.volatile().unwrap().contains("cannot hold the state"), "{:?}", store.volatile());
+    store.set_access(&ban("192.0.2.1/32", None)).unwrap();
+    store.record(&change("limit web")).unwrap();
+    fs::remove_file(&state).unwrap();
+    let began = std::time::Instant::now();
+    while store.mend(at(2)).is_none() {
+        assert!(began.elapsed() < Duration::from_mins(1), "{:?}", store.volatile());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!((store.volatile(), store.path()), (None, state.join(FILE).as_path()));
+    drop(store);
+    let store = open(&state);
+    assert_eq!(store.access(at(11)).unwrap(), [ban("192.0.2.1/32", None)]);
+    assert_eq!(store.history(10, None).unwrap().len(), 1);
+}
+
+#[test]
+fn findings_wait_for_a_store_that_can_write_and_are_listed_meanwhile() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = open(directory.path());
+    let query_only = |store: &Store, on: bool| {
+        store.worker.call(move |connection| Ok(connection.pragma_update(None, "query_only", on)?)).unwrap();
+    };
+    query_only(&store, true);
+    let finding = StoredFinding {
+        id: "7".to_owned(),
+        opened: at(1),
+        updated: at(2),
+        closed: None,
+        body: json!({"measured": 57}),
+    };
+    assert!(store.keep_findings(std::slice::from_ref(&finding)).is_err());
+    assert_eq!(store.unwritten().0, 1);
+    assert_eq!(
+        store.findings(at(0), 10).unwrap(),
+        std::slice::from_ref(&finding),
+        "it is listed all the same"
+    );
+    query_only(&store, false);
+    store.write_findings().unwrap();
+    assert_eq!(store.unwritten(), (0, 0));
+    assert_eq!(store.findings(at(0), 10).unwrap(), [finding]);
+}
+
+#[test]
+fn a_lock_of_another_process_delays_no_start_and_the_store_is_read_once_it_is_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    open(directory.path()).set_access(&ban("192.0.2.1/32", None)).unwrap();
+    let other = database(directory.path());
+    other.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").unwrap();
+    let began = std::time::Instant::now();
+    let mut store = Store::open_or_remember(directory.path(), at(1)).unwrap().store;
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(store.volatile().is_some());
+    drop(other);
+    while store.mend(at(2)).is_none() {
+        assert!(began.elapsed() < Duration::from_mins(1), "{:?}", store.volatile());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(store.access(at(11)).unwrap(), [ban("192.0.2.1/32", None)]);
+}
+
+#[test]
+fn a_page_of_the_history_ends_where_its_text_grows_too_long_and_the_next_one_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = open(directory.path());
+    let mut long = change("long");
+    long.before = json!("x".repeat(400_000));
+    for _ in 0..5 {
+        store.record(&long).unwrap();
+    }
+    let numbers = |before| -> Vec<u64> {
+        store.history(100, before).unwrap().iter().map(|record| record.number).collect()
+    };
+    assert_eq!(numbers(None), [5, 4]);
+    assert_eq!(numbers(Some(4)), [3, 2]);
+    assert_eq!(numbers(Some(2)), [1]);
+    assert!(numbers(Some(1)).is_empty());
 }

@@ -15,7 +15,7 @@ use monitor_tests::{
 };
 
 /// The attacker's UDP is limited to little; nothing else is.
-const RULES: &str = r#"
+pub const RULES: &str = r#"
 [access]
 inside = []
 [default]
@@ -49,7 +49,7 @@ fn allowed(start: Instant) -> f64 {
 }
 
 /// Whether the limit holds, and lets something pass.
-fn assert_limited(scene: &Scene, when: &str) {
+pub fn assert_limited(scene: &Scene, when: &str) {
     let (leaked, sent, allowed) = leak(scene);
     assert!(sent > 2000, "{when}: only {sent} sent");
     assert!(leaked > 50 && leaked as f64 <= allowed, "{when}: {leaked} of {sent} came through");
@@ -107,7 +107,7 @@ fn stop_keeps_protecting_and_detach_removes_everything() {
     assert_eq!(stopped.code, 3, "{stopped:?}");
     assert!(stopped.error.contains(&format!("in force in the kernel on {INTERFACE}")), "{stopped:?}");
     guarded.run().unwrap();
-    guarded.tell(&["detach"]).unwrap();
+    guarded.tell(&["detach", "--yes"]).unwrap();
     assert_eq!(guarded.ended(PATIENCE).unwrap(), 0);
     let detached = guarded.say(&["status", "--pin-directory", &pins]).unwrap();
     assert!(detached.error.contains("no interface is guarded"), "{detached:?}");

@@ -28,6 +28,7 @@ mod refusals;
 mod replay;
 mod segments;
 mod served;
+mod side_matters;
 mod steering;
 mod storm;
 mod stress;

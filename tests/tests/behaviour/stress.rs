@@ -3,6 +3,7 @@
 
 mod attacks;
 mod benign;
+mod families;
 pub mod published;
 
 use detection::contact::default_inside;

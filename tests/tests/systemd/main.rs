@@ -86,7 +86,8 @@ fn installs(host: &mut Host) -> Result<()> {
     host.until("eth0 is guarded", OBSERVING_WITHIN, |host| host.guards("eth0"))?;
     ensure!(start.elapsed() < OBSERVING_WITHIN, "that took {:?}", start.elapsed());
     ensure!(host.enabled() && host.active(), "the unit is not enabled and active");
-    ensure!(host.ok("sluice config show -o json")?.contains("\"observe\""), "it does not observe");
+    let limits = host.ok("sluice limit list")?;
+    ensure!(limits.contains("observe") && !limits.contains("enforce"), "it does not observe: {limits}");
     // What the next steps must find again: one for now, one for good.
     host.ok("sluice access ban 203.0.113.7 --for 2h && sluice access deny 203.0.113.8 --save")?;
     Ok(())

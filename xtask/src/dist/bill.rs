@@ -1,4 +1,4 @@
-//! The bill of materials: every crate in the binary, with its version and licence, in CycloneDX.
+//! The bill of materials: every crate in the binary, with its version and licence, in `CycloneDX`.
 //!
 //! In: the workspace, resolved for one target. Out: `sluice-VERSION-MACHINE.cdx.json`. cargo-cyclonedx writes a file beside
 //! every manifest of the workspace; the daemon's is taken, and none stays.

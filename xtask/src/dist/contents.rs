@@ -12,6 +12,9 @@ use anyhow::{Context, Result, bail};
 use super::{Product, clear};
 use crate::process;
 
+/// Compressed, as the manual pages are.
+const CHANGELOG: &str = "usr/share/doc/sluice/changelog";
+
 /// From the workspace, to the host. A folder is copied with all that is in it.
 const FILES: [(&str, &str); 17] = [
     ("packaging/sluice.toml", "etc/sluice/sluice.toml"),
@@ -28,7 +31,7 @@ const FILES: [(&str, &str); 17] = [
     ("docs", "usr/share/doc/sluice/docs"),
     ("README.md", "usr/share/doc/sluice/README.md"),
     ("ARCHITECTURE.md", "usr/share/doc/sluice/ARCHITECTURE.md"),
-    ("CHANGELOG.md", "usr/share/doc/sluice/CHANGELOG.md"),
+    ("CHANGELOG.md", CHANGELOG),
     ("LICENSE-MIT", "usr/share/doc/sluice/LICENSE-MIT"),
     ("LICENSE-APACHE", "usr/share/doc/sluice/LICENSE-APACHE"),
 ];
@@ -79,9 +82,10 @@ pub fn stage(product: &Product) -> Result<PathBuf> {
     clear(&root)?;
     let binary = root.join("usr/bin/sluice");
     copy(&product.binary, &binary)?;
-    let strip = match product.arch.machine() == std::env::consts::ARCH {
-        true => "strip".to_owned(),
-        false => format!("{}-linux-gnu-strip", product.arch.machine()),
+    let strip = if product.arch.machine() == std::env::consts::ARCH {
+        "strip".to_owned()
+    } else {
+        format!("{}-linux-gnu-strip", product.arch.machine())
     };
     process::run(Command::new(strip).arg("--strip-unneeded").arg(&binary))?;
     for (from, to) in FILES {
@@ -107,7 +111,7 @@ fn generated(product: &Product, root: &Path) -> Result<()> {
     for (from, to) in COMPLETIONS {
         copy(&folder.join("completions").join(from), &root.join(to))?;
     }
-    let mut pages = Vec::new();
+    let mut pages = vec![root.join(CHANGELOG)];
     for page in files(&folder.join("man"))? {
         let section = page.rsplit('.').next().unwrap_or_default();
         let to = root.join(format!("usr/share/man/man{section}")).join(&page);

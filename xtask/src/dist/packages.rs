@@ -24,11 +24,20 @@ limits while packets flow, learns what is usual and reports machines inside the
 trust boundary that scan, guess, tunnel or beacon.
 As shipped it observes: everything is counted and nothing is dropped.";
 
-pub fn deb(product: &Product, root: &Path) -> Result<PathBuf> {
+/// How hard to compress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// For a package that is installed once, by a test.
+    Little,
+    Full,
+}
+
+pub fn deb(product: &Product, root: &Path, effort: Effort) -> Result<PathBuf> {
     let folder = manifest(product, root)?;
     let made = product.out.join(format!("sluice_{}_{}.deb", product.version, debian(product.arch)));
     let mut command = process::cargo(["deb", "--no-build", "--no-strip", "--quiet"]);
     command.args(["--target", product.arch.triple(), "--deb-version", &product.version]);
+    command.args((effort == Effort::Little).then_some("--fast"));
     command.arg("--manifest-path").arg(folder.join("Cargo.toml")).arg("--output").arg(&made);
     process::run(&mut command)?;
     Ok(made)
@@ -80,7 +89,7 @@ fn manifest(product: &Product, root: &Path) -> Result<PathBuf> {
 fn text(version: &str, root: &Path, files: &[String], scripts: &Path) -> String {
     let (mut deb, mut rpm) = (String::new(), String::new());
     for file in files {
-        let (from, kind) = (root.join(file), Kind::of(file));
+        let (from, kind) = (quoted(&root.join(file)), Kind::of(file));
         let mode = kind.mode();
         let flags = match kind {
             Kind::Configuration => ", config = \"noreplace\"",
@@ -88,11 +97,11 @@ fn text(version: &str, root: &Path, files: &[String], scripts: &Path) -> String 
             Kind::Program | Kind::Data => "",
         };
         // Writing to a String cannot fail.
-        let _ = writeln!(deb, "    [{from:?}, {file:?}, \"{mode:o}\"],");
+        let _ = writeln!(deb, "    [{from}, {file:?}, \"{mode:o}\"],");
         let _ =
-            writeln!(rpm, "    {{ source = {from:?}, dest = \"/{file}\", mode = \"100{mode:o}\"{flags} }},");
+            writeln!(rpm, "    {{ source = {from}, dest = \"/{file}\", mode = \"100{mode:o}\"{flags} }},");
     }
-    let script = |name: &str| scripts.join(name);
+    let script = |name: &str| quoted(&scripts.join(name));
     let (post, preun, postun) = (script("rpm-post"), script("rpm-preun"), script("rpm-postun"));
     format!(
         "[package]
@@ -113,7 +122,7 @@ maintainer = \"The sluice authors <sluice@localhost.localdomain>\"
 extended-description = {DESCRIPTION:?}
 section = \"net\"
 priority = \"optional\"
-depends = \"libc6 (>= 2.34), libgcc-s1, systemd (>= 252), init-system-helpers\"
+depends = \"libc6 (>= 2.34), libgcc-s1, systemd (>= 252), init-system-helpers (>= 1.54)\"
 conf-files = [\"/etc/sluice/sluice.toml\"]
 maintainer-scripts = \"deb\"
 assets = [
@@ -121,9 +130,9 @@ assets = [
 
 [package.metadata.generate-rpm]
 summary = {SUMMARY:?}
-post_install_script = {post:?}
-pre_uninstall_script = {preun:?}
-post_uninstall_script = {postun:?}
+post_install_script = {post}
+pre_uninstall_script = {preun}
+post_uninstall_script = {postun}
 assets = [
 {rpm}]
 
@@ -133,6 +142,11 @@ systemd = \">= 252\"
 \"libgcc_s.so.1()(64bit)\" = \"*\"
 "
     )
+}
+
+/// A path as a string of TOML.
+fn quoted(path: &Path) -> String {
+    format!("{:?}", path.display().to_string())
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

@@ -3,7 +3,9 @@
 //! In: a binary, a package, the build's folder. Out: an error that names what does not hold: a symbol that an old host
 //! lacks, a BPF object that differs between two builds, a file that is missing from a package. And the sums of all.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -11,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::contents::files;
 use super::{Arch, clear};
-use crate::process;
+use crate::{process, toolchain};
 
 /// The C library of RHEL 9; Debian 12 has 2.36.
 const OLDEST_LIBRARY: (u32, u32) = (2, 34);
@@ -53,16 +55,31 @@ fn versions(table: &str) -> impl Iterator<Item = ((u32, u32), &str)> {
     })
 }
 
-/// The build script once more, in another folder: its BPF object is the one that was built, byte for byte.
-pub fn same_object_twice() -> Result<()> {
-    let (script, built) = newest_object()?;
+/// The build script once more, in a copy of the workspace and with another home of cargo: its BPF object is the one that was
+/// built, byte for byte.
+pub fn same_object_twice(arch: Arch) -> Result<()> {
+    let (script, built) = newest_object(arch)?;
     let again = process::target().join("dist/object");
     clear(&again)?;
-    let package = process::workspace().join("monitor");
+    let (checkout, home) = (again.join("checkout"), again.join("home"));
+    clear(&checkout)?;
+    clear(&home)?;
+    for entry in entries(&process::workspace())? {
+        // The build reads neither, and the copy is inside the first.
+        if !entry.ends_with("target") && !entry.ends_with(".git") {
+            process::run(Command::new("cp").arg("--archive").arg(entry).arg(&checkout))?;
+        }
+    }
+    for entry in entries(&toolchain::cargo_home())? {
+        let name = entry.file_name().context("an entry without a name")?;
+        symlink(&entry, home.join(name)).with_context(|| format!("link {}", entry.display()))?;
+    }
+    let package = checkout.join("monitor/datapath");
     let mut command = Command::new(&script);
     command.current_dir(&package).env("OUT_DIR", &again).env("CARGO_MANIFEST_DIR", &package);
+    command.env("CARGO_HOME", &home).env("RUSTUP_HOME", toolchain::rustup_home());
     command.env("CARGO", std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.env("CARGO_CFG_TARGET_ARCH", std::env::consts::ARCH).stdout(std::process::Stdio::null());
+    command.env("CARGO_CFG_TARGET_ARCH", arch.machine()).stdout(std::process::Stdio::null());
     process::run(&mut command)?;
     let read = |path: &Path| fs::read(path).with_context(|| format!("read {}", path.display()));
     let (first, second) = (read(&built)?, read(&again.join("sluice-bpf"))?);
@@ -77,45 +94,47 @@ pub fn same_object_twice() -> Result<()> {
     Ok(())
 }
 
-/// The build script that ran last in release, and the object that it made.
-fn newest_object() -> Result<(PathBuf, PathBuf)> {
-    let folder = process::target().join("release/build");
-    let mut found = Vec::new();
-    for entry in fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))? {
-        let run = entry.with_context(|| format!("list {}", folder.display()))?.path();
-        let object = run.join("out/sluice-bpf");
-        if let Ok(about) = fs::metadata(&object) {
-            found.push((about.modified().context("ask for a time")?, object));
-        }
-    }
-    let (_, object) = found.into_iter().max().context("the build left no BPF object")?;
-    let mut scripts = Vec::new();
-    for entry in fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))? {
-        let run = entry.with_context(|| format!("list {}", folder.display()))?.path();
-        let script = run.join("build-script-build");
-        let ours = run.file_name().is_some_and(|name| name.to_string_lossy().starts_with("monitor-"));
-        if let (true, Ok(about)) = (ours, fs::metadata(&script)) {
-            scripts.push((about.modified().context("ask for a time")?, script));
-        }
-    }
-    let (_, script) = scripts.into_iter().max().context("the build left no build script")?;
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))?;
+    entries.map(|entry| Ok(entry.with_context(|| format!("list {}", folder.display()))?.path())).collect()
+}
+
+/// The build script that ran last in release, which is this machine's, and the object that it made for `arch`.
+fn newest_object(arch: Arch) -> Result<(PathBuf, PathBuf)> {
+    let here = process::target().join("release/build");
+    let there = process::target().join(arch.triple()).join("release/build");
+    let objects = if process::host()? == arch.triple() { &here } else { &there };
+    let script = newest(&here, "build-script-build")?.context("the build left no build script")?;
+    let object = newest(objects, "out/sluice-bpf")?.context("the build left no BPF object")?;
     Ok((script, object))
+}
+
+/// The last written file of this name in a build folder of the package with the build script.
+fn newest(builds: &Path, name: &str) -> Result<Option<PathBuf>> {
+    let mut found = Vec::new();
+    for build in entries(builds)? {
+        let ours =
+            build.file_name().is_some_and(|name| name.to_string_lossy().starts_with("monitor-datapath-"));
+        let file = build.join(name);
+        if let (true, Ok(about)) = (ours, fs::metadata(&file)) {
+            found.push((about.modified().context("ask for a time")?, file));
+        }
+    }
+    Ok(found.into_iter().max().map(|(_, file)| file))
 }
 
 /// A package lists every file of the tree.
 pub fn holds_everything(package: &Path, root: &Path) -> Result<()> {
     let shown = package.display().to_string();
-    let listing = if shown.ends_with(".deb") {
-        output(Command::new("dpkg-deb").arg("--contents").arg(package))?
-    } else if shown.ends_with(".rpm") {
-        match process::find_program("rpm") {
+    let kind = package.extension().and_then(OsStr::to_str);
+    let listing = match kind {
+        Some("deb") => output(Command::new("dpkg-deb").arg("--contents").arg(package))?,
+        Some("rpm") => match process::find_program("rpm") {
             Some(rpm) => output(Command::new(rpm).args(["--query", "--list", "--package"]).arg(package))?,
             None => bail!("there is no rpm to look into {shown} with"),
-        }
-    } else if shown.ends_with(".tar.gz") {
-        output(Command::new("tar").arg("--list").arg("--file").arg(package))?
-    } else {
-        return Ok(());
+        },
+        Some("gz") => output(Command::new("tar").arg("--list").arg("--file").arg(package))?,
+        _ => return Ok(()),
     };
     let missing: Vec<String> = files(root)?.into_iter().filter(|file| !lists(&listing, file)).collect();
     ensure!(missing.is_empty(), "{shown} lacks {}", missing.join(", "));

@@ -10,8 +10,8 @@ use crate::process::{cargo, run};
 
 /// The crate, its command, and its version.
 const COMMANDS: [(&str, &str, &str); 4] = [
-    ("cargo-auditable", "auditable", "0.7.1"),
-    ("cargo-cyclonedx", "cyclonedx", "0.5.7"),
+    ("cargo-auditable", "auditable", "0.7.7"),
+    ("cargo-cyclonedx", "cyclonedx", "0.5.9"),
     ("cargo-deb", "deb", "3.8.0"),
     ("cargo-generate-rpm", "generate-rpm", "0.21.1"),
 ];

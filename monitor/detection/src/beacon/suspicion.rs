@@ -3,17 +3,8 @@
 
 use serde_json::{Value, json};
 
-use super::rhythm::Beat;
+use super::{Parameters, rhythm::Beat};
 use crate::lookups::Naming;
-
-/// Timers of honest programs are exact to this share of their period; who adds jitter wants not to be seen.
-const EXACT: f64 = 0.04;
-/// Polls that bring nothing new are alike to this share of their size.
-const ALIKE: f64 = 0.015;
-/// Honest programs that have something to ask more often than this keep a connection open.
-const OFTEN_S: f64 = 45.0;
-/// Outside destinations of one rhythm that make a source's agents, and monitoring.
-const SEVERAL: usize = 3;
 
 /// What is known of one regular pair.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +23,8 @@ pub struct Facts {
     pub alike: usize,
     /// What is sent is so little that it says nothing.
     pub keeps_alive: bool,
+    /// Far more is sent now and then than is asked each time.
+    pub uploads: bool,
 }
 
 /// The reasons and their weights; from one on it is a warning.
@@ -42,7 +35,7 @@ pub struct Suspicion {
 }
 
 impl Suspicion {
-    pub fn of(facts: &Facts) -> Self {
+    pub fn of(facts: &Facts, p: &Parameters) -> Self {
         let mut suspicion = Self::default();
         let mut weigh = |applies: bool, weight: i32, reason: &'static str| {
             if applies {
@@ -51,17 +44,18 @@ impl Suspicion {
             }
         };
         let beat = &facts.beat;
-        weigh(!facts.within && beat.spread > EXACT && beat.bounded >= 0.9, 1, "jittered");
-        weigh(facts.size_spread > ALIKE && !facts.bursts, 1, "sizes vary");
+        weigh(!facts.within && beat.spread > p.exact && beat.bounded >= 0.9, 1, "jittered");
+        weigh(facts.size_spread > p.alike_sizes && !facts.bursts, 1, "sizes vary");
         weigh(facts.odd_port, 1, "odd port");
-        weigh(!facts.bursts && beat.period < OFTEN_S, 1, "often, by new connections");
+        weigh(facts.uploads, 1, "sends far more now and then");
+        weigh(!facts.bursts && beat.period < p.often_s, 1, "often, by new connections");
         weigh(facts.naming == Naming::Unnamed, 2, "by address, never by name");
         weigh(facts.naming == Naming::Named, -1, "by name");
         weigh(facts.keeps_alive, -1, "keeps a connection open");
         weigh(facts.bursts && !facts.odd_port, -1, "a port of long connections");
         weigh(facts.within && !facts.bursts, -4, "both ends inside");
-        weigh(facts.destinations >= SEVERAL, -1, "several regular destinations");
-        weigh(facts.alike >= 3, -1, "several destinations of this rhythm");
+        weigh(facts.destinations >= p.several, -1, "several regular destinations");
+        weigh(facts.alike >= p.several, -1, "several destinations of this rhythm");
         suspicion
     }
 

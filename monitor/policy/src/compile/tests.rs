@@ -161,12 +161,8 @@ fn a_hundred_thousand_denied_addresses_compile() {
         let address = std::net::Ipv4Addr::from(n.wrapping_mul(2_654_435_761));
         ipnet::IpNet::from(std::net::IpAddr::from(address))
     });
-    rules.lists.push(crate::ImportedList {
-        name: "drop".to_owned(),
-        action: crate::config::ListAction::Deny,
-        prefixes: prefixes.collect(),
-        skipped: Vec::new(),
-    });
+    let action = crate::config::ListAction::Deny;
+    rules.lists.push(crate::ImportedList::of("drop", action, prefixes.collect()));
     let image = image(&rules);
     assert_eq!(image.denials.len(), 100_000);
 }

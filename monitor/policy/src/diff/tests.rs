@@ -64,11 +64,9 @@ fn a_limit_set_at_run_time_is_a_change() {
 #[test]
 fn lists_are_counted() {
     let mut old = rules("");
-    let list = |prefixes: &[&str]| ImportedList {
-        name: "drop.txt".to_owned(),
-        action: ListAction::Deny,
-        prefixes: prefixes.iter().map(|text| text.parse().expect("a prefix")).collect(),
-        skipped: Vec::new(),
+    let list = |prefixes: &[&str]| {
+        let prefixes = prefixes.iter().map(|text| text.parse().expect("a prefix")).collect();
+        ImportedList::of("drop.txt", ListAction::Deny, prefixes)
     };
     old.lists.push(list(&["192.0.2.0/24"]));
     let mut new = old.clone();

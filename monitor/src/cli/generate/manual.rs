@@ -21,7 +21,7 @@ const MANUAL: &str = "sluice manual";
 /// A command line, and what it does.
 type Example = (&'static str, &'static str);
 
-const EXAMPLES: [Example; 50] = [
+const EXAMPLES: [Example; 52] = [
     ("sluice status", "Show what is guarded, what is dropped and what is wrong."),
     ("sluice sources --by drops", "List the sources that lose most packets."),
     ("sluice run --config /etc/sluice/sluice.toml", "Run the daemon in the foreground."),
@@ -71,6 +71,8 @@ const EXAMPLES: [Example; 50] = [
     ("sluice config check /etc/sluice/sluice.toml", "Say whether a file is valid."),
     ("sluice config show", "Show the configuration that is in force."),
     ("sluice config default", "Print a file with every key and its default."),
+    ("sluice doctor", "Say what the kernel, the interfaces or the daemon lack, with the command that helps."),
+    ("sluice doctor -o json", "The same as a JSON document; the exit code is that of the worst state."),
     ("sluice stop", "End the daemon; its limits stay in force."),
     ("sluice detach", "Remove programs, maps and pins, and end the daemon."),
     ("sluice detach --config /etc/sluice/sluice.toml", "Without a daemon: remove what it left."),

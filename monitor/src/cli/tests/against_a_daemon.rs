@@ -28,7 +28,7 @@ fn each_command_asks_the_engine_for_what_was_typed() {
         ("status -o json", ""),
         (
             "top --pages 2 --every 100ms",
-            "Sources(SourceQuery { order: Rate, prefix: None, service: None, limit: 10, senders: false }",
+            "Sources(SourceQuery { order: Rate, prefix: None, service: None, limit: 10, after: 0, senders: false }",
         ),
         (
             "sources --by drops --prefix 10.0.0.0/8 -n 3",
@@ -65,7 +65,7 @@ fn each_command_asks_the_engine_for_what_was_typed() {
         ("graph --dot", "Graph"),
         ("confirm", "Confirm(None"),
         ("confirm 7", "Confirm(Some(7)"),
-        ("history -n 3", "History(3"),
+        ("history -n 3", "History(HistoryQuery { limit: 3, before: None }"),
         ("revert 7", "Revert(7"),
         ("reload", "Reload"),
         ("config show", "ConfigShow"),

@@ -8,7 +8,7 @@ use crate::control::problem::Problem;
 use crate::control::protocol::{ConfirmBody, History, HistoryQuery, Versioned};
 use crate::control::request::{Asker, Json as Body, Path, Query};
 use crate::engine::Handle;
-use crate::engine::command::{Applied, Command, Role};
+use crate::engine::command::{self, Applied, Command, Role};
 
 /// Changes shown unless more are asked for.
 const USUAL: usize = 50;
@@ -30,7 +30,7 @@ pub fn add(endpoints: Endpoints) -> Endpoints {
                 method: Method::Get,
                 path: "/v1/history",
                 role: Role::Viewer,
-                query: &["limit"],
+                query: &["limit", "before"],
                 about: "The changes, newest first.",
             },
             history,
@@ -58,11 +58,13 @@ async fn confirm(
 async fn history(
     State(engine): State<Handle>,
     asker: Asker,
-    Query(HistoryQuery { limit }): Query<HistoryQuery>,
+    Query(HistoryQuery { limit, before }): Query<HistoryQuery>,
 ) -> Result<Json<Versioned<History>>, Problem> {
-    let most = limit.unwrap_or(USUAL);
-    let changes = engine.ask(asker.caller, asker.options, |reply| Command::History(most, reply)).await?;
-    Ok(Json(Versioned::new(History { changes })))
+    let query = command::HistoryQuery { limit: limit.unwrap_or(USUAL), before };
+    let changes = engine.ask(asker.caller, asker.options, |reply| Command::History(query, reply)).await?;
+    // A page may end early, because its texts are long.
+    let next = changes.last().map(|change| change.number).filter(|number| *number > 1);
+    Ok(Json(Versioned::new(History { changes, next })))
 }
 
 async fn revert(

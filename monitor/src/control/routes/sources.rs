@@ -19,7 +19,7 @@ pub fn add(endpoints: Endpoints) -> Endpoints {
                 method: Method::Get,
                 path: "/v1/sources",
                 role: Role::Viewer,
-                query: &["sort", "prefix", "service", "limit", "senders"],
+                query: &["sort", "prefix", "service", "limit", "after", "senders"],
                 about: "The sources with the highest rates, drops or bytes.",
             },
             sources,
@@ -41,8 +41,8 @@ async fn sources(
     asker: Asker,
     Query(query): Query<SourcesQuery>,
 ) -> Result<Json<Versioned<SourceList>>, Problem> {
-    let SourcesQuery { sort, prefix, service, limit, senders } = query;
-    let wanted = SourceQuery { order: sort, prefix, service, limit, senders };
+    let SourcesQuery { sort, prefix, service, limit, after, senders } = query;
+    let wanted = SourceQuery { order: sort, prefix, service, limit, after, senders };
     let list = engine.ask(asker.caller, asker.options, |reply| Command::Sources(wanted, reply)).await?;
     Ok(Json(Versioned::new(list)))
 }

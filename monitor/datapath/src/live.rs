@@ -1,0 +1,377 @@
+//! The kernel itself, through the datapath.
+//!
+//! In: what the engine decides. Out: what the kernel knows. It bounds what one tick may cost: sweeps go on where the last
+//! one stopped.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use monitor_common::bucket::UNITS_PER_NS;
+use monitor_common::containment::Containment;
+use monitor_common::conversation::{Conversation, ConversationKey, Record};
+use monitor_common::flow::{BanKey, SourceKey};
+use monitor_common::names;
+use monitor_common::plain::Plain;
+use monitor_common::record::{Ban, Event, SourceEntry};
+use monitor_common::rule::Denial;
+
+use policy::config::{BpfLog, Config, NativeMode, Track};
+use policy::{Environment, Image};
+
+use super::kernel::{AttachMode, BanError, Generation, Guarded, Kernel, MapUse};
+use super::{
+    Allowed, Attachment, Bans, Capacities, Conversations, Counters, Datapath, Kept, KernelLog, LogPump, Mode,
+    Options, Ring, Sources, SweptTo, TableFull, find_interface, unload_pinned,
+};
+
+/// Entries that one tick looks at: the whole default table in eight seconds.
+const SWEEP: u32 = 16_384;
+/// How long a ban that is over is remembered, so that the next one is longer.
+const STRIKES_KEPT: Duration = Duration::from_hours(24);
+/// What one emptying of a ring takes at most.
+const DRAINED: usize = 65_536;
+
+/// The datapath with what the engine reads from it.
+#[derive(Debug)]
+pub struct Live {
+    /// Gone once it is detached.
+    datapath: Option<Datapath>,
+    sources: Sources,
+    bans: Bans,
+    conversations: Conversations,
+    rings: Option<Rings>,
+    maps: Vec<MapUse>,
+    moved: Option<PathBuf>,
+    sources_at: SweptTo,
+    /// Records that a sweep made, until the next emptying.
+    swept: Vec<Record>,
+    /// `None` before the first rules.
+    kept: Option<Kept>,
+    ticks: u64,
+}
+
+/// Taken at the first emptying, because that is within the runtime that watches them.
+#[derive(Debug)]
+struct Rings {
+    events: Option<Ring<Event>>,
+    records: Option<Ring<Record>>,
+}
+
+impl Live {
+    /// Loads the kernel side, or takes over what an earlier run pinned. Nothing is attached yet.
+    pub fn open(config: &Config) -> Result<Self> {
+        let sizes = config.capacity;
+        let options = Options {
+            pin_directory: config.bpf.pin_directory.clone(),
+            capacities: Capacities {
+                sources: sizes.sources,
+                sketch_cells: sizes.sketch_cells,
+                prefix_nodes: sizes.prefix_nodes,
+                denials: sizes.denials,
+                bans: sizes.bans,
+                conversations: sizes.conversations,
+                rules: sizes.rules,
+                limits: sizes.limits,
+                services: sizes.services,
+                ..Capacities::default()
+            },
+            kernel_log: match config.bpf.log_level {
+                BpfLog::Off => KernelLog::Off,
+                BpfLog::Error => KernelLog::Error,
+                BpfLog::Warn => KernelLog::Warn,
+                BpfLog::Info => KernelLog::Info,
+                BpfLog::Debug => KernelLog::Debug,
+                BpfLog::Trace => KernelLog::Trace,
+            },
+            egress: config.interfaces.egress && config.conversations.track != Track::Off,
+        };
+        let datapath = Datapath::open(&options)?;
+        let status = datapath.status()?;
+        if !status.taken_over.is_empty() {
+            tracing::info!(maps = status.taken_over.len(), "took over the maps of an earlier run");
+        }
+        if !status.resized.is_empty() {
+            tracing::info!("gave these maps another capacity: {}", status.resized.join(", "));
+        }
+        let maps = status.maps.iter();
+        let maps = maps.map(|map| MapUse { name: map.name, entries: None, capacity: map.capacity.into() });
+        Ok(Self {
+            sources: datapath.sources(),
+            bans: datapath.bans()?,
+            conversations: datapath.conversations()?,
+            rings: None,
+            maps: maps.collect(),
+            moved: status.moved.clone(),
+            sources_at: SweptTo::default(),
+            swept: Vec::new(),
+            kept: None,
+            ticks: 0,
+            datapath: Some(datapath),
+        })
+    }
+
+    /// The kernel side's own log lines, if it logs; to be polled in a runtime.
+    pub fn take_log(&mut self) -> Option<LogPump> {
+        self.datapath.as_mut()?.take_log()
+    }
+
+    /// Where something lies that another user had made in the place of the pins.
+    pub fn moved(&self) -> Option<&Path> {
+        self.moved.as_deref()
+    }
+
+    fn held(&self) -> Result<&Datapath> {
+        self.datapath.as_ref().context("the kernel side is detached")
+    }
+
+    fn held_mut(&mut self) -> Result<&mut Datapath> {
+        self.datapath.as_mut().context("the kernel side is detached")
+    }
+
+    fn guard_one(&mut self, name: &str, there: &BTreeMap<String, Attachment>, config: &Config) -> Guarded {
+        let absent = |problem: String| Guarded {
+            name: name.to_owned(),
+            slot: there.get(name).map_or(0, |attachment| attachment.slot),
+            ifindex: 0,
+            mode: AttachMode::Absent,
+            egress: false,
+            problem: Some(problem),
+        };
+        let found = match find_interface(name) {
+            Ok(found) => found,
+            Err(error) => return absent(format!("{error:#}")),
+        };
+        if let Some(attachment) = there.get(name).filter(|held| held.alive && held.ifindex == found.index) {
+            return guarded(attachment);
+        }
+        let allowed = match config.interfaces.mode {
+            NativeMode::Native => Allowed::Native,
+            NativeMode::NativeOrGeneric => Allowed::NativeOrGeneric,
+        };
+        match self.held_mut().and_then(|datapath| datapath.attach(name, allowed)) {
+            Ok(attachment) => guarded(&attachment),
+            Err(error) => Guarded { ifindex: found.index, ..absent(format!("{error:#}")) },
+        }
+    }
+}
+
+/// Removes what an earlier daemon pinned. Refused while one runs.
+pub fn remove_pinned(directory: &Path) -> Result<Vec<String>> {
+    if !directory.exists() {
+        return Ok(Vec::new());
+    }
+    unload_pinned(directory)
+}
+
+fn guarded(attachment: &Attachment) -> Guarded {
+    Guarded {
+        name: attachment.interface.clone(),
+        slot: attachment.slot,
+        ifindex: attachment.ifindex,
+        mode: match attachment.mode {
+            Mode::Generic => AttachMode::Generic,
+            Mode::Native | Mode::Offload | Mode::Multiple => AttachMode::Native,
+        },
+        egress: attachment.egress,
+        problem: None,
+    }
+}
+
+impl Kernel for Live {
+    fn environment(&self) -> Environment {
+        // Only a detached kernel side has no clock, and then nothing is compiled any more.
+        let Ok(datapath) = self.held() else {
+            return Environment { tick_ns: 1, hash_key: [0; 2], now: Timestamp::now(), clock: 0 };
+        };
+        let clock = datapath.clock();
+        Environment {
+            tick_ns: clock.tick_ns(),
+            hash_key: datapath.hash_key(),
+            now: Timestamp::now(),
+            clock: clock.now(),
+        }
+    }
+
+    fn wall(&self, clock: u64) -> Timestamp {
+        self.held().map_or(Timestamp::UNIX_EPOCH, |datapath| datapath.clock().wall(clock))
+    }
+
+    fn clock(&self, wall: Timestamp) -> u64 {
+        self.held().map_or(0, |datapath| datapath.clock().units(wall))
+    }
+
+    fn refresh_clock(&mut self) -> Result<()> {
+        self.held_mut()?.refresh_clock()
+    }
+
+    fn install(&mut self, image: &Image) -> Result<Generation> {
+        let applied = self.held_mut()?.apply(image)?;
+        self.kept = Some(Kept::under(image));
+        Ok(Generation { generation: applied.generation, flips: applied.flips })
+    }
+
+    fn rules(&self) -> Result<Generation> {
+        let (generation, flips) = self.held()?.active()?;
+        Ok(Generation { generation, flips })
+    }
+
+    fn guard(&mut self, names: &[String], config: &Config) -> Vec<Guarded> {
+        let mut names = names.to_vec();
+        let outcome = self.held_mut().and_then(|datapath| {
+            for name in datapath.pinned_interfaces()? {
+                if names.contains(&name) {
+                    continue;
+                }
+                // Nobody named them, so only one that is gone is let go.
+                if config.interfaces.names.is_empty() && crate::find_interface(&name).is_ok() {
+                    names.push(name);
+                } else {
+                    datapath.detach(&name)?;
+                    tracing::info!(
+                        interface = name,
+                        "the interface is not configured any more, its guard is off"
+                    );
+                }
+            }
+            datapath.attachments()
+        });
+        let there = outcome.unwrap_or_else(|error| {
+            tracing::error!("look at the guarded interfaces: {error:#}");
+            Vec::new()
+        });
+        let there = there.into_iter().map(|attachment| (attachment.interface.clone(), attachment)).collect();
+        names.iter().map(|name| self.guard_one(name, &there, config)).collect()
+    }
+
+    fn sources(&mut self, rows: &mut Vec<(SourceKey, SourceEntry)>) -> Result<()> {
+        self.sources.for_each(|key, entry| rows.push((key, entry)));
+        Ok(())
+    }
+
+    fn counters(&self) -> Result<Counters> {
+        self.held()?.counters()
+    }
+
+    fn denials(&self, count: u32) -> Result<Vec<Denial>> {
+        self.held()?.denials(count)
+    }
+
+    fn maps(&self) -> Result<Vec<MapUse>> {
+        let mut maps = self.maps.clone();
+        for map in maps.iter_mut().filter(|map| map.name == names::map::CONVERSATIONS) {
+            map.entries = Some(self.conversations.in_table() as u64);
+        }
+        Ok(maps)
+    }
+
+    fn bans(&self) -> Result<Vec<(BanKey, Ban)>> {
+        self.bans.list()
+    }
+
+    fn set_ban(&mut self, key: BanKey, ban: Ban) -> Result<(), BanError> {
+        let key_of_hash = self.held().map_err(BanError::Failed)?.hash_key();
+        let before = self.bans.get(&key).map_err(BanError::Failed)?.unwrap_or(Ban::zeroed());
+        let ban = Ban { owned: before.dropped(), strikes: before.strikes.max(ban.strikes), ..ban };
+        self.bans.restore(&[(key, ban)], key_of_hash).map_err(ban_error)
+    }
+
+    fn remove_ban(&mut self, key: BanKey) -> Result<bool> {
+        let key_of_hash = self.held()?.hash_key();
+        self.bans.remove(&key, key_of_hash)
+    }
+
+    fn contained(&self) -> Result<Vec<(BanKey, Containment)>> {
+        self.bans.contained()
+    }
+
+    fn contain(&mut self, key: BanKey, containment: Containment) -> Result<(), BanError> {
+        let key_of_hash = self.held().map_err(BanError::Failed)?.hash_key();
+        self.bans.contain(key, containment, key_of_hash).map_err(ban_error)
+    }
+
+    fn release(&mut self, key: BanKey) -> Result<()> {
+        let key_of_hash = self.held()?.hash_key();
+        self.bans.release(&key, key_of_hash).map(drop)
+    }
+
+    fn conversations(&self) -> Result<Vec<(ConversationKey, Conversation)>> {
+        self.conversations.read_all()
+    }
+
+    fn local_ends(&self) -> &[([u64; 2], u64)] {
+        self.conversations.local_ends()
+    }
+
+    fn sweep(&mut self) -> Result<()> {
+        let datapath = self.held()?;
+        let (now, key_of_hash) = (datapath.clock().now(), datapath.hash_key());
+        if let Some(kept) = self.kept {
+            self.sources.sweep(&mut self.sources_at, now, kept, SWEEP);
+        }
+        self.conversations.sweep_and_tell(now, SWEEP, &mut self.swept)?;
+        self.ticks += 1;
+        if self.ticks.is_multiple_of(60) {
+            self.bans.sweep(now, units(STRIKES_KEPT), key_of_hash)?;
+        }
+        Ok(())
+    }
+
+    fn forget_services(&mut self, services: &[u32]) -> Result<()> {
+        let mut keys = Vec::new();
+        self.sources.for_each(|key, _| {
+            if services.contains(&key.service) {
+                keys.push(key);
+            }
+        });
+        self.sources.remove(&keys);
+        self.held()?.clear_services(services)
+    }
+
+    fn beat(&mut self) -> Result<()> {
+        self.held()?.beat()
+    }
+
+    fn drain(&mut self, events: &mut Vec<Event>, records: &mut Vec<Record>) -> Result<()> {
+        if self.rings.is_none() {
+            let datapath = self.held_mut()?;
+            self.rings = Some(Rings { events: datapath.take_events()?, records: datapath.take_records()? });
+        }
+        if let Some(rings) = &mut self.rings {
+            if let Some(ring) = &mut rings.events {
+                ring.read_ready(events, DRAINED);
+            }
+            if let Some(ring) = &mut rings.records {
+                ring.read_ready(records, DRAINED);
+            }
+        }
+        if !self.swept.is_empty() {
+            // The detectors take totals as they come, so a conversation's records must come in their order.
+            records.append(&mut self.swept);
+            records.sort_by_key(|record| record.at);
+        }
+        Ok(())
+    }
+
+    fn detach(&mut self) -> Result<()> {
+        let Some(datapath) = self.datapath.take() else { return Ok(()) };
+        let interfaces = datapath.unload().context("remove programs, maps and pins")?;
+        if !interfaces.is_empty() {
+            tracing::warn!("detached: {} not guarded any more", interfaces.join(", "));
+        }
+        Ok(())
+    }
+}
+
+fn ban_error(error: anyhow::Error) -> BanError {
+    match error.downcast_ref::<TableFull>() {
+        Some(full) => BanError::Full(full.capacity.into()),
+        None => BanError::Failed(error),
+    }
+}
+
+fn units(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / UNITS_PER_NS).saturating_mul(UNITS_PER_NS)
+}

@@ -1,0 +1,78 @@
+//! The audit: records of changes, and the list that `sluice history` shows.
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::asking::Asking;
+use super::command::{Change, HistoryQuery};
+use super::delta::Delta;
+use super::origin::Origin;
+use super::ports::Turn;
+use super::refusal::{Code, Refusal};
+use crate::store::{ChangeRecord, ChangeState, NewChange, Storage};
+
+/// Changes that one answer holds.
+const LONGEST_PAGE: usize = 1000;
+
+/// The newest changes first.
+pub fn list(query: HistoryQuery, store: &dyn Storage) -> Result<Vec<Change>, Refusal> {
+    let limit = if query.limit == 0 { 50 } else { query.limit.min(LONGEST_PAGE) };
+    let records = store.history(limit, query.before).map_err(|error| Refusal::failed(&error))?;
+    Ok(records.into_iter().map(told).collect())
+}
+
+/// A change that can be undone.
+pub fn undoable(number: u64, store: &dyn Storage) -> Result<ChangeRecord, Refusal> {
+    let record = store.change(number).map_err(|error| Refusal::failed(&error))?.ok_or_else(|| {
+        Refusal::new(Code::NotFound, format!("there is no change {number}"))
+            .next("`sluice history` lists them")
+    })?;
+    if matches!(record.state, ChangeState::RolledBack | ChangeState::Reverted) {
+        let state = record.state.label();
+        return Err(Refusal::new(Code::Conflict, format!("change {number} is {state} already")));
+    }
+    Ok(record)
+}
+
+/// Writes down what changes no rule.
+pub fn note(asking: &Asking, what: &str, turn: &mut Turn<'_>) -> Option<u64> {
+    let nothing = Delta::default();
+    let recorded = new_change(asking, what, &nothing, &nothing, turn.now.wall)
+        .and_then(|record| turn.store.record(&record));
+    turn.problems.report("history", recorded)
+}
+
+/// A change as the store keeps it.
+pub fn new_change(
+    asking: &Asking,
+    what: &str,
+    before: &impl Serialize,
+    after: &impl Serialize,
+    at: Timestamp,
+) -> Result<NewChange> {
+    Ok(NewChange {
+        at,
+        author: asking.origin.author(),
+        what: what.to_owned(),
+        before: serde_json::to_value(before).context("write down what stands")?,
+        after: serde_json::to_value(after).context("write down what shall stand")?,
+        evidence: asking.evidence.clone(),
+        state: ChangeState::Applied,
+    })
+}
+
+fn told(record: ChangeRecord) -> Change {
+    let origin = Origin::of_author(&record.author);
+    Change {
+        number: record.number,
+        at: record.at,
+        made_by: origin.made_by(),
+        origin,
+        what: record.what,
+        before: record.before.to_string(),
+        after: record.after.to_string(),
+        state: record.state.label().to_owned(),
+        evidence: record.evidence,
+    }
+}

@@ -1,0 +1,207 @@
+//! What the kernel was last given, and the way from the desired state into it: compiled, written beside what judges,
+//! flipped.
+//!
+//! In: the state that is desired now and the next one. Out: the kernel does as the next one says, or an error and nothing
+//! is different. It asks nobody and records nothing.
+
+use anyhow::Result;
+use datapath::{BanError, Kernel};
+use ipnet::IpNet;
+use jiff::Timestamp;
+use monitor_common::plain::Plain as _;
+use monitor_common::record::{self, origin};
+
+use super::address::key;
+use super::contained::{self, Contained};
+use super::defend::tighten;
+use super::delta::{self, Containments, Standing};
+use super::ports::Turn;
+use super::refusal::{Code, Refusal};
+use super::sessions::Sessions;
+use crate::store::Storage;
+use policy::{CompileError, Image, Numbering, Rules, compile};
+
+/// Where the numbering lies in the store.
+const AREA: &str = "engine";
+const NUMBERING: &str = "numbering";
+
+/// The kernel's rules and what is laid over the desired ones without being a decision: sessions and the defence factor.
+#[derive(Debug)]
+pub struct Installed {
+    image: Image,
+    /// The rules that the image was compiled from; nothing before the first.
+    judging: Option<Rules>,
+    contained: Contained,
+    sessions: Sessions,
+    /// What every limit of a source is multiplied by.
+    factor: f64,
+    guards_loopback: bool,
+}
+
+impl Installed {
+    /// Nothing is installed yet: `image` only carries the numbers that are taken.
+    pub fn new(image: Image, contained: Contained, sessions: Sessions) -> Self {
+        Self { image, judging: None, contained, sessions, factor: 1.0, guards_loopback: false }
+    }
+
+    pub const fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// The rules in force, what is laid over the desired ones included.
+    pub const fn judging(&self) -> Option<&Rules> {
+        self.judging.as_ref()
+    }
+
+    pub const fn contained(&self) -> &Contained {
+        &self.contained
+    }
+
+    pub const fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    pub const fn sessions_mut(&mut self) -> &mut Sessions {
+        &mut self.sessions
+    }
+
+    /// From the next installation on.
+    pub const fn multiply_limits(&mut self, factor: f64) {
+        self.factor = factor;
+    }
+
+    /// From the next installation on.
+    pub const fn guard_loopback(&mut self, guarded: bool) {
+        self.guards_loopback = guarded;
+    }
+
+    /// Puts `next` in force.
+    pub fn install(&mut self, now: &Standing, next: &Standing, turn: &mut Turn<'_>) -> Result<(), Refusal> {
+        let rules = self.laid_over(&next.rules);
+        let image =
+            if self.judging.as_ref() == Some(&rules) {
+                None
+            } else {
+                let compiled = compile(&rules, &self.image.numbering, &turn.kernel.environment());
+                Some(compiled.map_err(|CompileError(why)| {
+                    Refusal::new(Code::Invalid, why).next("nothing was changed")
+                })?)
+            };
+        // Bans first: their table may be full, and then nothing at all is to change.
+        let added: Vec<_> =
+            next.bans.iter().filter(|(source, ban)| now.bans.get(source) != Some(ban)).collect();
+        for (done, (source, ban)) in added.iter().enumerate() {
+            if let Err(refusal) = write_ban(**source, ban, &mut *turn.kernel) {
+                for (source, _) in &added[..done] {
+                    restore_ban(**source, now, turn);
+                }
+                return Err(refusal);
+            }
+        }
+        if let Err(refusal) = self.contained.write(&next.containments, turn) {
+            for (source, _) in &added {
+                restore_ban(**source, now, turn);
+            }
+            return Err(refusal);
+        }
+        if let Some(image) = image {
+            if let Err(error) = turn.kernel.install(&image) {
+                for (source, _) in &added {
+                    restore_ban(**source, now, turn);
+                }
+                self.follow_containments(&now.containments, turn);
+                return Err(Refusal::failed(&error.context("write the rules")));
+            }
+            self.image = image;
+            self.judging = Some(rules);
+            self.settle_numbers(turn);
+        }
+        for source in now.bans.keys().filter(|source| !next.bans.contains_key(source)) {
+            let removed = turn.kernel.remove_ban(key(source.network()));
+            turn.problems.report("bans", removed);
+        }
+        if now.containments != next.containments {
+            contained::keep(&next.containments, turn);
+        }
+        Ok(())
+    }
+
+    /// Makes the kernel's table hold these containments; cgroups of workloads are looked for again.
+    pub fn follow_containments(&mut self, containments: &Containments, turn: &mut Turn<'_>) {
+        let outcome = self.contained.write(containments, turn);
+        turn.problems.report("containments", outcome.map_err(Into::into));
+    }
+
+    /// `rules` with the sessions of operators exempt, and tightened while the host is overloaded.
+    fn laid_over(&self, rules: &Rules) -> Rules {
+        let mut effective = rules.clone();
+        tighten(&mut effective, self.factor);
+        if rules.config.access.operator_safe {
+            effective.access.extend(self.sessions.exemptions(self.guards_loopback));
+        }
+        effective
+    }
+
+    /// Numbers that fell free are swept at once, and the numbering is kept for the next start.
+    fn settle_numbers(&mut self, turn: &mut Turn<'_>) {
+        let retired: Vec<_> = self.image.numbering.retired_services().into_iter().collect();
+        if !retired.is_empty() {
+            let forgotten = turn.kernel.forget_services(&retired);
+            if turn.problems.report("sweep", forgotten).is_some() {
+                self.image.numbering.swept_services(&retired);
+            }
+        }
+        // The kernel forgot them as it took the rules.
+        let retired = self.image.numbering.retired_denials();
+        self.image.numbering.swept_denials(&retired);
+        let kept = serde_json::to_vec(&self.image.numbering)
+            .map_err(Into::into)
+            .and_then(|bytes| turn.store.learn(AREA, &[(NUMBERING, bytes.as_slice())], turn.now.wall));
+        turn.problems.report("numbering", kept);
+    }
+}
+
+/// The numbering of the process before.
+pub fn numbering(store: &dyn Storage) -> Result<Numbering> {
+    let Some(bytes) = store.learned_one(AREA, NUMBERING)? else { return Ok(Numbering::default()) };
+    match serde_json::from_slice(&bytes) {
+        Ok(numbering) => Ok(numbering),
+        Err(error) => {
+            tracing::warn!(
+                "the stored numbering cannot be read ({error}), so counters may stand under other names"
+            );
+            Ok(Numbering::default())
+        }
+    }
+}
+
+fn write_ban(source: IpNet, ban: &delta::Ban, kernel: &mut dyn Kernel) -> Result<(), Refusal> {
+    let clock = |at: Timestamp| kernel.clock(at);
+    let value = record::Ban {
+        until: ban.until.map_or(u64::MAX, clock),
+        since: clock(ban.since),
+        strikes: 1,
+        origin: origin::OPERATOR,
+        ..record::Ban::zeroed()
+    };
+    kernel.set_ban(key(source.network()), value).map_err(|error| match error {
+        BanError::Full(capacity) => Refusal::new(
+            Code::Full,
+            format!("the ban table is full ({capacity} entries), so nothing was changed"),
+        )
+        .next("lift some bans, deny a wider prefix, or raise capacity.bans"),
+        BanError::Failed(error) => Refusal::failed(&error.context(format!("ban {source}"))),
+    })
+}
+
+/// Back to what holds, after a change that came only half way.
+fn restore_ban(source: IpNet, now: &Standing, turn: &mut Turn<'_>) {
+    if let Some(old) = now.bans.get(&source) {
+        if let Err(refusal) = write_ban(source, old, &mut *turn.kernel) {
+            tracing::error!("put the ban of {source} back: {refusal}");
+        }
+    } else {
+        let removed = turn.kernel.remove_ban(key(source.network()));
+        turn.problems.report("bans", removed);
+    }
+}

@@ -1,0 +1,105 @@
+//! Lists of prefixes that the configuration names.
+//!
+//! In: the next state, the lists before, the addresses that they must not cover. Out: the next state with its lists read
+//! again, at most as many prefixes as the kernel's tables take. A list that cannot be taken keeps its last state.
+
+use std::net::IpAddr;
+
+use super::delta::Standing;
+use super::ports::{Host, Turn};
+use super::refusal::{Code, Refusal};
+use policy::{self, Environment, ImportedList, ListPolicy, Numbering, Rules, compile};
+
+/// What reading lists rests on.
+#[derive(Debug)]
+pub struct Circumstances<'a> {
+    /// The lists before.
+    pub before: &'a [ImportedList],
+    pub operators: Vec<IpAddr>,
+    /// Whether somebody asks, who can correct a list: one that was never taken is an error then, else it is left out.
+    pub is_asked: bool,
+    pub numbering: &'a Numbering,
+    pub environment: Environment,
+}
+
+/// `next` with its lists, and what people should know of them.
+pub fn read_again(
+    mut next: Standing,
+    around: Circumstances<'_>,
+    host: &mut dyn Host,
+) -> Result<(Standing, Vec<String>), Refusal> {
+    let Circumstances { before, mut operators, is_asked, numbering, environment } = around;
+    if !next.rules.config.access.lists.is_empty() {
+        operators.extend(host.network().gateways);
+    }
+    let mut warnings = Vec::new();
+    let mut lists = Vec::new();
+    for list in &next.rules.config.access.lists {
+        let name = list.path.display().to_string();
+        let policy = ListPolicy::of(list, &next.rules, &operators);
+        let taken =
+            host.list(&list.path).and_then(|bytes| policy::import(&name, list.action, &bytes, &policy));
+        match taken {
+            Ok(imported) => {
+                if let Some(first) = imported.skipped.first() {
+                    let (count, line) = (imported.skipped_lines, first.line);
+                    let why = &first.problem;
+                    warnings
+                        .push(format!("{name}: {count} lines were skipped, the first is line {line}: {why}"));
+                }
+                lists.push(imported);
+            }
+            Err(why) => match before.iter().find(|old| old.name == name) {
+                Some(old) => {
+                    warnings.push(format!("{why}; the list as it was before stays in force"));
+                    lists.push(old.clone());
+                }
+                None if !is_asked => warnings.push(format!("{why}; nothing of the list is in force")),
+                None => {
+                    return Err(Refusal::new(Code::Invalid, why)
+                        .next("correct the list, or take it out of access.lists"));
+                }
+            },
+        }
+    }
+    next.rules.lists = lists;
+    warnings.extend(fit(&mut next.rules, numbering, &environment));
+    Ok((next, warnings))
+}
+
+/// A list that is not in force as its file says is a problem until it is.
+pub fn report(warnings: &[String], turn: &mut Turn<'_>) {
+    turn.problems.report("lists", lists_failed(warnings));
+}
+
+/// An error when a list is not in force as its file says.
+fn lists_failed(warnings: &[String]) -> anyhow::Result<()> {
+    let failed: Vec<_> =
+        warnings.iter().filter(|told| !told.contains("lines were skipped")).cloned().collect();
+    anyhow::ensure!(failed.is_empty(), "{}", failed.join("; "));
+    Ok(())
+}
+
+/// Cuts the lists, the largest first, until the rules fit into the kernel's tables; tells what was cut.
+pub fn fit(rules: &mut Rules, numbering: &Numbering, environment: &Environment) -> Vec<String> {
+    let mut told = Vec::new();
+    let room = rules.config.capacity.denials as usize;
+    while rules.lists.iter().any(|list| !list.prefixes.is_empty())
+        && let Err(why) = compile(rules, numbering, environment)
+    {
+        let taken: usize = rules.lists.iter().map(|list| list.prefixes.len()).sum();
+        let Some(largest) = rules.lists.iter_mut().max_by_key(|list| list.prefixes.len()) else { break };
+        let (name, before) = (largest.name.clone(), largest.prefixes.len());
+        // What is over the number of denials goes at once; other bounds are found by halving.
+        let others = taken - before;
+        let kept =
+            if before + others > room { room.saturating_sub(others).min(before - 1) } else { before / 2 };
+        let kept = if told.len() > 1 { kept.min(before / 2) } else { kept };
+        largest.prefixes.truncate(kept);
+        told.push(format!(
+            "{name}: only the first {kept} of its {before} prefixes are in force ({why}); raise capacity.denials and \
+             capacity.prefix_nodes"
+        ));
+    }
+    told
+}

@@ -1,0 +1,89 @@
+//! What the core reaches beyond itself, as traits: the kernel, the store and the host.
+//!
+//! In: an input's moment and the three ports. Out: a [`Turn`], which the parts of the core share while one input is
+//! handled. The engine supplies the real ports, tests supply stand-ins. The reasons are in ADR 0012.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::Path;
+
+use anyhow::Result;
+use datapath::Kernel;
+use ipnet::IpNet;
+use policy::ImportedList;
+
+use super::delta::{ConfigSetting, Flags};
+use super::effect::Effect;
+use super::problems::Problems;
+use super::refusal::Refusal;
+use crate::store::{Moment, Storage};
+
+/// What the core asks of the host: files that the configuration names, sessions, routes and cgroups.
+pub trait Host: Send {
+    /// The file at `path`, or the default one.
+    fn configuration(&mut self, path: Option<&Path>, flags: Flags) -> Result<ConfigSetting, Refusal>;
+    /// The bytes of a list of prefixes, or why it cannot be read.
+    fn list(&mut self, path: &Path) -> Result<Vec<u8>, String>;
+    /// What the host needs to reach anybody; nothing when it cannot be told.
+    fn network(&mut self) -> Neighbourhood;
+    /// Whether there is an interface of this name.
+    fn has_interface(&mut self, name: &str) -> bool;
+    /// Keeps the configuration in force with its lists in `directory`, for a start that finds the file broken.
+    fn keep_last_good(
+        &mut self,
+        directory: &Path,
+        setting: &ConfigSetting,
+        lists: &[ImportedList],
+    ) -> Result<()>;
+    /// Far ends of the SSH connections that are established now.
+    fn sessions(&mut self) -> BTreeSet<IpAddr>;
+    /// The interfaces with a default route.
+    fn default_routes(&mut self) -> Result<Vec<String>>;
+    /// The name of the workload in a cgroup.
+    fn workload(&mut self, cgroup: u64) -> Option<String>;
+    /// The cgroups of the workload of this name.
+    fn cgroups(&mut self, workload: &str) -> Vec<u64>;
+}
+
+/// Gateways, and the networks that the host is on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Neighbourhood {
+    pub gateways: Vec<IpAddr>,
+    pub networks: Vec<IpNet>,
+}
+
+/// The three ports.
+pub struct Ports<'a> {
+    pub kernel: &'a mut dyn Kernel,
+    pub store: &'a mut dyn Storage,
+    pub host: &'a mut dyn Host,
+}
+
+/// One input on its way through the core: the moment, the ports, and what comes of it.
+pub struct Turn<'a> {
+    pub now: Moment,
+    pub kernel: &'a mut dyn Kernel,
+    pub store: &'a mut dyn Storage,
+    pub host: &'a mut dyn Host,
+    pub problems: Problems,
+    pub effects: Vec<Effect>,
+}
+
+impl<'a> Turn<'a> {
+    pub fn new(now: Moment, ports: Ports<'a>, problems: Problems) -> Self {
+        let Ports { kernel, store, host } = ports;
+        Self { now, kernel, store, host, problems, effects: Vec::new() }
+    }
+}
+
+impl std::fmt::Debug for Ports<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ports").finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Turn<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Turn").field("now", &self.now).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,317 @@
+//! A kernel and a host for tests: the kernel keeps what it is given and fails on request, the clock is set by hand.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use jiff::Timestamp;
+use monitor_common::bucket::UNITS_PER_NS;
+use monitor_common::containment::Containment;
+use monitor_common::conversation::{Conversation, ConversationKey, Record, outcome, record_kind};
+use monitor_common::flow::{BanKey, SourceKey, mapped, protocol, tcp};
+use monitor_common::plain::Plain;
+use monitor_common::record::{Ban, Event, SourceEntry};
+use monitor_common::rule::Denial;
+
+use super::command::Reply;
+use super::delta::{ConfigSetting, Flags};
+use super::ports::{Host, Neighbourhood};
+use super::refusal::Refusal;
+use crate::store::Moment;
+use datapath::{AttachMode, BanError, Counters, Generation, Guarded, Kernel, MapUse};
+use policy::config::Config;
+use policy::{Environment, Image, ImportedList};
+
+/// When its clock began: in 2026, as it lasts for 36 years.
+const BEGAN: i128 = 1_767_225_600_000_000_000;
+
+/// When every test begins.
+const START: &str = "2026-11-27T06:00:00Z";
+
+/// What the stand-in holds; a second core on the same state is a restart of the daemon.
+#[derive(Debug, Default)]
+pub struct State {
+    /// Time since the test began.
+    pub passed: Duration,
+    pub image: Option<Image>,
+    pub flips: u32,
+    pub bans: BTreeMap<(u64, u64), Ban>,
+    pub ban_capacity: usize,
+    pub contained: BTreeMap<(u64, u64), Containment>,
+    pub refuses_rules: bool,
+    pub sources: Vec<(SourceKey, SourceEntry)>,
+    pub counters: Counters,
+    pub events: Vec<Event>,
+    pub records: Vec<Record>,
+    pub conversations: Vec<(ConversationKey, Conversation)>,
+    pub detached: bool,
+    pub beats: u32,
+}
+
+#[derive(Clone, Debug)]
+pub struct StandIn(Arc<Mutex<State>>);
+
+impl Default for StandIn {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(State { ban_capacity: 100, ..State::default() })))
+    }
+}
+
+impl StandIn {
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    /// The test's clocks, which only [`StandIn::advance`] moves.
+    pub fn moment(&self) -> Moment {
+        let passed = self.state().passed;
+        let wall = START.parse::<Timestamp>().unwrap() + passed;
+        Moment { wall, since_boot: Duration::from_secs(1000) + passed, boot_id: "boot".to_owned() }
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.moment().wall
+    }
+
+    pub fn advance(&self, time: Duration) {
+        self.state().passed += time;
+    }
+}
+
+impl Kernel for StandIn {
+    fn environment(&self) -> Environment {
+        let now = self.now();
+        Environment { tick_ns: 4_000_000, hash_key: [1, 2], now, clock: self.clock(now) }
+    }
+
+    fn wall(&self, clock: u64) -> Timestamp {
+        Timestamp::from_nanosecond(BEGAN + i128::from(clock / UNITS_PER_NS)).unwrap()
+    }
+
+    fn clock(&self, wall: Timestamp) -> u64 {
+        u64::try_from((wall.as_nanosecond() - BEGAN).max(0)).unwrap() * UNITS_PER_NS
+    }
+
+    fn refresh_clock(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn install(&mut self, image: &Image) -> Result<Generation> {
+        let mut state = self.state();
+        if state.refuses_rules {
+            bail!("the stand-in refuses");
+        }
+        state.image = Some(image.clone());
+        state.flips += 1;
+        Ok(Generation { generation: state.flips % 2, flips: state.flips })
+    }
+
+    fn rules(&self) -> Result<Generation> {
+        let flips = self.state().flips;
+        Ok(Generation { generation: flips % 2, flips })
+    }
+
+    fn guard(&mut self, names: &[String], _config: &Config) -> Vec<Guarded> {
+        let row = |(slot, name): (u32, &String)| {
+            let (missing, taken) = (name.starts_with("missing"), name.starts_with("taken"));
+            let unguarded = missing || taken;
+            Guarded {
+                name: name.clone(),
+                slot,
+                ifindex: if missing { 0 } else { slot + 10 },
+                mode: if unguarded { AttachMode::Absent } else { AttachMode::Native },
+                egress: false,
+                problem: unguarded.then(|| format!("{name} cannot be guarded")),
+            }
+        };
+        (1..).zip(names).map(row).collect()
+    }
+
+    fn sources(&mut self, rows: &mut Vec<(SourceKey, SourceEntry)>) -> Result<()> {
+        rows.extend(&self.state().sources);
+        Ok(())
+    }
+
+    fn counters(&self) -> Result<Counters> {
+        Ok(self.state().counters.clone())
+    }
+
+    fn denials(&self, _count: u32) -> Result<Vec<Denial>> {
+        Ok(Vec::new())
+    }
+
+    fn maps(&self) -> Result<Vec<MapUse>> {
+        Ok(vec![MapUse { name: "BANS", entries: None, capacity: 100 }])
+    }
+
+    fn bans(&self) -> Result<Vec<(BanKey, Ban)>> {
+        Ok(self
+            .state()
+            .bans
+            .iter()
+            .map(|((high, low), ban)| (BanKey { high: *high, low: *low }, *ban))
+            .collect())
+    }
+
+    fn set_ban(&mut self, key: BanKey, ban: Ban) -> Result<(), BanError> {
+        let mut state = self.state();
+        let place = (key.high, key.low);
+        if !state.bans.contains_key(&place) && state.bans.len() >= state.ban_capacity {
+            return Err(BanError::Full(state.ban_capacity as u64));
+        }
+        state.bans.insert(place, ban);
+        Ok(())
+    }
+
+    fn remove_ban(&mut self, key: BanKey) -> Result<bool> {
+        Ok(self.state().bans.remove(&(key.high, key.low)).is_some())
+    }
+
+    fn contained(&self) -> Result<Vec<(BanKey, Containment)>> {
+        let state = self.state();
+        Ok(state
+            .contained
+            .iter()
+            .map(|((high, low), one)| (BanKey { high: *high, low: *low }, *one))
+            .collect())
+    }
+
+    fn contain(&mut self, key: BanKey, containment: Containment) -> Result<(), BanError> {
+        let mut state = self.state();
+        if state.contained.len() >= state.ban_capacity {
+            return Err(BanError::Full(state.ban_capacity as u64));
+        }
+        state.contained.insert((key.high, key.low), containment);
+        Ok(())
+    }
+
+    fn release(&mut self, key: BanKey) -> Result<()> {
+        self.state().contained.remove(&(key.high, key.low));
+        Ok(())
+    }
+
+    fn conversations(&self) -> Result<Vec<(ConversationKey, Conversation)>> {
+        Ok(self.state().conversations.clone())
+    }
+
+    fn local_ends(&self) -> &[([u64; 2], u64)] {
+        &[]
+    }
+
+    fn sweep(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn forget_services(&mut self, _services: &[u32]) -> Result<()> {
+        Ok(())
+    }
+
+    fn beat(&mut self) -> Result<()> {
+        self.state().beats += 1;
+        Ok(())
+    }
+
+    fn drain(&mut self, events: &mut Vec<Event>, records: &mut Vec<Record>) -> Result<()> {
+        events.append(&mut self.state().events);
+        records.append(&mut self.state().records);
+        Ok(())
+    }
+
+    fn detach(&mut self) -> Result<()> {
+        self.state().detached = true;
+        Ok(())
+    }
+}
+
+/// A host with one configuration file, whose sessions and workloads are set by the test.
+#[derive(Clone, Debug, Default)]
+pub struct StandHost {
+    pub configuration: String,
+    pub sessions: BTreeSet<IpAddr>,
+    pub workloads: HashMap<u64, String>,
+    pub lists: BTreeMap<PathBuf, String>,
+    pub last_good: Option<(ConfigSetting, Vec<ImportedList>)>,
+}
+
+impl StandHost {
+    pub fn setting(&self, flags: Flags) -> ConfigSetting {
+        let path = Some("/etc/sluice/sluice.toml".to_owned());
+        ConfigSetting { path, toml: self.configuration.clone(), flags }
+    }
+}
+
+impl Host for StandHost {
+    fn configuration(&mut self, _path: Option<&Path>, flags: Flags) -> Result<ConfigSetting, Refusal> {
+        Ok(self.setting(flags))
+    }
+
+    fn list(&mut self, path: &Path) -> Result<Vec<u8>, String> {
+        let list = self.lists.get(path).map(|text| text.clone().into_bytes());
+        list.ok_or_else(|| format!("{} cannot be read: there is none", path.display()))
+    }
+
+    fn network(&mut self) -> Neighbourhood {
+        let (gateways, networks) = ("198.18.77.1".parse().unwrap(), "198.18.77.0/24".parse().unwrap());
+        Neighbourhood { gateways: vec![gateways], networks: vec![networks] }
+    }
+
+    fn has_interface(&mut self, name: &str) -> bool {
+        name.starts_with("eth")
+    }
+
+    fn keep_last_good(
+        &mut self,
+        _directory: &Path,
+        setting: &ConfigSetting,
+        lists: &[ImportedList],
+    ) -> Result<()> {
+        self.last_good = Some((setting.clone(), lists.to_vec()));
+        Ok(())
+    }
+
+    fn sessions(&mut self) -> BTreeSet<IpAddr> {
+        self.sessions.clone()
+    }
+
+    fn default_routes(&mut self) -> Result<Vec<String>> {
+        Ok(vec!["eth0".to_owned()])
+    }
+
+    fn workload(&mut self, cgroup: u64) -> Option<String> {
+        self.workloads.get(&cgroup).cloned()
+    }
+
+    fn cgroups(&mut self, workload: &str) -> Vec<u64> {
+        self.workloads.iter().filter(|(_, name)| *name == workload).map(|(number, _)| *number).collect()
+    }
+}
+
+/// Refused connections from 10.0.0.5 to many ports of 10.0.0.9, as the kernel reports them.
+pub fn scan_records(at: u64, first: u16, count: u16) -> Vec<Record> {
+    let record = |port| {
+        let mut record = Record::zeroed();
+        record.initiator = mapped([10, 0, 0, 5]);
+        record.responder = mapped([10, 0, 0, 9]);
+        (record.at, record.first_seen, record.last_seen) = (at, at, at);
+        record.kind = record_kind::STARTED;
+        record.outcome = outcome::REFUSED;
+        record.weight = 1;
+        record.protocol = u32::from(protocol::TCP);
+        (record.initiator_port, record.responder_port) = (40_000, port);
+        record.forward_flags = u32::from(tcp::SYN);
+        record.backward_flags = u32::from(tcp::RST | tcp::ACK);
+        (record.forward.packets, record.backward.packets) = (1, 1);
+        record
+    };
+    (first..first + count).map(record).collect()
+}
+
+/// A reply, and where its answer arrives.
+pub fn reply<T: Send + 'static>() -> (Reply<T>, Receiver<Result<T, Refusal>>) {
+    let (sender, answer) = channel();
+    (Reply::new(move |given| drop(sender.send(given))), answer)
+}

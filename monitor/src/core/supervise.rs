@@ -1,0 +1,80 @@
+//! What is tried again: a store that cannot be used, findings that could not be written, lists that were not there, the
+//! record of the last good configuration.
+//!
+//! In: the time that passes. Out: the same parts, once they work; until then problems. Nothing here ends the daemon.
+
+use super::ports::Turn;
+use super::start;
+use super::state::State;
+
+/// Once a tick.
+pub fn tick(state: &mut State, turn: &mut Turn<'_>) {
+    let written = turn.store.write_findings();
+    turn.problems.report("keep the findings", written);
+    if state.changes.waiting().is_some() {
+        return;
+    }
+    let Some(notes) = turn.store.mend(turn.now.wall) else { return };
+    tracing::info!("the store is on the disk from now on");
+    remember_notes(&notes, turn);
+    let mut troubles = Vec::new();
+    let config = state.changes.desired().rules().config.clone();
+    let saved = start::standing(&*turn.store, &*turn.kernel, config, turn.now.wall, &mut troubles);
+    let taken = state.changes.take_up(saved, &mut state.installed, turn);
+    let read = taken.and_then(|()| start::no_troubles(&troubles));
+    turn.problems.report("read the store", read);
+    turn.effects.push(super::Effect::ReopenLogs);
+    keep_last_good(state, turn);
+}
+
+/// Now and then.
+pub fn retry(state: &mut State, turn: &mut Turn<'_>) {
+    if turn.problems.has("lists") {
+        state.changes.retry_lists(&mut state.installed, turn);
+        keep_last_good(state, turn);
+    }
+    if turn.problems.has("last good configuration") {
+        keep_last_good(state, turn);
+    }
+}
+
+/// What was put right in the store stays a problem until the next start: somebody should know.
+pub fn remember_notes(notes: &[String], turn: &mut Turn<'_>) {
+    if !notes.is_empty() {
+        let told = format!("store: {}", notes.join("; "));
+        tracing::error!("{told}");
+        turn.problems.set("store", told);
+    }
+}
+
+/// The configuration in force is what a start with a broken file guards with.
+pub fn keep_last_good(state: &State, turn: &mut Turn<'_>) {
+    if turn.problems.has("configuration") {
+        return;
+    }
+    let desired = state.changes.desired();
+    let kept = match turn.store.volatile() {
+        Some(_) => Err(anyhow::anyhow!("the state directory cannot be used")),
+        None => {
+            let directory = turn.store.directory().to_owned();
+            turn.host.keep_last_good(&directory, desired.config(), &desired.rules().lists)
+        }
+    };
+    turn.problems.report("last good configuration", kept);
+}
+
+/// Problems of the store, one sentence each.
+pub fn store_problems(turn: &Turn<'_>) -> Vec<String> {
+    let mut told = Vec::new();
+    if let Some(why) = turn.store.volatile() {
+        told.push(format!("store: nothing outlives this process, as {why}; it is tried again"));
+    }
+    let (waiting, shed) = turn.store.unwritten();
+    if waiting > 0 {
+        told.push(format!("store: {waiting} findings wait for a disk that can be written"));
+    }
+    if shed > 0 {
+        told.push(format!("store: {shed} findings were given up, as too many waited for the disk"));
+    }
+    told
+}

@@ -1,0 +1,83 @@
+//! Side matters fail, and the rules stand; what takes protection away is asked for twice.
+
+use std::path::PathBuf;
+
+use super::*;
+
+const LIST: &str = "/etc/sluice/list.txt";
+
+fn listed(more: &str) -> StandHost {
+    let configuration = format!("{more}{CONFIG}[[access.lists]]\npath = \"{LIST}\"\n");
+    StandHost { configuration, ..StandHost::default() }
+}
+
+fn problem(bench: &Bench, of: &str) -> String {
+    bench.snapshot.problems.iter().find(|told| told.starts_with(of)).cloned().unwrap_or_default()
+}
+
+#[test]
+fn a_list_that_is_not_there_at_the_start_is_a_problem_and_taken_once_it_is() {
+    let mut bench = Bench::with(StandIn::default(), listed(""), Store::in_memory().unwrap());
+    bench.tick();
+    assert!(problem(&bench, "lists").contains("cannot be read"), "{:?}", bench.snapshot.problems);
+    bench.host.lists.insert(PathBuf::from(LIST), "192.0.2.0/24\n".to_owned());
+    bench.look();
+    bench.tick();
+    assert_eq!(problem(&bench, "lists"), "");
+    let explained = bench.ask(NOW, |reply| Command::Explain("192.0.2.7".parse().unwrap(), reply)).unwrap();
+    assert!(explained.denied.is_some(), "{explained:?}");
+}
+
+#[test]
+fn a_list_that_does_not_fit_is_cut_and_this_is_told() {
+    let mut host = listed("capacity.denials = 20\n");
+    let text: String = (0..50).map(|n| format!("192.0.2.{}\n", 2 * n)).collect();
+    host.lists.insert(PathBuf::from(LIST), text);
+    let mut bench = Bench::with(StandIn::default(), host, Store::in_memory().unwrap());
+    bench.tick();
+    let told = problem(&bench, "lists");
+    assert!(told.contains("only the first 20 of its 50") && told.contains("capacity.denials"), "{told}");
+}
+
+#[test]
+fn what_cuts_the_host_off_or_takes_its_guard_is_asked_for_twice() {
+    let mut bench = Bench::new();
+    let sure = ChangeOptions { yes: true, ..NOW };
+    let asked = [
+        (AccessKind::Ban, "198.18.77.1/32"),
+        (AccessKind::Deny, "198.18.77.1/32"),
+        (AccessKind::Deny, "198.18.77.0/24"),
+        (AccessKind::Deny, "198.18.0.0/15"),
+        (AccessKind::Exempt, "0.0.0.0/0"),
+    ];
+    for (kind, prefix) in asked {
+        let add = || access(kind, prefix, Some(60));
+        let refused = bench.ask(NOW, |reply| Command::AccessAdd(add(), reply)).unwrap_err();
+        assert_eq!(refused.code, Code::NeedsConfirmation, "{kind:?} {prefix}");
+        bench.ask(sure, |reply| Command::AccessAdd(add(), reply)).unwrap();
+    }
+    assert_eq!(bench.ask(NOW, Command::Detach).unwrap_err().code, Code::NeedsConfirmation);
+    assert!(!bench.kernel.state().detached);
+}
+
+#[test]
+fn a_name_that_is_no_interface_lets_nothing_go() {
+    let mut bench = Bench::new();
+    bench.configure(&CONFIG.replace("eth0", "no-such-one"));
+    let refused = bench.ask(NOW, Command::Reload).unwrap_err();
+    assert_eq!(refused.code, Code::NeedsConfirmation);
+    assert!(refused.message.contains("eth0") && refused.message.contains("no-such-one"), "{refused}");
+    bench.tick();
+    assert_eq!(bench.snapshot.interfaces[0].name, "eth0");
+    bench.ask(ChangeOptions { yes: true, ..NOW }, Command::Reload).unwrap();
+    bench.tick();
+    assert_eq!(bench.snapshot.interfaces[0].name, "no-such-one");
+}
+
+#[test]
+fn a_comment_is_no_place_to_keep_books_in() {
+    let mut bench = Bench::new();
+    let add =
+        AccessAdd { comment: Some("x".repeat(1001)), ..access(AccessKind::Ban, "198.51.100.7/32", None) };
+    assert_eq!(bench.ask(NOW, |reply| Command::AccessAdd(add, reply)).unwrap_err().code, Code::Invalid);
+}

@@ -1,0 +1,257 @@
+//! Detection in the daemon: what the kernel reports in, findings out.
+//!
+//! In: flow records, sources over their limit, what services carried. Out: changes of findings with their public numbers.
+//! It keeps and sends nothing itself; what was learned is written to the store every few minutes.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use monitor_common::conversation::Record;
+
+use super::feed;
+use super::meter::Meter;
+use super::ports::Turn;
+use super::sessions::LOOPBACK;
+use super::sources::SourceTable;
+use crate::snapshot::{FindingCount, Findings, Memory};
+use crate::store::Storage;
+use datapath::Counters;
+use detection::finding::{About, Detector, Finding, Service, Severity};
+use detection::ledger::FindingChange;
+use detection::parameters::{Parameters, Response, Silence};
+use detection::{Detection, Learned};
+use policy::config::Config;
+use policy::{Image, Rules};
+
+/// Where detection's memory lies in the store.
+const AREA: &str = "detection";
+const LEARNED: &str = "learned";
+/// How often what was learned is kept.
+const KEEP: Duration = Duration::from_mins(5);
+/// Sources over their limit that one second names.
+const EXCEEDING: usize = 1000;
+
+/// Detection with what it needs to follow the configuration.
+#[derive(Debug)]
+pub struct Watch {
+    detection: Detection,
+    parameters: Parameters,
+    inside: Vec<IpNet>,
+    /// Added to detection's own numbers, so that a number is never used twice.
+    base: u64,
+    kept_at: Duration,
+    meter: Meter,
+    /// Packets and bytes of each service at the last second.
+    carried: HashMap<u32, (u64, u64)>,
+    /// The first reading of the source table says nothing of who is new.
+    has_read: bool,
+}
+
+impl Watch {
+    /// Takes up where the store says that the last process ended. `base` is the first number of this one's findings.
+    pub fn begin(
+        store: &dyn Storage,
+        rules: &Rules,
+        silences: &[Silence],
+        base: u64,
+        since_boot: Duration,
+        troubles: &mut Vec<String>,
+    ) -> Self {
+        let learned = store.learned_one(AREA, LEARNED);
+        let learned = learned.map_err(|error| troubles.push(format!("{error:#}"))).ok().flatten();
+        let learned = learned.and_then(|bytes| match serde_json::from_slice::<Learned>(&bytes) {
+            Ok(learned) => Some(learned),
+            Err(error) => {
+                tracing::warn!("what detection learned cannot be read, so it begins anew: {error}");
+                None
+            }
+        });
+        let parameters = parameters(&rules.config, silences);
+        let inside = inside(&rules.config, &rules.own);
+        Self {
+            detection: Detection::new(&parameters, inside.clone(), &learned.unwrap_or_default()),
+            parameters,
+            inside,
+            base,
+            kept_at: since_boot,
+            meter: Meter::default(),
+            carried: HashMap::new(),
+            has_read: false,
+        }
+    }
+
+    /// Other parameters or networks from now on; what was learned stays, and open findings are closed.
+    pub fn follow(&mut self, rules: &Rules, silences: &[Silence]) -> Vec<(u64, FindingChange)> {
+        let parameters = parameters(&rules.config, silences);
+        let inside = inside(&rules.config, &rules.own);
+        if self.parameters == parameters && self.inside == inside {
+            return Vec::new();
+        }
+        let learned = self.detection.learned();
+        let open: Vec<_> = self.detection.open_findings().map(|(id, _)| id).collect();
+        for id in open {
+            self.detection.close(id);
+        }
+        let changes = self.changes();
+        self.base += self.detection.last_number() + 1;
+        self.detection = Detection::new(&parameters, inside.clone(), &learned);
+        (self.parameters, self.inside) = (parameters, inside);
+        changes
+    }
+
+    /// Takes flow records.
+    pub fn records(&mut self, records: &[Record], turn: &mut Turn<'_>) {
+        let (kernel, host) = (&*turn.kernel, &mut *turn.host);
+        let named = records
+            .iter()
+            .map(|record| (record, nanoseconds(kernel.wall(record.at)), host.workload(record.cgroup)));
+        feed::records(&mut self.detection, named);
+    }
+
+    /// The limiter says that a source exceeds its limit.
+    pub fn exceeding(&mut self, source: IpAddr, now: Timestamp) {
+        feed::exceeding(&mut self.detection, [source], nanoseconds(now));
+    }
+
+    /// A new reading of the source table, if there was one at this second.
+    pub fn sources(&mut self, table: &SourceTable, since_boot: Duration) {
+        let at = u64::try_from(since_boot.as_nanos()).unwrap_or(u64::MAX);
+        for row in &table.rows {
+            self.meter.saw(row.key, at);
+        }
+        // A source without an entry is not established any more.
+        self.meter.forget_before(at);
+        if !std::mem::replace(&mut self.has_read, true) {
+            self.meter.end_second();
+        }
+    }
+
+    /// A second passed: what services carried, and who is over the limit.
+    pub fn second(&mut self, counters: &Counters, table: &SourceTable, image: &Image, now: Timestamp) {
+        let at = nanoseconds(now);
+        let mut carried: HashMap<u32, (u64, u64)> = HashMap::new();
+        for row in &counters.totals {
+            let sum = carried.entry(row.service).or_default();
+            for ended in &row.totals.ended {
+                sum.0 += ended.packets;
+                sum.1 += ended.bytes;
+            }
+        }
+        for (service, (packets, bytes)) in &carried {
+            if let Some(before) = self.carried.get(service) {
+                let (packets, bytes) = (packets.saturating_sub(before.0), bytes.saturating_sub(before.1));
+                self.meter.carried(*service, packets, bytes);
+            }
+        }
+        self.carried = carried;
+        feed::second(&mut self.detection, self.meter.end_second(), image, at);
+        let exceeding = table.rows.iter().filter(|row| row.exceeding()).map(super::sources::Row::address);
+        feed::exceeding(&mut self.detection, exceeding.take(EXCEEDING), at);
+        self.detection.tick(at);
+    }
+
+    /// What changed since the last call, with public numbers.
+    pub fn changes(&mut self) -> Vec<(u64, FindingChange)> {
+        let base = self.base;
+        feed::changes(&mut self.detection).into_iter().map(|change| (base + change.id, change)).collect()
+    }
+
+    /// Open findings as detection has them now, fresher than the store.
+    pub fn open(&self) -> impl Iterator<Item = (u64, About, &Finding)> {
+        let base = self.base;
+        self.detection.open_about().map(move |(id, about, finding)| (base + id, about, finding))
+    }
+
+    /// Addresses that an open finding is about, and whether an attack goes on that concerns everybody.
+    pub fn suspects(&self) -> (HashSet<IpAddr>, bool) {
+        let (mut suspects, mut attack) = (HashSet::new(), false);
+        for (_, about, finding) in self.open() {
+            if finding.severity == Severity::Info {
+                continue;
+            }
+            suspects.extend(about.subject.address());
+            attack |= finding.severity == Severity::Critical || finding.detector.is_of_volume();
+        }
+        (suspects, attack)
+    }
+
+    /// Sources and services of edges that were never seen before.
+    pub fn new_edges(&self) -> Vec<(IpAddr, Option<Service>)> {
+        self.open()
+            .filter(|(_, _, finding)| finding.detector == Detector::NewEdge)
+            .filter_map(|(_, about, finding)| Some((about.subject.address()?, finding.service.clone())))
+            .collect()
+    }
+
+    /// What the configuration says shall follow a finding of this detector.
+    pub fn response(&self, detector: Detector) -> Option<Response> {
+        self.parameters.respond.get(&detector).copied()
+    }
+
+    /// Ends a finding by its public number.
+    pub fn close(&mut self, number: u64) -> bool {
+        number.checked_sub(self.base).is_some_and(|id| self.detection.close(id))
+    }
+
+    pub fn silence(&mut self, silence: Silence) {
+        self.parameters.silences.push(silence.clone());
+        self.detection.silence(silence);
+    }
+
+    /// Keeps what was learned, when it is time.
+    pub fn keep_when_due(&mut self, turn: &mut Turn<'_>) {
+        if turn.now.since_boot.saturating_sub(self.kept_at) < KEEP {
+            return;
+        }
+        self.kept_at = turn.now.since_boot;
+        let kept = serde_json::to_vec(&self.detection.learned())
+            .map_err(Into::into)
+            .and_then(|learned| turn.store.learn(AREA, &[(LEARNED, learned.as_slice())], turn.now.wall));
+        turn.problems.report("keep what detection learned", kept);
+    }
+
+    /// The part of the snapshot.
+    pub fn snapshot(&self) -> Findings {
+        let detection = &self.detection;
+        let raised = detection.counts().into_iter().map(|count| FindingCount {
+            detector: count.detector.label().to_owned(),
+            severity: count.severity.label().to_owned(),
+            open: count.open,
+            raised: count.raised,
+        });
+        let memories = detection.state_sizes().into_iter().map(|size| Memory {
+            name: size.name.to_owned(),
+            entries: size.entries as u64,
+            capacity: size.capacity as u64,
+            evicted: size.evicted,
+            refused: size.refused,
+        });
+        let learning = detection.learning();
+        Findings {
+            open: detection.open_findings().count() as u64,
+            raised: raised.collect(),
+            records: detection.records(),
+            edges_in_s: learning.edges_in_s,
+            hours_in_s: learning.hours_in_s,
+            memories: memories.collect(),
+        }
+    }
+}
+
+fn parameters(config: &Config, silences: &[Silence]) -> Parameters {
+    let mut parameters = config.detectors();
+    parameters.silences.extend(silences.iter().cloned());
+    parameters
+}
+
+fn inside(config: &Config, own: &[IpAddr]) -> Vec<IpNet> {
+    let own = own.iter().chain(&LOOPBACK).map(|address| IpNet::from(*address));
+    config.access.inside.iter().copied().chain(own).collect()
+}
+
+fn nanoseconds(at: Timestamp) -> u64 {
+    u64::try_from(at.as_nanosecond()).unwrap_or(0)
+}

@@ -1,0 +1,141 @@
+//! The host as the core asks for it: files, sessions, routes, cgroups; and the clocks.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+
+use super::workloads::Workloads;
+use super::{last_good, links, operators, regular};
+use crate::core::Host;
+use crate::core::delta::{ConfigSetting, Flags};
+use crate::core::ports::Neighbourhood;
+use crate::core::refusal::{Code, Refusal};
+use crate::snapshot::Process;
+use crate::store::Moment;
+use policy::ImportedList;
+use policy::config::Config;
+
+/// Larger files are a mistake, not a configuration.
+const LARGEST_FILE: u64 = 16 << 20;
+/// Larger lists are no lists.
+const LARGEST_LIST: u64 = 64 << 20;
+
+/// The file that is read when none is named and this one exists.
+pub const DEFAULT_PATH: &str = "/etc/sluice/sluice.toml";
+
+/// This machine.
+#[derive(Debug, Default)]
+pub struct Machine {
+    workloads: Workloads,
+    kept: last_good::Kept,
+}
+
+impl Host for Machine {
+    fn configuration(&mut self, path: Option<&Path>, flags: Flags) -> Result<ConfigSetting, Refusal> {
+        read_configuration(path, flags)
+    }
+
+    fn list(&mut self, path: &Path) -> Result<Vec<u8>, String> {
+        regular::read(path, LARGEST_LIST)
+    }
+
+    fn network(&mut self) -> Neighbourhood {
+        links::neighbourhood().unwrap_or_else(|error| {
+            tracing::warn!("look for gateways and networks: {error:#}");
+            Neighbourhood::default()
+        })
+    }
+
+    fn has_interface(&mut self, name: &str) -> bool {
+        links::is_there(name)
+    }
+
+    fn keep_last_good(
+        &mut self,
+        directory: &Path,
+        setting: &ConfigSetting,
+        lists: &[ImportedList],
+    ) -> Result<()> {
+        self.kept.keep(directory, setting, lists)
+    }
+
+    fn sessions(&mut self) -> BTreeSet<IpAddr> {
+        operators::established()
+    }
+
+    fn default_routes(&mut self) -> Result<Vec<String>> {
+        links::with_default_route()
+    }
+
+    fn workload(&mut self, cgroup: u64) -> Option<String> {
+        self.workloads.name(cgroup, Instant::now()).map(str::to_owned)
+    }
+
+    fn cgroups(&mut self, workload: &str) -> Vec<u64> {
+        self.workloads.numbers(workload, Instant::now())
+    }
+}
+
+/// The file that is read: the one that was named, or the usual one if it exists.
+pub fn configuration_path(named: Option<&Path>) -> Option<&Path> {
+    let usual = Path::new(DEFAULT_PATH);
+    named.or_else(|| usual.exists().then_some(usual))
+}
+
+/// Reads the file at `path`; without one the file at [`DEFAULT_PATH`], and without that the embedded default.
+pub fn read_configuration(path: Option<&Path>, flags: Flags) -> Result<ConfigSetting, Refusal> {
+    let Some(path) = configuration_path(path) else {
+        return Ok(ConfigSetting { path: None, toml: Config::default_file().to_owned(), flags });
+    };
+    let toml = read_file(path).map_err(|why| {
+        Refusal::new(Code::Invalid, why).next("`sluice config default` prints a file to begin with")
+    })?;
+    Ok(ConfigSetting { path: Some(path.display().to_string()), toml, flags })
+}
+
+fn read_file(path: &Path) -> Result<String, String> {
+    let bytes = regular::read(path, LARGEST_FILE)?;
+    String::from_utf8(bytes).map_err(|error| format!("{} cannot be read: {error}", path.display()))
+}
+
+/// The machine's clocks.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    boot_id: String,
+}
+
+impl Clock {
+    pub fn open() -> Result<Self> {
+        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").context("read the boot id")?;
+        Ok(Self { boot_id: boot_id.trim().to_owned() })
+    }
+
+    pub fn now(&self) -> Moment {
+        let boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let since_boot = Duration::new(boot.tv_sec.unsigned_abs(), u32::try_from(boot.tv_nsec).unwrap_or(0));
+        Moment { wall: Timestamp::now(), since_boot, boot_id: self.boot_id.clone() }
+    }
+}
+
+/// What the process costs, as the kernel accounts it.
+pub fn process() -> Process {
+    let status = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = status.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    // The fields behind the command's closing bracket: state is the third of all, user and system time 14th and 15th.
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let ticks: u64 =
+        fields.split_ascii_whitespace().skip(11).take(2).filter_map(|f| f.parse::<u64>().ok()).sum();
+    #[expect(clippy::cast_precision_loss, reason = "seconds need no more than 53 bits")]
+    let cpu_seconds = ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
+    Process {
+        resident_bytes: pages * rustix::param::page_size() as u64,
+        cpu_seconds,
+        open_files: fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64),
+    }
+}
