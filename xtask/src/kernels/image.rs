@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -70,7 +70,10 @@ pub fn build(unpacked: &Path, binaries: &[PathBuf]) -> Result<PathBuf> {
         }
     }
     let tests = process::workspace().join("tests/kernels");
-    copy(&tests.join("init"), &folder.join("init"))?;
+    let init = folder.join("init");
+    copy(&tests.join("init"), &init)?;
+    // A checkout may lose the mode, and then the kernel starts a shell instead.
+    fs::set_permissions(&init, fs::Permissions::from_mode(0o755)).context("make the script a program")?;
     copy(&tests.join("sluice.toml"), &make("etc/sluice")?.join("sluice.toml"))?;
     let names = modules(unpacked, &folder.join("lib/modules"))?;
     fs::write(folder.join("modules"), names.join("\n")).context("write the list of modules")?;
