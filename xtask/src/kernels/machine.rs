@@ -11,13 +11,13 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
 use super::{Outcome, archive};
 use crate::process;
 
-/// A whole run takes a third of it on two idle CPUs.
-const DEADLINE: Duration = Duration::from_mins(12);
+/// Emulation shares the machine with whatever else runs there.
+const DEADLINE: Duration = Duration::from_mins(30);
 /// What is in the queues of the tap has this long to reach the machine.
 const DRAINED: Duration = Duration::from_mins(1);
 const TAP: &str = "tap0";
@@ -137,7 +137,6 @@ pub fn run(unpacked: &Path, image: &Path, told: &str) -> Result<Outcome> {
         }
     });
     let checks = follow(&machine, &lines, &mut keyboard)?;
-    ensure!(!checks.is_empty(), "the machine reported nothing");
     Ok(Outcome { release, checks, seconds: 0 })
 }
 
@@ -151,11 +150,15 @@ fn follow(
     let mut checks = Vec::new();
     // What went through the tap so far: denied, permitted.
     let mut sent = [0, 0];
+    let mut ended = false;
     loop {
         let left = DEADLINE.saturating_sub(start.elapsed());
         let line = match lines.recv_timeout(left) {
             Ok(line) => line,
-            Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(checks),
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                checks.push(("the machine's script came to its end".to_owned(), ended));
+                return Ok(checks);
+            }
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 bail!("the machine did not end within {} s", DEADLINE.as_secs())
             }
@@ -166,6 +169,8 @@ fn follow(
             if let Some((name, result)) = check.rsplit_once(' ') {
                 checks.push((name.to_owned(), result == "ok"));
             }
+        } else if line == "END" {
+            ended = true;
         } else if line.starts_with("READY ") {
             for (place, sources) in [DENIED, PERMITTED].iter().enumerate() {
                 sent[place] += machine.flood(sources)?;
