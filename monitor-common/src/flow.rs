@@ -80,13 +80,14 @@ pub const fn from_halves(high: u64, low: u64) -> Address {
 
 /// The halves of a source's network: the address with all but its first bits cleared.
 ///
-/// `v4_bits` is 0..=32, `v6_bits` is 0..=128; larger values count as the largest.
+/// `v4_bits` is 0..=32, `v6_bits` is 0..=128; larger values count as the largest. Link-local addresses of IPv6 all lie in one
+/// /64, which is the whole link: there, a source is its full address.
 #[inline(always)]
 pub const fn aggregate(high: u64, low: u64, is_v4: bool, v4_bits: u32, v6_bits: u32) -> (u64, u64) {
     if is_v4 {
         let keep = if v4_bits >= 32 { u64::MAX } else { !((1u64 << (32 - v4_bits)) - 1) };
         (high, low & keep)
-    } else if v6_bits >= 128 {
+    } else if v6_bits >= 128 || is_link_local(high) {
         (high, low)
     } else if v6_bits > 64 {
         (high, low & !((1u64 << (128 - v6_bits)) - 1))
@@ -97,6 +98,12 @@ pub const fn aggregate(high: u64, low: u64, is_v4: bool, v4_bits: u32, v6_bits: 
     } else {
         (high & !((1u64 << (64 - v6_bits)) - 1), 0)
     }
+}
+
+/// Whether an IPv6 address with this upper half lies in fe80::/10.
+#[inline(always)]
+pub const fn is_link_local(high: u64) -> bool {
+    high >> 54 == 0xfe80 >> 6
 }
 
 /// One source (aggregated) at one service: whose an entry of the exact table is.

@@ -11,11 +11,13 @@
 pub mod bucket;
 pub mod containment;
 pub mod conversation;
+pub mod datagram;
 pub mod flow;
 pub mod names;
 pub mod packet;
 pub mod parse;
 pub mod plain;
+pub mod proof;
 pub mod record;
 pub mod rule;
 pub mod sketch;

@@ -1,7 +1,7 @@
 //! Names of maps and programs, and capacities. A test holds the object to them.
 
 /// Version of all layouts in this crate; part of the pin directory's name. Raise it with any change of a layout.
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;
 
 /// Programs.
 pub mod program {
@@ -34,6 +34,9 @@ pub mod map {
     pub const BANS: &str = "BANS";
     pub const BAN_FILTER: &str = "BAN_FILTER";
     pub const CONTAINED: &str = "CONTAINED";
+    pub const DATAGRAMS: &str = "DATAGRAMS";
+    pub const STRAYS: &str = "STRAYS";
+    pub const PROOFS: &str = "PROOFS";
     pub const INTERFACES: &str = "INTERFACES";
     pub const FLOODS: &str = "FLOODS";
     pub const BUDGETS: &str = "BUDGETS";
@@ -77,6 +80,12 @@ pub mod capacity {
     pub const DENIALS: u32 = 32_768;
     pub const BANS: u32 = 16_384;
     pub const CONTAINED: u32 = 1024;
+    /// Fragmented datagrams that are remembered, a power of two.
+    pub const DATAGRAMS: u32 = 16_384;
+    /// SYN-ACKs of which the answer is waited for, a power of two.
+    pub const PROOFS: u32 = 65_536;
+    /// Buckets of fragments whose first one was not seen, a power of two. The map has one more, for all sources together.
+    pub const STRAYS: u32 = 8192;
     pub const CONVERSATIONS: u32 = 32_768;
     pub const RULES: u32 = 1024;
     pub const LIMITS: u32 = 1024;

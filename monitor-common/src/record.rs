@@ -4,6 +4,7 @@
 mod source;
 
 use crate::{
+    flow::protocol,
     parse::{End, Frame, Parsed, end},
     plain,
     rule::DIMENSIONS,
@@ -30,7 +31,7 @@ pub struct Totals {
     /// Packets that an observing limit would have dropped, by the reason it would have given.
     pub would_drop: [Count; REASONS],
 }
-plain!(Totals { ended: [Count; REASONS], would_drop: [Count; REASONS] } = 768);
+plain!(Totals { ended: [Count; REASONS], would_drop: [Count; REASONS] } = 1024);
 
 /// Buckets of a service's aggregate limit, a cache line each.
 #[repr(C)]
@@ -257,7 +258,7 @@ pub mod judged {
 pub struct ParsedRecord {
     pub source: [u64; 2],
     pub destination: [u64; 2],
-    /// 0 IP, 1 ARP, 2 another EtherType, 3 malformed.
+    /// A constant of [`end`].
     pub kind: u32,
     /// Offset of ARP, the EtherType, or the number of the malformation.
     pub detail: u32,
@@ -272,6 +273,10 @@ pub struct ParsedRecord {
     pub network_offset: u32,
     pub transport_offset: u32,
     pub payload: u32,
+    pub layers: u32,
+    pub fragment_id: u32,
+    pub sequence: u32,
+    pub acknowledged: u32,
 }
 plain!(
     ParsedRecord {
@@ -290,7 +295,11 @@ plain!(
         network_offset: u32,
         transport_offset: u32,
         payload: u32,
-    } = 88
+        layers: u32,
+        fragment_id: u32,
+        sequence: u32,
+        acknowledged: u32,
+    } = 104
 );
 
 impl From<&Parsed> for ParsedRecord {
@@ -304,18 +313,24 @@ impl From<&Parsed> for ParsedRecord {
             Parsed::Malformed(kind) => {
                 Self::new(End { kind: end::MALFORMED, detail: *kind as u32 }, &Frame::EMPTY)
             }
+            Parsed::Defective(frame, kind) => {
+                Self::new(End { kind: end::DEFECTIVE, detail: *kind as u32 }, frame)
+            }
         }
     }
 }
 
 impl ParsedRecord {
-    /// The record of a parse; what is not IP has no frame.
+    /// The record of a parse; what is not IP has no frame, and what is defective has its addresses.
     #[inline(always)]
     pub fn new(end: End, frame: &Frame) -> Self {
+        let addresses = if end.kind == end::DEFECTIVE { frame } else { &Frame::EMPTY };
         let frame = if end.kind == end::IP { frame } else { &Frame::EMPTY };
+        let addresses = if end.kind == end::IP { frame } else { addresses };
+        let is_tcp = frame.protocol == protocol::TCP && frame.has_ports();
         Self {
-            source: frame.source,
-            destination: frame.destination,
+            source: addresses.source,
+            destination: addresses.destination,
             kind: end.kind,
             detail: end.detail,
             is_v4: u32::from(frame.is_v4),
@@ -329,6 +344,10 @@ impl ParsedRecord {
             network_offset: frame.network_offset,
             transport_offset: frame.transport_offset,
             payload: frame.payload,
+            layers: frame.layers,
+            fragment_id: if frame.is_fragment() { frame.fragment_id } else { 0 },
+            sequence: if is_tcp { frame.sequence } else { 0 },
+            acknowledged: if is_tcp { frame.acknowledged } else { 0 },
         }
     }
 }

@@ -43,7 +43,7 @@ plain!(Active { generation: u32, flips: u32 } = 8);
 
 /// Switches of [`Settings::flags`].
 pub mod setting {
-    /// Drop malformed frames instead of passing them.
+    /// Drop malformed frames that Linux refuses itself.
     pub const DROP_MALFORMED: u32 = 1 << 0;
     /// The daemon is silent for longer than [`super::Settings::heartbeat_timeout`]: only observe.
     pub const OBSERVE_WHEN_STALE: u32 = 1 << 1;
@@ -53,6 +53,18 @@ pub mod setting {
     pub const TRACK_ALL: u32 = 1 << 3;
     /// Judge and count, drop nothing whatever the limits say (watch-only).
     pub const WATCH_ONLY: u32 = 1 << 4;
+    /// Drop IPv6 with more extension headers than are walked.
+    pub const DROP_EXTENSIONS: u32 = 1 << 5;
+    /// Drop first fragments without their whole transport header, and later ones within it.
+    pub const DROP_TINY_FRAGMENTS: u32 = 1 << 6;
+    /// Drop frames with more VLAN tags than are taken off.
+    pub const DROP_TAGS: u32 = 1 << 7;
+    /// Drop PPPoE sessions and MPLS.
+    pub const DROP_ENCAPSULATED: u32 = 1 << 8;
+    /// Drop later fragments without a first one that are too many; without this, they only count.
+    pub const DROP_STRAYS: u32 = 1 << 9;
+    /// What leaves is seen, so a TCP source can prove its address, and only one that did is known.
+    pub const PROVES: u32 = 1 << 10;
 }
 
 /// What holds for every packet, one per generation. All times are in clock units (sixteenths of a nanosecond).
@@ -77,6 +89,9 @@ pub struct Settings {
     pub active_timeout: u64,
     /// Observations of packets outside conversations that may be reported, per CPU.
     pub observations: Rate,
+    /// Later fragments whose first one was not seen: of one source, and of all. A cost of 0 is no limit.
+    pub stray: Rate,
+    pub strays: Rate,
     /// Bits of an IPv4 address that make a source, 0..=32.
     pub v4_bits: u32,
     /// Bits of an IPv6 address that make a source, 0..=128.
@@ -96,11 +111,13 @@ plain!(
         heartbeat_timeout: u64,
         active_timeout: u64,
         observations: Rate,
+        stray: Rate,
+        strays: Rate,
         v4_bits: u32,
         v6_bits: u32,
         flags: u32,
         default_class: u32,
-    } = 120
+    } = 152
 );
 
 /// A node of the prefix tree: sixteen children, one per value of the next four bits of the address.
@@ -274,6 +291,9 @@ pub struct Limit {
     pub ban_after: u32,
     /// Each ban is this many times as long as the one before.
     pub ban_growth: u32,
+    /// 1: sources that did not prove their address are banned as well.
+    pub ban_unproven: u32,
+    pub reserved: u32,
     /// Clock units.
     pub ban_within: u64,
     pub ban_first: u64,
@@ -286,10 +306,12 @@ plain!(
         heavy: u64,
         ban_after: u32,
         ban_growth: u32,
+        ban_unproven: u32,
+        reserved: u32,
         ban_within: u64,
         ban_first: u64,
         ban_longest: u64,
-    } = 184
+    } = 192
 );
 
 /// The limit of a service over all its sources.

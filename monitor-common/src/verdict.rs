@@ -62,6 +62,11 @@ reasons! {
     Contended = 18, Drop, "contended", "the bucket changed under every attempt to charge it, so the careful verdict stands";
     NotReady = 19, Pass, "not_ready", "the rules are not written yet";
     Contained = 20, Drop, "contained", "the source or the sending workload exceeds its containment";
+    ExtensionChain = 21, Drop, "extension_chain", "IPv6 with more extension headers than are walked";
+    TinyFragment = 22, Drop, "tiny_fragment", "a first fragment without its whole transport header, or a later one within it";
+    TagStack = 23, Drop, "tag_stack", "more VLAN tags than are taken off";
+    Encapsulated = 24, Drop, "encapsulated", "a PPPoE session or MPLS, which this host is not said to end";
+    StrayFragment = 25, Drop, "stray_fragment", "a later fragment whose first one was dropped, or was not seen and too many such come";
 }
 
 /// A [`Reason`] by its number: what stages break with in the kernel, where a number is cheaper to verify than an enum.
@@ -125,7 +130,7 @@ impl Verdict {
 }
 
 /// Room for reasons in the maps; more than there are, so that adding one changes no layout.
-pub const REASONS: usize = 24;
+pub const REASONS: usize = 32;
 
 /// Where `Totals::would_drop` counts what limits on trial would have dropped.
 pub const CANDIDATE: usize = REASONS - 1;

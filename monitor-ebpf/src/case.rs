@@ -55,6 +55,12 @@ pub struct Case {
     pub stranger: u32,
     /// 1 when the sender is the higher end of the key.
     pub sender_is_higher: u32,
+    /// How parsing ended, a constant of [`monitor_common::parse::end`].
+    pub kind: u32,
+    /// A [`Fragment`]; of a later one, [`Fragment::Whole`] once it has its first one's destination port.
+    pub piece: u32,
+    /// Number of what is wrong behind the addresses of a defective packet.
+    pub defect: u32,
     /// Number of the verdict.
     pub verdict: u32,
     /// Number of the reason an observing limit would have given, or [`NOTHING`].
@@ -94,6 +100,7 @@ impl Case {
             (&raw mut frame.fragment).write_volatile(Fragment::Whole);
             (&raw mut frame.transport_offset).write_volatile(0);
             (&raw mut frame.payload).write_volatile(0);
+            (&raw mut frame.layers).write_volatile(0);
         }
     }
 

@@ -19,7 +19,7 @@ use crate::{
     case::{Case, fresh, hook},
     clock, containment as contained, conversations,
     policy::{self, Rules},
-    telemetry, window,
+    proof, telemetry, window,
 };
 
 /// TCX_NEXT: the next program decides.
@@ -53,6 +53,9 @@ pub fn sluice_egress(ctx: TcContext) -> i32 {
     }
     let verdict = Verdict::from_number(fresh(&case.verdict));
     if !verdict.drops() {
+        if proof::is_syn_ack(case) {
+            proof::expect(rules.settings, case);
+        }
         return NEXT;
     }
     telemetry::count(case, verdict);

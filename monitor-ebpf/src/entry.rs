@@ -13,17 +13,17 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use monitor_common::{
-    parse::{End, end},
+    parse::{End, Fragment, Malformed, end},
     record::{ClockReading, ParsedRecord},
-    rule::{Limit, setting},
+    rule::{Limit, Settings, setting},
     verdict::{Reason, Verdict},
 };
 
 use crate::{
     case::{Case, fresh, hook},
-    clock, conversations, limiter, maps,
+    clock, conversations, fragments, limiter, maps,
     policy::{self, Rules},
-    telemetry, window,
+    proof, telemetry, window,
 };
 
 /// Judges one packet.
@@ -32,13 +32,21 @@ pub fn sluice_ingress(ctx: XdpContext) -> u32 {
     let Some(case) = Case::open(hook::INGRESS, policy::interface(window::ifindex(&ctx))) else {
         return XDP_PASS;
     };
-    let parsed = window::parse(&ctx, case);
+    case.kind = window::parse(&ctx, case);
+    // Read back, so that the verifier follows what comes after the parser once, however it ended.
+    let parsed = fresh(&case.kind);
     case.verdict = Reason::NotReady as u32;
     if let Some(rules) = Rules::active() {
         case.now = clock::now(rules.settings.tick);
-        if parsed == end::IP {
+        if parsed & (end::DEFECTIVE - 1) == end::IP {
             judge(ctx.ctx, rules, case);
-            if conversations::is_followed(&rules, Verdict::from_number(fresh(&case.verdict))) {
+            if clock::is_simulated() && proof::is_syn_ack(case) {
+                // A capture holds both ways, and both come in.
+                proof::expect(rules.settings, case);
+            }
+            if fresh(&case.kind) == end::DEFECTIVE {
+                refuse_defective(rules.settings, case);
+            } else if conversations::is_followed(&rules, Verdict::from_number(fresh(&case.verdict))) {
                 follow(ctx.ctx, rules, case);
             }
         } else {
@@ -62,12 +70,42 @@ fn judge(ctx: *mut xdp_md, rules: Rules, case: &mut Case) {
         ControlFlow::Continue(limit) => limiter::judge(&XdpContext::new(ctx), &rules, limit, case),
     };
     case.verdict = verdict.number();
+    if fresh(&case.piece) == Fragment::First as u32 {
+        fragments::remember(rules.settings, case);
+    }
+}
+
+/// A packet that the rules for its source let pass, and that has something wrong behind its addresses.
+#[inline(never)]
+fn refuse_defective(settings: &Settings, case: &mut Case) {
+    let kind = fresh(&case.defect);
+    telemetry::malformed(kind);
+    let verdict = Verdict::from_number(fresh(&case.verdict));
+    if verdict.drops() || fresh(&case.exempt) != 0 {
+        return;
+    }
+    let treatment = Malformed::treatment(kind);
+    case.verdict = Reason::MalformedPassed as u32;
+    if settings.flags & treatment.drops == 0 {
+        return;
+    }
+    if fresh(&case.enforce) != 0 {
+        case.verdict = treatment.reason as u32;
+        if fresh(&case.piece) == Fragment::First as u32 {
+            fragments::remember(settings, case);
+        }
+    } else {
+        case.note_would_drop(treatment.reason.into());
+    }
 }
 
 /// The limit that is to judge, unless the rules have the last word already.
 #[inline(always)]
 fn limit(rules: &Rules, case: &mut Case) -> ControlFlow<Verdict, &'static Limit> {
     policy::admit(rules, case)?;
+    if fresh(&case.piece) == Fragment::Later as u32 {
+        fragments::resolve(rules.settings, case)?;
+    }
     policy::service(rules, case)
 }
 
@@ -85,9 +123,17 @@ fn not_ip(ctx: &XdpContext, parsed: u32, case: &mut Case, rules: &Rules) -> Verd
         }
         end::NON_IP => Reason::NonIp.into(),
         _ => {
-            telemetry::malformed(case.frame.network_offset);
-            let drop = rules.settings.flags & setting::DROP_MALFORMED != 0;
-            if drop { Reason::MalformedDropped.into() } else { Reason::MalformedPassed.into() }
+            let kind = case.frame.network_offset;
+            telemetry::malformed(kind);
+            let treatment = Malformed::treatment(kind);
+            if rules.settings.flags & treatment.drops == 0 {
+                return Reason::MalformedPassed.into();
+            }
+            if rules.settings.flags & setting::WATCH_ONLY == 0 {
+                return treatment.reason.into();
+            }
+            case.note_would_drop(treatment.reason.into());
+            Reason::MalformedPassed.into()
         }
     }
 }
@@ -111,7 +157,12 @@ pub fn sluice_clock(_ctx: XdpContext) -> u32 {
 pub fn sluice_parse(ctx: XdpContext) -> u32 {
     if let (Some(case), Some(record)) = (Case::open(hook::INGRESS, 0), maps::PARSED.get_ptr_mut(0)) {
         let kind = window::parse(&ctx, case);
-        let end = End { kind, detail: if kind == end::IP { 0 } else { case.frame.network_offset } };
+        let detail = match kind {
+            end::IP => 0,
+            end::DEFECTIVE => case.defect,
+            _ => case.frame.network_offset,
+        };
+        let end = End { kind, detail };
         // SAFETY: the pointer is to the map's only value, and tests run one frame at a time.
         unsafe { *record = ParsedRecord::new(end, &case.frame) };
     }

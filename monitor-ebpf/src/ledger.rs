@@ -132,7 +132,7 @@ unsafe fn charge_owned<const N: usize>(
     case: &Case,
 ) -> Judgement {
     let mut next = [0; N];
-    let mut over = 0;
+    let (mut over, mut beyond) = (0, 0);
     let mut dimension = 0;
     while dimension < N {
         // SAFETY: the caller's pointer is to a map value; the dimension is in range.
@@ -141,10 +141,15 @@ unsafe fn charge_owned<const N: usize>(
         let rate = &rates[dimension];
         let cost = if dimension == BYTES { rate.cost(case.units[BYTES]) } else { rate.cost_of_one() };
         over |= excess(owed, cost, rates[dimension].capacity) << dimension;
+        beyond |= level(owed, rates[dimension].capacity);
         next[dimension] = case.now.wrapping_add(owed).wrapping_add(cost);
         dimension += 1;
     }
     if over != 0 {
+        if beyond != 0 {
+            // SAFETY: as above.
+            unsafe { word::forgive::<OWNED>((&raw mut (*found).owned).cast(), rates, case.now) };
+        }
         return Judgement::exceeding(over);
     }
     dimension = 0;

@@ -8,8 +8,9 @@ use core::ops::ControlFlow;
 use aya_ebpf::programs::XdpContext;
 use monitor_common::{
     bucket::level,
+    flow::protocol,
     record::{SourceEntry, entry},
-    rule::{BYTES, Limit, Settings, mode},
+    rule::{BYTES, Limit, Settings, mode, setting},
     verdict::{Reason, Verdict},
 };
 
@@ -18,6 +19,7 @@ use crate::{
     case::{Case, fresh},
     flood, ledger,
     policy::Rules,
+    proof,
     stranger::{self, Standing},
     table, violation,
     word::{self, Judgement},
@@ -102,6 +104,7 @@ fn of_entry(
             acquaint(rules.settings, case, found);
         }
         let alone = ledger::count(found, case);
+        proof::take(rules.settings, case, found);
         if limit.candidate.mode != mode::OFF {
             try_candidate(limit, case, found);
         }
@@ -169,6 +172,11 @@ fn is_known(rules: &Rules, case: &Case, found: Option<*mut SourceEntry>) -> bool
     // SAFETY: the caller's pointer is to a map value.
     let (flags, first_seen) = unsafe { ((*found).flags, (*found).first_seen) };
     if flags & (entry::EXCEEDING | entry::FROM_FLOOD) != 0 {
+        return false;
+    }
+    // One forged packet before a flood would buy a share that is reserved for the known.
+    let proves = case.frame.protocol == protocol::TCP && rules.settings.flags & setting::PROVES != 0;
+    if proves && flags & entry::PROVEN == 0 {
         return false;
     }
     let since = flood::since(case.interface, case.now);

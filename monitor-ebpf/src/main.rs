@@ -25,6 +25,8 @@ mod entry;
 #[cfg(target_arch = "bpf")]
 mod flood;
 #[cfg(target_arch = "bpf")]
+mod fragments;
+#[cfg(target_arch = "bpf")]
 mod ledger;
 #[cfg(target_arch = "bpf")]
 mod limiter;
@@ -32,6 +34,8 @@ mod limiter;
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod policy;
+#[cfg(target_arch = "bpf")]
+mod proof;
 #[cfg(target_arch = "bpf")]
 mod records;
 #[cfg(target_arch = "bpf")]

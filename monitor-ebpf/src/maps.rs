@@ -84,6 +84,15 @@ pub static BAN_FILTER: Array<u64> = Array::with_max_entries(capacity::BAN_FILTER
 /// Source or workload -> its containment. Daemon adds and removes, programs charge. The ban filter stands before it too.
 #[map]
 pub static CONTAINED: HashMap<BanKey, Containment> = HashMap::with_max_entries(capacity::CONTAINED, 0);
+/// Hash of a fragmented datagram -> what its first fragment said, in one word. Programs only.
+#[map]
+pub static DATAGRAMS: Array<u64> = Array::with_max_entries(capacity::DATAGRAMS, 0);
+/// Hash of the source -> bucket of its fragments without a first one; the last word is the bucket of all. Programs only.
+#[map]
+pub static STRAYS: Array<u64> = Array::with_max_entries(capacity::STRAYS + 1, 0);
+/// Hash of a flow -> what acknowledges our SYN-ACK, in one word. Programs only.
+#[map]
+pub static PROOFS: Array<u64> = Array::with_max_entries(capacity::PROOFS, 0);
 /// Interface index (open addressing) -> slot. Daemon writes.
 #[map]
 pub static INTERFACES: Array<InterfaceIndex> = Array::with_max_entries(capacity::INTERFACE_INDEXES, 0);

@@ -213,7 +213,8 @@ fn is_denied(denial: u32, case: &Case) -> bool {
 #[inline(always)]
 pub fn service(rules: &Rules, case: &mut Case) -> ControlFlow<Verdict, &'static Limit> {
     let frame = &case.frame;
-    let Some(rule) = rule(rules, place(frame, frame.destination_port), &frame.destination) else {
+    let has_port = fresh(&case.piece) != Fragment::Later as u32;
+    let Some(rule) = rule(rules, place(frame, frame.destination_port, has_port), &frame.destination) else {
         return ControlFlow::Break(Reason::NotReady.into());
     };
     case.service = rule.service;
@@ -231,7 +232,8 @@ pub fn service(rules: &Rules, case: &mut Case) -> ControlFlow<Verdict, &'static 
 /// Not inlined: asked for rare packets only.
 #[inline(never)]
 pub fn is_served(rules: &Rules, frame: &Frame) -> bool {
-    let rule = rule(rules, place(frame, frame.source_port), &frame.source);
+    let has_port = !matches!(frame.fragment, Fragment::Later);
+    let rule = rule(rules, place(frame, frame.source_port, has_port), &frame.source);
     rule.is_some_and(|rule| rule.service != DEFAULT_SERVICE)
 }
 
@@ -258,14 +260,14 @@ fn matches(rule: &ServiceRule, address: &[u64; 2]) -> bool {
 
 /// Block and place in it: by the port on the service's side where there is one, else by protocol.
 #[inline(always)]
-fn place(frame: &Frame, port: u16) -> (u32, u32) {
+fn place(frame: &Frame, port: u16, has_port: bool) -> (u32, u32) {
     let table = match frame.protocol {
         protocol::TCP => 0,
         protocol::UDP => 1,
         protocol::SCTP => 2,
         _ => return (PROTOCOL_BLOCK, u32::from(frame.protocol)),
     };
-    if matches!(frame.fragment, Fragment::Later) {
+    if !has_port {
         return (PROTOCOL_BLOCK, u32::from(frame.protocol));
     }
     let port = u32::from(port);

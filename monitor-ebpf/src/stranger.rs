@@ -76,6 +76,11 @@ fn charge(cells: [*mut u64; ROWS as usize], now: u64, cost: u64, capacity: u64) 
         let (owed, words) = estimate(cells, now);
         let debt = owed + cost;
         if debt > capacity {
+            if owed > capacity {
+                // What was owed under an earlier limit, as in `word::forgive`.
+                lower(cells[0], words[0], now, capacity);
+                lower(cells[1], words[1], now, capacity);
+            }
             return Standing::Exceeding;
         }
         if raise(cells[0], words[0], now, debt) && raise(cells[1], words[1], now, debt) {
@@ -92,6 +97,15 @@ fn charge(cells: [*mut u64; ROWS as usize], now: u64, cost: u64, capacity: u64) 
 fn raise(cell: *mut u64, word: u64, now: u64, debt: u64) -> bool {
     // SAFETY: the only caller passes a word of a map value.
     level(word, now) >= debt || unsafe { word::replace(cell, word, now.wrapping_add(debt)) }
+}
+
+/// Takes a cell down to `debt` if it says more.
+#[inline(always)]
+fn lower(cell: *mut u64, word: u64, now: u64, debt: u64) {
+    if level(word, now) > debt {
+        // SAFETY: the only caller passes a word of a map value.
+        unsafe { word::replace(cell, word, now.wrapping_add(debt)) };
+    }
 }
 
 /// The largest cost over the dimensions that apply: one word stands for all of them, on the careful side.

@@ -55,9 +55,11 @@ pub unsafe fn punish(
         if level(case.now, (*found).violation_start) > limit.ban_within {
             (*found).violation_start = case.now;
             (*found).violations = 0;
+            (*found).flags &= entry::PROOF - 1;
         }
         (*found).violations += 1;
-        if (*found).violations >= limit.ban_after {
+        let proven = limit.ban_unproven != 0 || (*found).flags >> 8 >= entry::PROOFS_FOR_A_BAN;
+        if (*found).violations >= limit.ban_after && proven {
             (*found).violations = 0;
             ban(settings, limit, case);
             debug!(ctx, "a source was banned");

@@ -109,7 +109,7 @@ fn parse_direct(ctx: *mut xdp_md, case: &mut Case) -> u32 {
 #[inline(always)]
 fn near(direct: &Direct, case: &mut Case) -> u32 {
     let kind = fill(direct, case);
-    if kind == end::MALFORMED && direct.length as usize > direct.end - direct.data { FAR } else { kind }
+    if kind >= end::MALFORMED && direct.length as usize > direct.end - direct.data { FAR } else { kind }
 }
 
 #[inline(always)]
@@ -155,7 +155,10 @@ fn fill<P: Packet>(packet: &P, case: &mut Case) -> u32 {
     case.clear();
     let ended = parse::parse_into(packet, &mut case.frame);
     case.measure();
-    if ended.kind != end::IP {
+    case.piece = case.frame.fragment as u32;
+    if ended.kind == end::DEFECTIVE {
+        case.defect = ended.detail;
+    } else if ended.kind != end::IP {
         case.frame.network_offset = ended.detail;
     }
     ended.kind

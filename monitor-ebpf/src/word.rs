@@ -169,7 +169,7 @@ unsafe fn charge_first<const N: usize>(
     let mut tats = [0; N];
     let mut owed = [0; N];
     let mut costs = [0; N];
-    let mut over = 0;
+    let (mut over, mut beyond) = (0, 0);
     let mut dimension = 0;
     while dimension < N {
         // SAFETY: by the caller's contract; the dimension is in range.
@@ -180,9 +180,17 @@ unsafe fn charge_first<const N: usize>(
         owed[dimension] = larger(level(tats[dimension], now), level(floor, now));
         costs[dimension] = rates[dimension].cost(units[dimension]);
         over |= excess(owed[dimension], costs[dimension], rates[dimension].capacity) << dimension;
+        beyond |= level(owed[dimension], rates[dimension].capacity);
         dimension += 1;
     }
     if over != 0 {
+        if beyond != 0 {
+            // SAFETY: by the caller's contract.
+            unsafe {
+                forgive::<DIMENSIONS>(buckets.cast(), rates, now);
+                forgive::<OWNED>(floors.cast_mut().cast(), rates, now);
+            }
+        }
         return Judgement::exceeding(over);
     }
     dimension = 0;
@@ -207,6 +215,30 @@ unsafe fn charge_first<const N: usize>(
         dimension += 1;
     }
     Judgement::WITHIN
+}
+
+/// Takes a debt down to what the limit in force lets anybody owe. A greater one comes from an earlier limit, slower or with a
+/// longer burst, and would outlast it.
+///
+/// Another CPU's plain store may undo it; then the next packet over the limit does it again.
+///
+/// # Safety
+/// `buckets` points to `N` words of a map value that is valid for the whole run of the program.
+#[inline(never)]
+pub unsafe fn forgive<const N: usize>(buckets: *mut u64, rates: &[Rate; DIMENSIONS], now: u64) {
+    let mut dimension = 0;
+    while dimension < N && dimension < DIMENSIONS {
+        let capacity = rates[dimension].capacity;
+        // SAFETY: by contract; the dimension is in range.
+        unsafe {
+            let word = buckets.add(dimension);
+            let tat = load(word);
+            if level(tat, now) > capacity {
+                replace(word, tat, now.wrapping_add(capacity));
+            }
+        }
+        dimension += 1;
+    }
 }
 
 /// The lowest of four bits, one of which is set; arithmetic, for the verifier's sake.

@@ -306,8 +306,8 @@ impl Core {
         list: &AccessImport,
         turn: &mut Turn<'_>,
     ) -> Result<Applied, Refusal> {
-        let established = turn.host.sessions();
-        let mut operators = self.state.installed.sessions().protected(&asking.caller, &established);
+        let lifelines = turn.host.lifelines();
+        let mut operators = self.state.installed.sessions().protected(&asking.caller, &lifelines);
         operators.extend(turn.host.network().gateways);
         let facts = self.state.facts(&*turn.kernel, turn.now.wall);
         let import::Import { plan, summary, warnings } = import::import(&facts, &operators, asking, list)?;

@@ -87,6 +87,10 @@ async fn live(path: Option<PathBuf>, chosen: Chosen, signals: Signals) -> Result
     let state = &config.state.directory;
     // A second daemon ends here, before it touches anything.
     store::ensure_unused(state)?;
+    if !privilege::may_load() {
+        let told = "load the kernel side: the process has no CAP_BPF";
+        return Err(Refusal::new(Code::NotPermitted, told).next("run it as root").into());
+    }
     let mut kernel = Live::open(&config).context("load the kernel side").map_err(not_permitted)?;
     if let Some(away) = kernel.moved() {
         let told = format!("another user had made something in their place; it is now {}", away.display());

@@ -69,6 +69,11 @@ impl Store {
         &self.directory
     }
 
+    /// The engine runs: from now on a slow disk is a problem, not something to wait for.
+    pub fn hurry(&mut self) {
+        self.worker.hurry();
+    }
+
     /// Why nothing outlives this process, if that is so: the state directory cannot be used.
     pub fn volatile(&self) -> Option<&str> {
         self.volatile.as_deref()

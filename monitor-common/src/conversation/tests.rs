@@ -37,6 +37,7 @@ fn frame(
         network_offset: 14,
         transport_offset: 34,
         payload,
+        ..Frame::EMPTY
     }
 }
 

@@ -11,6 +11,13 @@ pub mod entry {
     pub const FROM_FLOOD: u16 = 1 << 0;
     /// Exceeds its limit at present: the start was reported, the end was not.
     pub const EXCEEDING: u16 = 1 << 1;
+    /// The source proved its address here: it acknowledged a number that only it was told.
+    pub const PROVEN: u16 = 1 << 2;
+    /// One proof: the upper half counts those since the present window of violations began.
+    pub const PROOF: u16 = 1 << 8;
+    /// Proofs within the window of violations without which violations earn no ban: a source whose address others forge
+    /// connects now and then, one that exceeds its limit itself does so at the limit's rate.
+    pub const PROOFS_FOR_A_BAN: u16 = 4;
 }
 
 /// What the CPUs that do not own an entry counted.

@@ -13,7 +13,7 @@ use monitor_common::record::{Ban, Count, origin};
 use monitor_common::sketch;
 
 use super::object::Loaded;
-use super::table::{Array, Hash};
+use super::table::{Array, Hash, TableFull};
 
 /// How often a filter that others write too is mended before we give up.
 const ATTEMPTS: usize = 8;
@@ -80,8 +80,20 @@ impl Bans {
     /// Writes bans as they stand: those of a store, after a restart.
     pub fn restore(&self, bans: &[(BanKey, Ban)], hash_key: [u64; 2]) -> Result<()> {
         let (keys, values): (Vec<BanKey>, Vec<Ban>) = bans.iter().copied().unzip();
-        self.map.set_all(&keys, &values)?;
+        while let Err(error) = self.map.set_all(&keys, &values) {
+            if !error.is::<TableFull>() || !self.make_room()? {
+                return Err(error);
+            }
+        }
         self.mend(hash_key)
+    }
+
+    /// Takes the kernel's ban that ends first out, so that there is always room for an operator's; false when there is none.
+    fn make_room(&self) -> Result<bool> {
+        match first_to_end(&self.list()?) {
+            Some(key) => self.map.remove(&key),
+            None => Ok(false),
+        }
     }
 
     /// Lifts a ban and forgets its strikes. False when there was none.
@@ -111,16 +123,12 @@ impl Bans {
         Ok(removed)
     }
 
-    /// Forgets bans that have been over for `remembered` clock units and tightens the filter.
+    /// Forgets bans that have been over for `remembered` clock units and tightens the filter. Those that are over at all make
+    /// room at once where more than half of the table is taken.
     pub fn sweep(&self, now: u64, remembered: u64, hash_key: [u64; 2]) -> Result<SweptBans> {
         let mut swept = SweptBans::default();
-        for (key, ban) in self.list()? {
-            if is_forgotten(&ban, now, remembered) {
-                swept.forgotten.push((key, ban));
-            } else {
-                swept.left += 1;
-            }
-        }
+        let half = self.capacity() as usize / 2;
+        (swept.forgotten, swept.left) = forgotten(self.list()?, half, now, remembered);
         if swept.forgotten.is_empty() {
             self.mend(hash_key)?;
         } else {
@@ -182,6 +190,33 @@ fn place(hash_key: [u64; 2], key: BanKey) -> (u32, u64) {
     sketch::banned(sketch::source(hash_key, key.high, key.low))
 }
 
+/// The bans to forget, and how many are left: what is over for long enough, and beyond `half` what is over, the longest first.
+fn forgotten(
+    bans: Vec<(BanKey, Ban)>,
+    half: usize,
+    now: u64,
+    remembered: u64,
+) -> (Vec<(BanKey, Ban)>, usize) {
+    let (mut gone, kept): (Vec<_>, Vec<_>) =
+        bans.into_iter().partition(|(_, ban)| is_forgotten(ban, now, remembered));
+    let mut over: Vec<_> = kept.iter().filter(|(_, ban)| is_forgotten(ban, now, 0)).copied().collect();
+    over.sort_by_key(|(_, ban)| std::cmp::Reverse(now.wrapping_sub(ban.until)));
+    over.truncate(kept.len().saturating_sub(half));
+    let left = kept.len() - over.len();
+    gone.extend(over);
+    (gone, left)
+}
+
+/// Of the kernel's bans the one that ends first, or is over for longest.
+fn first_to_end(bans: &[(BanKey, Ban)]) -> Option<BanKey> {
+    let mut kernels = bans.iter().filter(|(_, ban)| ban.origin == origin::KERNEL);
+    let first = kernels.next()?;
+    let sooner = |one: &(BanKey, Ban), other: &(BanKey, Ban)| {
+        one.1.until != u64::MAX && one.1.until.wrapping_sub(other.1.until).cast_signed() < 0
+    };
+    Some(kernels.fold(first, |first, next| if sooner(next, first) { next } else { first }).0)
+}
+
 fn is_forgotten(ban: &Ban, now: u64, remembered: u64) -> bool {
     let over = now.wrapping_sub(ban.until).cast_signed();
     ban.until != u64::MAX && over > 0 && over.cast_unsigned() > remembered
@@ -189,11 +224,11 @@ fn is_forgotten(ban: &Ban, now: u64, remembered: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_forgotten, place};
+    use super::{first_to_end, forgotten, is_forgotten, place};
     use monitor_common::flow::BanKey;
     use monitor_common::names::capacity::BAN_FILTER_WORDS;
     use monitor_common::plain::Plain as _;
-    use monitor_common::record::Ban;
+    use monitor_common::record::{Ban, origin};
 
     #[test]
     fn a_ban_is_forgotten_only_after_its_end_and_the_time_it_is_remembered() {
@@ -202,6 +237,37 @@ mod tests {
         assert!(!is_forgotten(&ban(1000), 1100, 200));
         assert!(is_forgotten(&ban(1000), 1300, 200));
         assert!(!is_forgotten(&ban(u64::MAX), u64::MAX - 1, 0));
+    }
+
+    fn ban(low: u64, until: u64, origin: u32) -> (BanKey, Ban) {
+        (BanKey { high: 0, low }, Ban { until, origin, ..Ban::zeroed() })
+    }
+
+    #[test]
+    fn bans_that_are_over_make_room_where_the_table_is_half_full() {
+        let now = 1_000_000;
+        let bans: Vec<_> = (0..8)
+            .map(|low| ban(low, if low < 5 { now - 100 + low } else { now + 100 }, origin::KERNEL))
+            .collect();
+        let keys = |half| {
+            let (gone, left) = forgotten(bans.clone(), half, now, 1_000);
+            (gone.iter().map(|(key, _)| key.low).collect::<Vec<_>>(), left)
+        };
+        assert_eq!(keys(8), (vec![], 8));
+        assert_eq!(keys(6), (vec![0, 1], 6));
+        // Those in force stay, however full it is.
+        assert_eq!(keys(0), (vec![0, 1, 2, 3, 4], 3));
+        let (gone, left) = forgotten(bans.clone(), 8, now + 2_000, 1_000);
+        assert_eq!((gone.len(), left), (8, 0));
+    }
+
+    #[test]
+    fn an_operators_ban_takes_the_place_of_the_kernels_that_ends_first() {
+        let bans = [ban(1, 500, origin::OPERATOR), ban(2, 900, origin::KERNEL), ban(3, 700, origin::KERNEL)];
+        assert_eq!(first_to_end(&bans).map(|key| key.low), Some(3));
+        assert_eq!(first_to_end(&bans[..1]), None);
+        let lasting = [ban(4, u64::MAX, origin::KERNEL), ban(5, 900, origin::KERNEL)];
+        assert_eq!(first_to_end(&lasting).map(|key| key.low), Some(5));
     }
 
     #[test]

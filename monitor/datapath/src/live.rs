@@ -18,7 +18,7 @@ use monitor_common::plain::Plain;
 use monitor_common::record::{Ban, Event, SourceEntry};
 use monitor_common::rule::Denial;
 
-use policy::config::{BpfLog, Config, NativeMode, Track};
+use policy::config::{BpfLog, Config, NativeMode};
 use policy::{Environment, Image};
 
 use super::kernel::{AttachMode, BanError, Generation, Guarded, Kernel, MapUse};
@@ -86,7 +86,8 @@ impl Live {
                 BpfLog::Debug => KernelLog::Debug,
                 BpfLog::Trace => KernelLog::Trace,
             },
-            egress: config.interfaces.egress && config.conversations.track != Track::Off,
+            // Also where no conversation is followed: what leaves proves who is there.
+            egress: config.interfaces.egress,
         };
         let datapath = Datapath::open(&options)?;
         let status = datapath.status()?;
@@ -313,7 +314,7 @@ impl Kernel for Live {
         }
         self.conversations.sweep_and_tell(now, SWEEP, &mut self.swept)?;
         self.ticks += 1;
-        if self.ticks.is_multiple_of(60) {
+        if self.ticks.is_multiple_of(5) {
             self.bans.sweep(now, units(STRIKES_KEPT), key_of_hash)?;
         }
         Ok(())

@@ -40,7 +40,7 @@ pub struct Parameters {
     /// Inside hosts entered over SMB, RPC, remote desktop or management within ten minutes.
     pub hosts: usize,
     pub ports: Vec<u16>,
-    /// Inside hosts entered over a remote shell within ten minutes, one after the other.
+    /// Inside hosts entered over a remote shell within five minutes, one after the other.
     pub shells: usize,
     pub shell_ports: Vec<u16>,
     /// Inside hosts on which SMB, RPC and a dynamic RPC service were used together.
@@ -72,6 +72,7 @@ impl Default for Parameters {
     }
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "facts that are independent of each other")]
 #[derive(Clone, Copy, Debug, Default)]
 struct Peer {
     first: u64,
@@ -228,7 +229,7 @@ impl Administration {
         if hosts.len() >= p.hosts {
             return Some(found(&hosts, p.hosts, "administered hosts"));
         }
-        let shells = entered(&|peer| peer.shell);
+        let shells = entered(&|peer| peer.shell && now - peer.first <= WINDOW / 2);
         if shells.len() >= p.shells && is_one_by_one(&shells) {
             return Some(found(&shells, p.shells, "hosts with shells"));
         }

@@ -60,6 +60,7 @@ impl Verdict {
 }
 
 /// A verdict, once per attempt (twice when a late answer corrects it).
+#[expect(clippy::struct_excessive_bools, reason = "facts that are independent of each other")]
 #[derive(Clone, Copy, Debug)]
 pub struct Attempt {
     pub what: Attempted,
@@ -93,6 +94,7 @@ enum Sign {
     Replaced,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "facts that are independent of each other")]
 #[derive(Clone, Copy, Debug)]
 struct State {
     verdict: Verdict,

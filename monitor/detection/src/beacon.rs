@@ -8,6 +8,7 @@ mod bursts;
 mod report;
 mod rhythm;
 mod suspicion;
+mod unnamed;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -79,6 +80,8 @@ pub struct Parameters {
     pub usual_ports: Vec<u16>,
     /// Calls to an address that nobody resolved, however irregular, that are worth a word.
     pub unnamed_calls: usize,
+    /// How long answers of resolvers are remembered: calls without a query over a shorter time say nothing.
+    pub names_last_s: u64,
     /// A source that calls more addresses than this without a name is a peer among peers.
     pub unnamed_peers: usize,
     pub pairs: usize,
@@ -117,6 +120,7 @@ impl Default for Parameters {
             ],
             usual_ports: vec![80, 443, 465, 587, 993, 995, 853, 1883, 5222, 5223, 5228, 8883],
             unnamed_calls: 6,
+            names_last_s: 900,
             unnamed_peers: 16,
             pairs: 16_384,
             conversations: 16_384,
@@ -167,6 +171,17 @@ struct Regular {
     last: u64,
     port: u16,
     period: f64,
+}
+
+impl Pair {
+    /// Whether names led to the calls so far.
+    fn naming(&self, now: u64, names_last_s: u64) -> Naming {
+        let span = self.starts.front().map_or(0, |first| now - first);
+        match self.named.settled(5) {
+            Naming::Unnamed if span < names_last_s * SECOND => Naming::Unknown,
+            naming => naming,
+        }
+    }
 }
 
 impl Regular {
@@ -310,69 +325,9 @@ impl Beacon {
             unnamed: false,
             odd_port: !p.usual_ports.contains(&contact.port),
             size_spread: if pair.sent.len() < 3 { 0.0 } else { sent_spread.max(received_spread) },
-            naming: pair.named.settled(5),
+            naming: pair.naming(contact.now, p.names_last_s),
             keeps_alive: false,
             uploads: pair.sent.iter().any(|bytes| *bytes >= p.upload_bytes && *bytes >= 4.0 * sent),
-        })
-    }
-
-    fn count_unnamed(&mut self, contact: &Contact<'_>) {
-        let most = self.parameters.unnamed_peers;
-        let keep = |peers: &HashMap<IpAddr, u32>| !peers.is_empty();
-        let inside = contact.source_inside;
-        let Some(peers) = self.unnamed.entry(contact.source, inside, contact.now, keep, HashMap::new) else {
-            return;
-        };
-        if peers.len() <= most || peers.contains_key(&contact.destination) {
-            *peers.entry(contact.destination).or_default() += 1;
-        }
-    }
-
-    /// Calls without a rhythm, again and again, to an address that nobody resolved: who has no name to go by was built so.
-    /// Peers among peers have none either, but many of them.
-    fn unnamed_call(&self, pair: &Pair, contact: &Contact<'_>) -> Option<Call> {
-        let p = &self.parameters;
-        let within = contact.source_inside && contact.destination_inside;
-        let spans = pair.starts.front().map_or(0, |first| contact.now - first) / SECOND;
-        let (sent, received) = (rhythm::sizes(&pair.sent).0, rhythm::sizes(&pair.received).0);
-        let is_small = sent > 0.0 && sent.max(received) <= p.bulk_bytes;
-        let calls = pair.starts.len();
-        let rare = spans >= 300 && spans >= 5 * calls as u64;
-        if within || !contact.is_tcp() || !pair.reached || !is_small || !rare || calls < p.unnamed_calls {
-            return None;
-        }
-        if pair.named.settled(5) != Naming::Unnamed || p.login_ports.contains(&contact.port) {
-            return None;
-        }
-        let peers = self.unnamed.get(&contact.source)?;
-        let least = u32::try_from(p.unnamed_calls).unwrap_or(u32::MAX);
-        let often = peers.values().filter(|calls| **calls >= least).count();
-        let odd_port = !p.usual_ports.contains(&contact.port);
-        if peers.len() > p.unnamed_peers || !(odd_port || often >= 3) {
-            return None;
-        }
-        let gaps: Vec<f64> = pair
-            .starts
-            .iter()
-            .zip(pair.starts.iter().skip(1))
-            .map(|(one, next)| real(next - one) / 1e9)
-            .collect();
-        let beat = Beat::of(&gaps)?;
-        Some(Call {
-            beat,
-            score: 0.6,
-            beats: calls,
-            sizes: 0.0,
-            total: pair.total,
-            first_at: pair.first_at,
-            unit: "calls",
-            usual: false,
-            unnamed: true,
-            odd_port,
-            size_spread: 0.0,
-            naming: Naming::Unnamed,
-            keeps_alive: false,
-            uploads: false,
         })
     }
 }
@@ -417,6 +372,7 @@ struct Context {
 }
 
 /// A rhythm of one pair, before it is weighed.
+#[expect(clippy::struct_excessive_bools, reason = "facts that are independent of each other")]
 #[derive(Clone, Copy, Debug)]
 struct Call {
     beat: Beat,

@@ -193,10 +193,10 @@ impl Detect for BruteForce {
             signals.extend(parameters.judge_pair(sessions, contact));
         }
         // What an outsider sent first was seen before his conversation stood.
-        let logs_on = record.forward.payload >= parameters.login_bytes
+        let enough = record.forward.payload >= parameters.login_bytes
             || (record.outcome == outcome::MIDSTREAM
                 && record.backward.payload >= 4 * parameters.login_bytes);
-        if is_login && logs_on {
+        if is_login && enough {
             let key = (contact.source, contact.port);
             if let Some(sessions) = sessions(&mut self.sprayed, key, contact, parameters) {
                 sessions.add(session, parameters);
@@ -334,7 +334,10 @@ impl Parameters {
             && likeness.answer > 0.0
             && likeness.answer_spread <= self.alike
             && likeness.sent_spread <= 2.0 * self.alike;
-        if !alike {
+        let is_refusal =
+            |one: &&Session| (f64::from(one.answered_bytes) / likeness.answer - 1.0).abs() <= self.alike;
+        let refusals = sessions.recent.iter().filter(is_refusal).count();
+        if !alike || count(refusals) < 0.9 * count(sessions.recent.len()) {
             return false;
         }
         // Programs that report something on a timer ask alike and are thanked alike, but at their pace.

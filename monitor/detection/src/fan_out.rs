@@ -180,10 +180,9 @@ impl Detect for FanOut {
         if !flagged && (over.is_none() || !is_learned) {
             source.habit = source.habit.max(count(fresh));
         }
-        let Some((measured, threshold, unit, window_s)) = over else { return };
-        if now < source.quiet_until {
+        let Some((measured, threshold, unit, window_s)) = over.filter(|_| now >= source.quiet_until) else {
             return;
-        }
+        };
         source.quiet_until = now + SECOND;
         signals.push(Signal {
             detector: Detector::FanOut,

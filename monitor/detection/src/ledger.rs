@@ -374,9 +374,13 @@ impl Open {
         }
         finding.confidence = finding.confidence.max(signal.confidence);
         self.workload = signal.workload.or(self.workload.take());
+        let incident = finding.evidence.remove("incident");
         finding.evidence = signal.evidence;
         if let Some(workload) = &self.workload {
             finding.evidence.insert("workload".into(), json!(workload));
+        }
+        if let Some(incident) = incident {
+            finding.evidence.entry("incident").or_insert(incident);
         }
         if graver || finding.measured >= self.told * 10.0 {
             self.told = finding.measured;
@@ -422,9 +426,8 @@ fn containment(signal: &Signal, inside: &Inside) -> String {
         Party::Address(address) if is_victim(signal) => format!("sluice explain {address}"),
         Party::Address(address) if inside.contains(*address) => format!("sluice contain {address} --for 1h"),
         Party::Address(address) => format!("sluice access ban {address} --for 1h"),
-        Party::Mac(_) | Party::Interface(_) => "sluice flows".to_owned(),
+        Party::Mac(_) | Party::Interface(_) | Party::Network(_) => "sluice flows".to_owned(),
         Party::Service(name) => format!("sluice tune {name}"),
-        Party::Network(_) => "sluice flows".to_owned(),
     }
 }
 

@@ -62,8 +62,8 @@ impl Detect for ProtocolScan {
             tried.first_at = contact.at;
         }
         let is_new = tried.protocols.insert(contact.protocol, now).is_none();
-        let tries = tried.protocols.len();
-        if !is_new || tries < self.parameters.protocols || now < tried.quiet_until {
+        let number = tried.protocols.len();
+        if !is_new || number < self.parameters.protocols || now < tried.quiet_until {
             return;
         }
         tried.quiet_until = now + SECOND / 10;
@@ -74,7 +74,7 @@ impl Detect for ProtocolScan {
             target: Some(Party::Address(contact.destination)),
             service: None,
             first_seen: tried.first_at,
-            measured: count(tries),
+            measured: count(number),
             threshold: count(self.parameters.protocols),
             unit: "protocols",
             window_s: self.parameters.window_s,

@@ -273,7 +273,12 @@ impl Detect for Scan {
         if self.grown.is_empty() || moment.now < self.grown_since + SECOND {
             return;
         }
-        for (address, group) in std::mem::take(&mut self.grown) {
+        let grown = std::mem::take(&mut self.grown);
+        // After a jump of the clock it is no news.
+        if moment.now > self.grown_since + 15 * SECOND {
+            return;
+        }
+        for (address, group) in grown {
             let Some(source) = self.sources.get_mut(&address) else { continue };
             let judged = Judged { group, source: address, now: moment.now };
             signals.extend(judged.signal(source, &self.parameters));

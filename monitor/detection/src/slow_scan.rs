@@ -220,8 +220,9 @@ fn signal(parameters: &Parameters, attempt: &Attempt, group: Group, walk: &Walk,
         && walk.reached == 0
         && walk.looked_for * 10 >= walk.failed * 7;
     let (target, service, unit, threshold) = match group {
-        Group::Host(host) => (Some(Party::Address(host)), None, "ports", parameters.least_ports),
-        Group::Datagrams(host) => (Some(Party::Address(host)), None, "ports", parameters.least_ports),
+        Group::Host(host) | Group::Datagrams(host) => {
+            (Some(Party::Address(host)), None, "ports", parameters.least_ports)
+        }
         Group::Port(port) => (None, Some(Service::new(protocol::TCP, port)), "hosts", parameters.least_hosts),
     };
     Signal {

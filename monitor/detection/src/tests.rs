@@ -5,6 +5,7 @@ mod floods;
 mod hygiene;
 mod known;
 mod learned;
+mod mechanisms;
 mod scans;
 mod scene;
 mod traps;

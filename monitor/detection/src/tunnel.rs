@@ -154,7 +154,8 @@ impl Tunnel {
         let long_ones = pair.long.sums(now);
         let few = Sizes::of(&long_ones, FORWARD);
         let is_exfiltration = few.packets >= real(p.dns_long_queries)
-            && (few.mean >= p.dns_long_query_bytes || few.deviation >= p.dns_long_query_spread);
+            && (few.mean >= p.dns_long_query_bytes
+                || (few.mean >= 1.2 * p.dns_query_bytes && few.deviation >= p.dns_long_query_spread));
         if is_exfiltration {
             (window_s, sums, queries, threshold) = (600, long_ones, few, p.dns_long_queries);
         }

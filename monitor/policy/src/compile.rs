@@ -8,7 +8,7 @@ use std::{
 use ipnet::IpNet;
 use jiff::Timestamp;
 use monitor_common::{
-    bucket::UNITS_PER_NS,
+    bucket::{self, UNITS_PER_NS},
     plain::Plain,
     rule::{
         self, Aggregate, CLASSES, Denial, Limit, OUTSIDE, PortBlock, PrefixNode, ServiceRule, Settings,
@@ -22,7 +22,7 @@ use super::{
     limits, prefixes, services,
 };
 use crate::config::{
-    ASSUMED_TICK_NS, Config, DEFAULT_SERVICE, MalformedAction, Quantity, Rate, Track, WhenStale,
+    ASSUMED_TICK_NS, Config, DEFAULT_SERVICE, MalformedAction, Mode, Quantity, Rate, Track, WhenStale,
 };
 
 /// What compilation needs to know of the machine.
@@ -266,14 +266,26 @@ fn settings(config: &Config, environment: &Environment) -> Result<Settings, Comp
         };
         limits::rate(&quantity, environment.tick_ns, place)
     };
-    let (flood, tracking) = (&config.flood, &config.conversations);
+    let (flood, tracking, fragments) = (&config.flood, &config.conversations, &config.fragments);
+    let drops = |action| action == MalformedAction::Drop;
+    let malformed = &config.malformed;
     let flags = [
-        (config.malformed.action == MalformedAction::Drop, setting::DROP_MALFORMED),
+        (drops(malformed.action), setting::DROP_MALFORMED),
+        (drops(malformed.extension_headers), setting::DROP_EXTENSIONS),
+        (drops(malformed.tiny_fragments), setting::DROP_TINY_FRAGMENTS),
+        (drops(malformed.vlan_tags), setting::DROP_TAGS),
+        (drops(malformed.encapsulated), setting::DROP_ENCAPSULATED),
+        (config.interfaces.egress, setting::PROVES),
+        (fragments.mode == Mode::Enforce, setting::DROP_STRAYS),
         (config.heartbeat.when_stale == WhenStale::Observe, setting::OBSERVE_WHEN_STALE),
         (tracking.track != Track::Off, setting::TRACK),
         (tracking.track == Track::All, setting::TRACK_ALL),
         (config.interfaces.watch_only, setting::WATCH_ONLY),
     ];
+    let strays = |place, of, burst| match fragments.mode {
+        Mode::Off => Ok(bucket::Rate::default()),
+        Mode::Observe | Mode::Enforce => rate(place, of, burst),
+    };
     Ok(Settings {
         hash_key: environment.hash_key,
         tick: environment.tick_ns.saturating_mul(UNITS_PER_NS),
@@ -284,6 +296,8 @@ fn settings(config: &Config, environment: &Environment) -> Result<Settings, Comp
         heartbeat_timeout: limits::units(config.heartbeat.timeout),
         active_timeout: limits::units(tracking.active_timeout),
         observations: rate("conversations.observations", tracking.observations, tracking.observations_burst)?,
+        stray: strays("fragments.per_source", fragments.per_source, fragments.per_source_burst)?,
+        strays: strays("fragments.total", fragments.total, fragments.total_burst)?,
         v4_bits: u32::from(config.source.ipv4_prefix),
         v6_bits: u32::from(config.source.ipv6_prefix),
         flags: flags.iter().filter(|(on, _)| *on).map(|(_, flag)| flag).sum(),

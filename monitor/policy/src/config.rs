@@ -20,8 +20,8 @@ pub use parse::{ConfigError, Place, Problem};
 pub use prefix::parse_prefix;
 pub use schema::{
     Access, AccessList, Alerts, Bpf, BpfLog, Capacity, Class, Control, Conversations, Flood, Format,
-    Heartbeat, Interfaces, ListAction, Log, Malformed, MalformedAction, Metrics, NativeMode, Source, State,
-    Track, WhenStale,
+    Fragments, Heartbeat, Interfaces, ListAction, Log, Malformed, MalformedAction, Metrics, NativeMode,
+    Source, State, Track, WhenStale,
 };
 pub use service::{
     AggregateLimits, BanRule, ClassProtection, Limits, Match, Mode, Ports, Protection, Protocol, Service,
@@ -54,6 +54,7 @@ pub struct Config {
     #[serde(rename = "service")]
     pub services: Vec<Service>,
     pub malformed: Malformed,
+    pub fragments: Fragments,
     pub flood: Flood,
     pub conversations: Conversations,
     pub heartbeat: Heartbeat,

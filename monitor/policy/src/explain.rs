@@ -99,9 +99,7 @@ pub fn explain(rules: &Rules, address: IpAddr, service: Option<&str>, now: Times
 
 /// What counts as one source with this address.
 pub(super) fn source_of(rules: &Rules, address: IpAddr) -> IpNet {
-    let source = &rules.config.source;
-    let length = if address.is_ipv4() { source.ipv4_prefix } else { source.ipv6_prefix };
-    IpNet::new(address, length).unwrap_or_else(|_| IpNet::from(address)).trunc()
+    IpNet::new(address, rules.config.source.bits(address)).unwrap_or_else(|_| IpNet::from(address)).trunc()
 }
 
 fn applied(rules: &Rules, service: &EffectiveService, class: &str) -> AppliedLimit {

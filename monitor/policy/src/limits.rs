@@ -125,6 +125,7 @@ pub(super) fn limit(of: &ClassLimit, tick_ns: u64, place: &str) -> Result<Limit,
     if let Some(ban) = of.ban.filter(|ban| ban.after > 0) {
         limit.ban_after = ban.after;
         limit.ban_growth = ban.growth.max(1);
+        limit.ban_unproven = u32::from(ban.unproven);
         limit.ban_within = units(ban.within);
         limit.ban_first = units(ban.first);
         limit.ban_longest = units(ban.longest);

@@ -106,7 +106,7 @@ impl ImportedList {
 
 /// The prefixes in `bytes`. An error is one that forbids the list as a whole (it covers too much).
 ///
-/// Formats are told apart by what is there (docs/configuration.md lists them). An entry that is not understood, or that the
+/// Formats are told apart by what is there (docs/reference/configuration.md lists them). An entry that is not understood, or that the
 /// safeguards refuse, is skipped and told. Text that is not UTF-8 is read as Latin-1, so that a name in a comment spoils
 /// nothing.
 pub fn import(
@@ -173,12 +173,16 @@ impl Reading<'_> {
             let text = text_of(line);
             if let Some(reader) = &mut nft {
                 let elements = reader.read(&text);
-                elements.into_iter().for_each(|(element, read)| self.take(number, &element, read));
+                for (element, read) in elements {
+                    self.take(number, &element, read);
+                }
                 continue;
             }
             if nft::begins(&text) {
                 let elements = nft.insert(nft::Reader::default()).read(&text);
-                elements.into_iter().for_each(|(element, read)| self.take(number, &element, read));
+                for (element, read) in elements {
+                    self.take(number, &element, read);
+                }
                 continue;
             }
             let trimmed = text.trim();

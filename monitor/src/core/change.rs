@@ -92,8 +92,8 @@ impl Changes {
         if delta.config.is_none() {
             return Ok(Prepared { delta, next, warnings: Vec::new() });
         }
-        let established = turn.host.sessions();
-        let operators = installed.sessions().protected(&asking.caller, &established);
+        let lifelines = turn.host.lifelines();
+        let operators = installed.sessions().protected(&asking.caller, &lifelines);
         let around = self.circumstances(operators, asking.is_person(), installed, turn);
         let (next, warnings) = lists::read_again(next, around, &mut *turn.host)?;
         lists::report(&warnings, turn);
@@ -136,9 +136,9 @@ impl Changes {
         installed: &Installed,
         turn: &mut Turn<'_>,
     ) -> Result<Standing> {
-        let established = turn.host.sessions();
+        let lifelines = turn.host.lifelines();
         let caller = Asking::daemon(Origin::Timer).caller;
-        let operators = installed.sessions().protected(&caller, &established);
+        let operators = installed.sessions().protected(&caller, &lifelines);
         let around = self.circumstances(operators, is_asked, installed, turn);
         let (next, warnings) = lists::read_again(next, around, &mut *turn.host)?;
         for warning in &warnings {

@@ -29,8 +29,7 @@ impl std::fmt::Debug for Names<'_> {
 
 /// The prefix that counts as one source.
 pub fn source_of(bits: SourceBits, address: IpAddr) -> IpNet {
-    let length = if address.is_ipv4() { bits.ipv4_prefix } else { bits.ipv6_prefix };
-    IpNet::new(address, length).unwrap_or_else(|_| IpNet::from(address)).trunc()
+    IpNet::new(address, bits.bits(address)).unwrap_or_else(|_| IpNet::from(address)).trunc()
 }
 
 impl Names<'_> {

@@ -37,6 +37,8 @@ pub trait Host: Send {
     ) -> Result<()>;
     /// Far ends of the SSH connections that are established now.
     fn sessions(&mut self) -> BTreeSet<IpAddr>;
+    /// What a change must not cut off: where people who logged in came from, and the next hops of routes.
+    fn lifelines(&mut self) -> BTreeSet<IpAddr>;
     /// The interfaces with a default route.
     fn default_routes(&mut self) -> Result<Vec<String>>;
     /// The name of the workload in a cgroup.

@@ -56,8 +56,8 @@ impl Sessions {
     }
 
     /// All addresses that a change of this caller must not cut without `--yes`.
-    pub fn protected(&self, caller: &Caller, established: &BTreeSet<IpAddr>) -> Vec<IpAddr> {
-        let mut all = established.clone();
+    pub fn protected(&self, caller: &Caller, lifelines: &BTreeSet<IpAddr>) -> Vec<IpAddr> {
+        let mut all = lifelines.clone();
         all.extend(LOOPBACK);
         all.extend(caller.ssh_peer.map(|address| address.to_canonical()));
         all.into_iter().chain(self.operators.iter().copied()).collect()

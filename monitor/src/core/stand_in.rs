@@ -277,6 +277,10 @@ impl Host for StandHost {
         self.sessions.clone()
     }
 
+    fn lifelines(&mut self) -> BTreeSet<IpAddr> {
+        self.sessions.clone()
+    }
+
     fn default_routes(&mut self) -> Result<Vec<String>> {
         Ok(vec!["eth0".to_owned()])
     }

@@ -126,6 +126,9 @@ pub fn begin(beginning: Beginning, turn: &mut Turn<'_>) -> Result<Begun> {
         turn.problems.set("configuration", format!("the last good configuration is in force: {why}"));
     }
     supervise::remember_notes(&first.notes, turn);
+    if let Some(why) = turn.store.volatile() {
+        tracing::error!("store: nothing outlives this process, as {why}; it is tried again");
+    }
     let mut standing = standing(&*turn.store, &*turn.kernel, Arc::new(parsed), now, &mut troubles);
     standing.rules.own = own;
     let held = or_trouble(&mut troubles, bans_held(&*turn.kernel, &standing.rules)).unwrap_or_default();

@@ -6,6 +6,12 @@
 use anyhow::{Context, Result};
 use caps::CapSet;
 
+/// Whether programs can be loaded at all. Asked first, so that a process that cannot leaves no directory behind.
+pub fn may_load() -> bool {
+    let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(true);
+    has(caps::Capability::CAP_BPF) || has(caps::Capability::CAP_SYS_ADMIN)
+}
+
 /// Drops all capabilities of the calling thread, for good, and forbids new ones through exec.
 pub fn drop_all() -> Result<()> {
     rustix::thread::set_no_new_privs(true).context("forbid new privileges")?;

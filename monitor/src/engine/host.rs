@@ -68,6 +68,10 @@ impl Host for Machine {
         operators::established()
     }
 
+    fn lifelines(&mut self) -> BTreeSet<IpAddr> {
+        operators::lifelines()
+    }
+
     fn default_routes(&mut self) -> Result<Vec<String>> {
         links::with_default_route()
     }

@@ -1,10 +1,12 @@
-//! The SSH sessions of this host.
+//! The sessions of this host, and the routers it sends through.
 //!
-//! In: the kernel's list of TCP sockets. Out: addresses of far ends. It decides nothing.
+//! In: the system's records of sessions, the kernel's sockets and routes. Out: addresses. A connection to a port proves
+//! nothing about its peer. It decides nothing.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 
 const SSH: u16 = 22;
 const ESTABLISHED: &str = "01";
@@ -13,6 +15,73 @@ const ESTABLISHED: &str = "01";
 pub fn session() -> Option<IpAddr> {
     let connection = std::env::var("SSH_CONNECTION").ok()?;
     connection.split(' ').next()?.parse::<IpAddr>().ok().map(|peer| peer.to_canonical())
+}
+
+/// What a change must not cut off: where people who logged in came from, and the next hops of routes.
+pub fn lifelines() -> BTreeSet<IpAddr> {
+    let mut all = authenticated();
+    all.extend(routers());
+    all
+}
+
+/// Where people who logged in came from, by utmp and by logind.
+fn authenticated() -> BTreeSet<IpAddr> {
+    let is_running = |process: u32| Path::new(&format!("/proc/{process}")).exists();
+    let mut all: BTreeSet<IpAddr> = logins(&fs::read("/run/utmp").unwrap_or_default(), is_running).collect();
+    for session in fs::read_dir("/run/systemd/sessions").into_iter().flatten().flatten() {
+        all.extend(remote_host(&fs::read_to_string(session.path()).unwrap_or_default()));
+    }
+    all
+}
+
+/// Addresses in the records of utmp (`struct utmp` of glibc, 384 bytes) whose session is somebody's and whose process runs.
+fn logins(utmp: &[u8], is_running: impl Fn(u32) -> bool) -> impl Iterator<Item = IpAddr> {
+    const RECORD: usize = 384;
+    const USER_PROCESS: u32 = 7;
+    const ADDRESS: usize = 348;
+    utmp.chunks_exact(RECORD).filter_map(move |record| {
+        let word = |at: usize| record.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
+        // The kind is a short; what pads it is whatever was there.
+        let kind = word(0)? & 0xffff;
+        if kind != USER_PROCESS || !is_running(word(4)?) {
+            return None;
+        }
+        let bytes = <[u8; 16]>::try_from(record.get(ADDRESS..ADDRESS + 16)?).ok()?;
+        let address = if bytes[4..] == [0; 12] {
+            IpAddr::from(<[u8; 4]>::try_from(&bytes[..4]).ok()?)
+        } else {
+            IpAddr::from(bytes).to_canonical()
+        };
+        (!address.is_unspecified()).then_some(address)
+    })
+}
+
+/// The address in a session file of logind; what is a name proves nothing.
+fn remote_host(session: &str) -> Option<IpAddr> {
+    let value = |key: &str| session.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    let stands = matches!(value("STATE"), Some("active" | "online"));
+    let host = value("REMOTE_HOST").filter(|_| stands && value("CLASS") == Some("user"))?;
+    host.parse::<IpAddr>().ok().map(|address| address.to_canonical())
+}
+
+/// Next hops of all routes.
+fn routers() -> BTreeSet<IpAddr> {
+    let v4 = fs::read_to_string("/proc/self/net/route").unwrap_or_default();
+    let v6 = fs::read_to_string("/proc/self/net/ipv6_route").unwrap_or_default();
+    next_hops(&v4, &v6).collect()
+}
+
+/// Next hops in the texts of `/proc/net/route` and `/proc/net/ipv6_route`.
+fn next_hops(v4: &str, v6: &str) -> impl Iterator<Item = IpAddr> {
+    let of_v4 = v4.lines().skip(1).filter_map(|line| {
+        let hop = u32::from_str_radix(line.split_ascii_whitespace().nth(2)?, 16).ok()?;
+        Some(IpAddr::from(hop.to_ne_bytes()))
+    });
+    let of_v6 = v6.lines().filter_map(|line| {
+        let hop = u128::from_str_radix(line.split_ascii_whitespace().nth(4)?, 16).ok()?;
+        Some(IpAddr::from(Ipv6Addr::from_bits(hop)))
+    });
+    of_v4.chain(of_v6).filter(|hop| !hop.is_unspecified())
 }
 
 /// Far ends of all SSH connections that stand now. Anybody can open one, so it is no proof of anything by itself.
@@ -51,6 +120,53 @@ fn address(text: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_people_who_logged_in_and_are_still_there_count() {
+        let record = |kind: u16, process: u32, address: &[u8]| {
+            let mut record = [0u8; 384];
+            record[..2].copy_from_slice(&kind.to_ne_bytes());
+            record[4..8].copy_from_slice(&process.to_ne_bytes());
+            record[348..348 + address.len()].copy_from_slice(address);
+            record
+        };
+        let v6 = "2001:db8::7".parse::<Ipv6Addr>().unwrap().octets();
+        let utmp = [
+            record(7, 10, &[192, 0, 2, 7]),
+            record(7, 11, &v6),
+            record(8, 12, &[192, 0, 2, 8]),
+            record(7, 99, &[192, 0, 2, 9]),
+            record(7, 13, &[]),
+        ]
+        .concat();
+        let found: Vec<_> = logins(&utmp, |process| process < 99).map(|peer| peer.to_string()).collect();
+        assert_eq!(found, ["192.0.2.7", "2001:db8::7"]);
+        assert_eq!(logins(&utmp[..383], |_| true).count(), 0);
+    }
+
+    #[test]
+    fn a_session_of_logind_counts_while_it_stands_and_names_an_address() {
+        let session = |state: &str, host: &str| {
+            format!("# private\nUID=0\nSTATE={state}\nREMOTE=1\nCLASS=user\nREMOTE_HOST={host}\n")
+        };
+        let found = |state, host| remote_host(&session(state, host)).map(|address| address.to_string());
+        assert_eq!(found("active", "::ffff:192.0.2.7"), Some("192.0.2.7".to_owned()));
+        assert_eq!(found("online", "2001:db8::7"), Some("2001:db8::7".to_owned()));
+        assert_eq!((found("closing", "192.0.2.7"), found("active", "gate.example")), (None, None));
+        assert_eq!(remote_host("STATE=active\nCLASS=greeter\nREMOTE_HOST=192.0.2.7\n"), None);
+    }
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn routers_are_the_next_hops_of_routes() {
+        let v4 = "Iface\tDestination\tGateway\tFlags\neth0\t00000000\t0202000A\t0003\neth0\t0002000A\t00000000\t0001\n";
+        let v6 = "00000000000000000000000000000000 00 00000000000000000000000000000000 00 \
+                  fe800000000000000000000000000001 00000400 00000001 00000000 00000003 eth0\n\
+                  fd770000000000000000000000000000 40 00000000000000000000000000000000 00 \
+                  00000000000000000000000000000000 00000100 00000001 00000000 00000001 eth0\n";
+        let found: Vec<_> = next_hops(v4, v6).map(|hop| hop.to_string()).collect();
+        assert_eq!(found, ["10.0.2.2", "fe80::1"]);
+    }
 
     #[test]
     #[cfg(target_endian = "little")]

@@ -104,6 +104,7 @@ impl Engine {
             ending: None,
         };
         engine.perform(effects, &now);
+        engine.store.hurry();
         engine.read(now);
         Ok((engine, Handle::new(sender, snapshots)))
     }

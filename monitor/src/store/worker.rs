@@ -1,6 +1,6 @@
 //! The thread that owns the database, so that a slow disk or a lock of another process delays nobody.
 //!
-//! In: jobs over a bounded queue. Out: their results within [`PATIENCE`]. A job that did not begin in time is cancelled:
+//! In: jobs over a bounded queue. Out: their results within a bound. A job that did not begin in time is cancelled:
 //! it is never done later behind the caller's back.
 
 use std::sync::Arc;
@@ -13,7 +13,9 @@ use rusqlite::Connection;
 
 /// Jobs that may wait.
 const QUEUE: usize = 256;
-/// How long a caller waits.
+/// How long a caller waits before the engine runs: what was saved is read then, and a slow disk must not cost it.
+const AT_THE_START: Duration = Duration::from_secs(5);
+/// How long a caller waits once the engine runs.
 const PATIENCE: Duration = Duration::from_millis(250);
 /// How long the end of a process waits for jobs that are on their way.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -28,6 +30,7 @@ type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 #[derive(Debug)]
 pub(super) struct Worker {
     jobs: Option<SyncSender<Job>>,
+    patience: Duration,
     ended: Receiver<()>,
 }
 
@@ -46,7 +49,12 @@ impl Worker {
                 let _ = end.send(());
             })
             .context("start the store's thread")?;
-        Ok(Self { jobs: Some(jobs), ended })
+        Ok(Self { jobs: Some(jobs), patience: AT_THE_START, ended })
+    }
+
+    /// From now on nobody waits for long.
+    pub fn hurry(&mut self) {
+        self.patience = PATIENCE;
     }
 
     /// Does `work` and waits for it.
@@ -63,7 +71,7 @@ impl Worker {
                 let _ = reply.send(work(connection));
             }
         })?;
-        match answer.recv_timeout(PATIENCE) {
+        match answer.recv_timeout(self.patience) {
             Ok(outcome) => outcome,
             Err(RecvTimeoutError::Disconnected) => bail!("the store's thread has ended"),
             Err(RecvTimeoutError::Timeout) => {
@@ -73,7 +81,7 @@ impl Worker {
                     bail!("the store is busy: nothing was written");
                 }
                 // It has begun, so it may be done at this very moment.
-                match answer.recv_timeout(PATIENCE) {
+                match answer.recv_timeout(self.patience) {
                     Ok(outcome) => outcome,
                     Err(_) => bail!("the disk does not answer: it is not certain that this was written"),
                 }
@@ -106,8 +114,9 @@ mod tests {
 
     #[test]
     fn a_job_that_takes_long_delays_nobody_and_what_waited_is_not_done_later() {
-        let worker = Worker::start(Connection::open_in_memory().unwrap()).unwrap();
+        let mut worker = Worker::start(Connection::open_in_memory().unwrap()).unwrap();
         worker.call(|connection| Ok(connection.execute_batch("CREATE TABLE t (n)")?)).unwrap();
+        worker.hurry();
         worker.send(|_| std::thread::sleep(Duration::from_millis(800))).unwrap();
         let began = Instant::now();
         let refused = worker.call(|connection| Ok(connection.execute("INSERT INTO t VALUES (1)", [])?));

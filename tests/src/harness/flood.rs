@@ -138,6 +138,22 @@ impl Spoofer {
     }
 }
 
+/// Sends each of these frames once, as they are, from the namespace of this thread.
+///
+/// # Errors
+/// When there is no such interface, or it takes none of a frame.
+pub fn send_each(interface: &str, frames: &[Vec<u8>]) -> io::Result<()> {
+    let socket = open(interface)?;
+    for frame in frames {
+        // SAFETY: the call reads as many bytes as the frame has.
+        let sent = unsafe { libc::send(socket.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
+        if sent < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
 fn open(interface: &str) -> io::Result<OwnedFd> {
     // SAFETY: a plain system call whose result is checked.
     let socket = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };

@@ -26,7 +26,7 @@ protocol = "udp"
 ports = [53]
 mode = "enforce"
 limit = { packets = "100/s", packets_burst = 10 }
-ban = { after = 20, within = "10s", for = "10s", growth = 3, longest = "50s" }
+ban = { after = 20, within = "10s", for = "10s", growth = 3, longest = "50s", unproven = true }
 "#;
 
 fn ban_of(program: &Program, source: &str) -> Option<Ban> {

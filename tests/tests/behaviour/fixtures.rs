@@ -88,9 +88,16 @@ pub fn accepted(says: &'static str, packet: &Packet, seen: Ends, service: &'stat
     judged(says, packet, Seen::Ip(seen), service, Reason::Accepted)
 }
 
-/// A frame that is malformed in this way, and passes by default.
+/// A frame that is malformed in this way, and passes or drops by default.
 pub fn malformed(says: &'static str, packet: &Packet, kind: Malformed) -> Fixture {
-    judged(says, packet, Seen::Malformed(kind), "default", Reason::MalformedPassed)
+    let reason = match kind {
+        Malformed::TooManyExtensions => Reason::ExtensionChain,
+        Malformed::ShortFirstFragment | Malformed::FragmentInHeader => Reason::TinyFragment,
+        Malformed::TooManyTags => Reason::TagStack,
+        Malformed::Pppoe | Malformed::Mpls => Reason::Encapsulated,
+        _ => Reason::MalformedPassed,
+    };
+    judged(says, packet, Seen::Malformed(kind), "default", reason)
 }
 
 /// A frame that is not IP.
@@ -120,6 +127,12 @@ pub fn judged(
 impl Fixture {
     pub fn under(mut self, rules: Rules) -> Self {
         self.rules = rules;
+        self
+    }
+
+    /// Where a defective packet is judged: at the service that could still be read.
+    pub fn at(mut self, service: &'static str) -> Self {
+        self.service = service;
         self
     }
 

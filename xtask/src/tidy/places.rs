@@ -14,9 +14,11 @@ pub const RULES: [Rule; 5] = [
     Rule { name: "a module is named for a concept", find: drawers },
 ];
 
-const UNSAFE_PLACES: [&str; 7] = [
+const UNSAFE_PLACES: [&str; 8] = [
     // One instruction that hides a sign from the compiler, for the verifier's sake.
     "monitor-common/src/bucket.rs",
+    // One read that hides a number from the compiler, likewise.
+    "monitor-common/src/parse/link.rs",
     "monitor-common/src/plain.rs",
     "monitor-ebpf/src/",
     // A peer's supplementary groups: no crate of ours asks for SO_PEERGROUPS.

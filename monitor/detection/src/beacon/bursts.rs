@@ -64,7 +64,7 @@ impl Beacon {
             unnamed: false,
             odd_port: !p.heartbeat_ports.contains(&contact.port),
             size_spread: sent_spread.max(received_spread),
-            naming: self.pairs.get(&key).map_or(Naming::Unknown, |pair| pair.named.settled(5)),
+            naming: self.pairs.get(&key).map_or(Naming::Unknown, |pair| pair.naming(now, p.names_last_s)),
             keeps_alive: sent <= p.keep_alive_bytes,
             uploads: false,
         };

@@ -7,6 +7,7 @@ use super::{Parameters, rhythm::Beat};
 use crate::lookups::Naming;
 
 /// What is known of one regular pair.
+#[expect(clippy::struct_excessive_bools, reason = "facts that are independent of each other")]
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {
     pub beat: Beat,

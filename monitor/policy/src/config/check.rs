@@ -201,7 +201,15 @@ fn times(config: &Config, found: &mut Problems) {
     within("conversations.active_timeout", config.conversations.active_timeout, second, second * 3600);
     let flood = &config.flood;
     let tracking = &config.conversations;
+    let fragments = &config.fragments;
     for (path, rate, burst_path, burst) in [
+        (
+            "fragments.per_source",
+            fragments.per_source,
+            "fragments.per_source_burst",
+            fragments.per_source_burst,
+        ),
+        ("fragments.total", fragments.total, "fragments.total_burst", fragments.total_burst),
         ("flood.new_sources", flood.new_sources, "flood.burst", flood.burst),
         ("flood.heavy_sources", flood.heavy_sources, "flood.heavy_burst", flood.heavy_burst),
         (

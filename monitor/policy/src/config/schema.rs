@@ -3,7 +3,7 @@
 //! Plain data: strict in its keys, checked by `parse` as a whole.
 
 use std::{
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
 };
 
@@ -11,7 +11,10 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use monitor_common::names::capacity;
 use serde::{Deserialize, Serialize};
 
-use super::units::{self, Duration, Rate};
+use super::{
+    service::Mode,
+    units::{self, Duration, Rate},
+};
 use detection::finding::Severity;
 
 /// `[interfaces]`: where to guard.
@@ -50,6 +53,18 @@ pub enum NativeMode {
 pub struct Source {
     pub ipv4_prefix: u8,
     pub ipv6_prefix: u8,
+}
+
+impl Source {
+    /// How many bits of `address` make a source. Link-local addresses of IPv6 all lie in one /64, which is the whole link:
+    /// there, a source is its full address.
+    pub const fn bits(&self, address: IpAddr) -> u8 {
+        match address {
+            IpAddr::V4(_) => self.ipv4_prefix,
+            IpAddr::V6(address) if address.is_unicast_link_local() => 128,
+            IpAddr::V6(_) => self.ipv6_prefix,
+        }
+    }
 }
 
 impl Default for Source {
@@ -160,14 +175,62 @@ pub struct Class {
     pub prefixes: Vec<IpNet>,
 }
 
-/// `[malformed]`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// `[malformed]`: frames that the rules for their source let pass, and that have something wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Malformed {
+    /// Cut short or contradictory: what Linux refuses itself.
     pub action: MalformedAction,
+    /// IPv6 with more extension headers than are walked.
+    pub extension_headers: MalformedAction,
+    /// First fragments without their whole transport header, and later ones that begin within it.
+    pub tiny_fragments: MalformedAction,
+    /// More VLAN tags than are taken off.
+    pub vlan_tags: MalformedAction,
+    /// PPPoE sessions and MPLS.
+    pub encapsulated: MalformedAction,
 }
 
-/// `malformed.action`: what is done with frames that cannot be parsed.
+impl Default for Malformed {
+    fn default() -> Self {
+        Self {
+            action: MalformedAction::Pass,
+            extension_headers: MalformedAction::Drop,
+            tiny_fragments: MalformedAction::Drop,
+            vlan_tags: MalformedAction::Drop,
+            encapsulated: MalformedAction::Drop,
+        }
+    }
+}
+
+/// `[fragments]`: later fragments whose first one was not seen. They fill the memory in which the host puts datagrams together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Fragments {
+    pub mode: Mode,
+    /// Of one source.
+    #[serde(deserialize_with = "units::counted::deserialize")]
+    pub per_source: Rate,
+    pub per_source_burst: u64,
+    /// Of all sources together.
+    #[serde(deserialize_with = "units::counted::deserialize")]
+    pub total: Rate,
+    pub total_burst: u64,
+}
+
+impl Default for Fragments {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Enforce,
+            per_source: Rate::per_second(50),
+            per_source_burst: 50,
+            total: Rate::per_second(100),
+            total_burst: 1000,
+        }
+    }
+}
+
+/// What is done with a kind of malformed frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MalformedAction {

@@ -138,6 +138,9 @@ pub struct BanRule {
     pub growth: u32,
     #[serde(default = "BanRule::longest")]
     pub longest: Duration,
+    /// Ban sources that did not prove their address as well: whoever forges an address then bans its owner.
+    #[serde(default)]
+    pub unproven: bool,
 }
 
 impl BanRule {

@@ -1,5 +1,5 @@
 //! One line of a list to the prefixes that it names: plain lists, columns and CSV with and without a heading, ranges,
-//! `ipset save`, PeerGuardian, directives of web servers.
+//! `ipset save`, `PeerGuardian`, directives of web servers.
 //!
 //! In: a line, and the heading above it. Out: prefixes, nothing for what is no entry, or why the line is not taken. A line
 //! that names more than one address and does not say what they are to each other is not guessed at.

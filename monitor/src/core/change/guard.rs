@@ -8,6 +8,8 @@ use super::super::delta::Standing;
 use super::super::ports::Turn;
 use super::super::refusal::{Code, Refusal};
 use super::super::sessions::Sessions;
+use ipnet::IpNet;
+use policy::Permission;
 use policy::config::Mode;
 
 /// The addresses that the change cuts off knowingly, or why it is not made.
@@ -36,7 +38,17 @@ pub fn check(
     if !next.rules.config.access.operator_safe {
         return Ok(Vec::new());
     }
-    let addresses = sessions.protected(&asking.caller, &turn.host.sessions());
+    let wide: Vec<_> = wide_exemptions(standing, next).map(|prefix| prefix.to_string()).collect();
+    if !wide.is_empty() && !asking.options.yes {
+        return Err(Refusal::new(
+            Code::NeedsConfirmation,
+            format!("this would take the protection from all of {}", wide.join(", ")),
+        )
+        .next("nothing was changed; name the addresses that are meant, or ask again with --yes"));
+    }
+    let mut addresses = sessions.protected(&asking.caller, &turn.host.lifelines());
+    // A host that refuses its own addresses refuses what they stand in for: its neighbours' answers, and itself.
+    addresses.extend(&next.rules.own);
     let now = turn.now.wall;
     let already = policy::would_cut(&standing.rules, &addresses, now);
     let mut cuts: Vec<_> = policy::would_cut(&next.rules, &addresses, now);
@@ -47,9 +59,8 @@ pub fn check(
         new_bans.filter_map(|source| Some((source, addresses.iter().find(|a| source.contains(*a))?)));
     let banned: Vec<_> = banned.map(|(source, address)| (*source, *address)).collect();
     told.extend(banned.iter().map(|(source, address)| format!("{address} lies in {source} (the ban)")));
-    let own: Vec<_> = addresses.iter().chain(&next.rules.own).copied().collect();
     let contained: Vec<_> = new_containments(standing, next)
-        .filter_map(|source| Some((source, *own.iter().find(|address| source.contains(*address))?)))
+        .filter_map(|source| Some((source, *addresses.iter().find(|address| source.contains(*address))?)))
         .collect();
     told.extend(
         contained.iter().map(|(source, address)| format!("{address} lies in {source} (the containment)")),
@@ -67,8 +78,21 @@ pub fn check(
     Ok(cuts.iter().map(|cut| cut.address).chain(banned.iter().map(|(_, address)| *address)).collect())
 }
 
+/// Exemptions that are new and cover a large part of the address space.
+fn wide_exemptions<'a>(standing: &'a Standing, next: &'a Standing) -> impl Iterator<Item = IpNet> + 'a {
+    const fn is_wide(prefix: IpNet) -> bool {
+        match prefix {
+            IpNet::V4(prefix) => prefix.prefix_len() < 8,
+            IpNet::V6(prefix) => prefix.prefix_len() < 16,
+        }
+    }
+    let new = next.rules.access.iter().filter(|entry| !standing.rules.access.contains(entry));
+    let exempt = new.filter(|entry| entry.permission == Permission::Exempt);
+    exempt.map(|entry| entry.prefix).filter(|prefix| is_wide(*prefix))
+}
+
 /// Sources that `next` newly contains in earnest.
-fn new_containments<'a>(standing: &'a Standing, next: &'a Standing) -> impl Iterator<Item = ipnet::IpNet> {
+fn new_containments<'a>(standing: &'a Standing, next: &'a Standing) -> impl Iterator<Item = IpNet> {
     next.containments.iter().filter_map(|(subject, one)| match subject {
         Subject::Source(source)
             if one.mode == Mode::Enforce && !standing.containments.contains_key(subject) =>

@@ -51,8 +51,9 @@ impl Display for AggregateLimits {
 
 impl Display for BanRule {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { after, within, first, growth, longest } = self;
-        write!(f, "after {after} within {within} for {first}, then {growth} times as long up to {longest}")
+        let Self { after, within, first, growth, longest, unproven } = self;
+        write!(f, "after {after} within {within} for {first}, then {growth} times as long up to {longest}")?;
+        if *unproven { f.write_str(", forged addresses too") } else { Ok(()) }
     }
 }
 

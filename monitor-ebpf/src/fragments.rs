@@ -1,0 +1,81 @@
+//! Later fragments: each follows the service and the fate of its datagram's first one, or is charged as a stray.
+//!
+//! A first fragment leaves one word: the datagram's tag, when it came, the destination port, and whether it was dropped. What
+//! comes without a first one fills the memory in which the host puts datagrams together, so such fragments have a limit of
+//! their own, for each source and for all.
+
+use core::ops::ControlFlow;
+
+use monitor_common::{
+    bucket::admit,
+    datagram::{self, Word},
+    names::capacity,
+    parse::Fragment,
+    rule::{Settings, setting},
+    verdict::{Reason, Verdict},
+};
+
+use crate::{
+    case::{Case, fresh},
+    maps, word,
+};
+
+/// Notes what became of a first fragment.
+///
+/// Not inlined, like all of this file: fragments are rare.
+#[inline(never)]
+pub fn remember(settings: &Settings, case: &Case) {
+    let hash = datagram::hash(settings.hash_key, &case.frame);
+    if let Some(place) = maps::DATAGRAMS.get_ptr_mut(datagram::place(hash)) {
+        let dropped = Verdict::from_number(fresh(&case.verdict)).drops();
+        // SAFETY: the pointer is to a map value; a plain store of a word, of which the last one may win.
+        unsafe { *place = Word::new(hash, case.now, case.frame.destination_port, dropped).0 };
+    }
+}
+
+/// Gives a later fragment the port of its first one, or charges it as a stray.
+#[inline(never)]
+pub fn resolve(settings: &Settings, case: &mut Case) -> ControlFlow<Verdict> {
+    let hash = datagram::hash(settings.hash_key, &case.frame);
+    let word = Word(maps::DATAGRAMS.get(datagram::place(hash)).map_or(0, |word| *word));
+    if !word.is_of(hash, case.now) {
+        if !is_over(settings, case) {
+            return ControlFlow::Continue(());
+        }
+    } else if !word.is_dropped() {
+        case.frame.destination_port = word.port();
+        case.piece = Fragment::Whole as u32;
+        return ControlFlow::Continue(());
+    }
+    if fresh(&case.enforce) != 0 && settings.flags & setting::DROP_STRAYS != 0 {
+        return ControlFlow::Break(Reason::StrayFragment.into());
+    }
+    case.note_would_drop(Reason::StrayFragment.into());
+    ControlFlow::Continue(())
+}
+
+/// Charges the buckets of strays; whether there is no room.
+#[inline(always)]
+fn is_over(settings: &Settings, case: &Case) -> bool {
+    !charge((case.hash >> 40) as u32 & (capacity::STRAYS - 1), &settings.stray, case.now)
+        || !charge(capacity::STRAYS, &settings.strays, case.now)
+}
+
+/// Charges one bucket; a CPU that loses the race passes its fragment on, which is one too many for each CPU at most.
+#[inline(always)]
+fn charge(place: u32, rate: &monitor_common::bucket::Rate, now: u64) -> bool {
+    let Some(bucket) = maps::STRAYS.get_ptr_mut(place) else {
+        return true;
+    };
+    // SAFETY: the pointer is to a map value.
+    unsafe {
+        let tat = word::load(bucket);
+        match admit(tat, now, rate.cost_of_one(), rate.capacity) {
+            Some(next) => {
+                word::replace(bucket, tat, next);
+                true
+            }
+            None => false,
+        }
+    }
+}
