@@ -10,6 +10,7 @@ mod demo;
 mod dist;
 mod docs;
 mod fuzz;
+mod kernels;
 mod process;
 mod run;
 mod runner;
@@ -42,6 +43,8 @@ enum Command {
     Run(run::Arguments),
     /// Run every test, after set-up, check, tidy and build
     Test(test::Arguments),
+    /// Try the build on other kernels, each in an emulated machine
+    Kernels(kernels::Arguments),
     /// Check format, lints, and the dependencies' licences and sources
     Check(check::Arguments),
     /// Check the house rules
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::main(&arguments),
         Command::Run(arguments) => run::main(&arguments),
         Command::Test(arguments) => test::main(&arguments),
+        Command::Kernels(arguments) => kernels::main(&arguments),
         Command::Check(arguments) => check::main(&arguments),
         Command::Tidy => tidy::main(),
         Command::Bench(arguments) => bench::main(&arguments),

@@ -102,12 +102,16 @@ fn layers<P: Packet + ?Sized>(packet: &P, frame: &mut Frame, ethertype: u16) -> 
     }
 }
 
+/// The loop ends with its test: before "bpf: fix control-flow graph checking in privileged mode" (Linux 6.7) the verifier
+/// accepts going back by a jump only, and the compiler made a `while` run on into its head.
 #[inline(always)]
 fn tags<P: Packet + ?Sized>(packet: &P, frame: &mut Frame, outer: u16) -> Step<u16> {
-    let mut ethertype = outer;
+    if !is_tag(outer) {
+        return ControlFlow::Continue(outer);
+    }
     let mut offset = ETHERNET_BYTES;
     let mut walked = 0;
-    while is_tag(ethertype) {
+    loop {
         if walked == MAX_TAGS_WALKED {
             return malformed(Malformed::TooManyTags);
         }
@@ -121,11 +125,13 @@ fn tags<P: Packet + ?Sized>(packet: &P, frame: &mut Frame, outer: u16) -> Step<u
             }
             frame.layers += 1;
         }
-        ethertype = u16::from_be_bytes([tag[2], tag[3]]);
         offset += 4;
         frame.network_offset = offset;
+        let ethertype = u16::from_be_bytes([tag[2], tag[3]]);
+        if !is_tag(ethertype) {
+            return ControlFlow::Continue(ethertype);
+        }
     }
-    ControlFlow::Continue(ethertype)
 }
 
 /// A PPPoE session (RFC 2516): six bytes, then the protocol of PPP, which may be cut to one byte (RFC 1661, 6.5).

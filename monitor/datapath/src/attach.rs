@@ -1,4 +1,5 @@
-//! Hooks: the ingress program in XDP, the egress program in tcx, each by a link that is pinned at once.
+//! Hooks: the ingress program in XDP, the egress program in tcx, each by a link that is pinned at once. Where the kernel
+//! has no tcx, the egress program is in a filter instead.
 //!
 //! In: an interface's name and loaded programs. Out: a guarded interface, with the mode read back from the kernel. A foreign
 //! program is never replaced, an unpinnable attachment is never made, and links of earlier runs are updated in place.
@@ -7,6 +8,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
+use super::classifier;
 use super::interfaces::{self, Interface, Mode};
 use super::pins::{self, Hook, LinkPin, Pins};
 use super::syscall::{self, SyscallError};
@@ -45,12 +47,12 @@ pub struct Links {
     pub mode: Mode,
     pub how: How,
     ingress: OwnedFd,
-    egress: Option<OwnedFd>,
+    egress: bool,
 }
 
 impl Links {
     pub fn has_egress(&self) -> bool {
-        self.egress.is_some()
+        self.egress
     }
 
     /// The index of the interface that the ingress link is bound to; `None` once that interface is gone.
@@ -114,13 +116,17 @@ pub fn attach(
     };
     let egress = if let Some(program) = programs.egress {
         let taken = take_over(pins, ours(Hook::Egress)?, Hook::Egress, slot, interface, program)?;
-        Some(taken.map_or_else(|| create_egress(pins, slot, interface, program), Ok)?)
+        if taken.is_none() {
+            create_egress(pins, slot, interface, program)?;
+        }
+        true
     } else {
         // An earlier run may have followed egress.
-        for link in ours(Hook::Egress)?.filter(|link| link.interface == *name) {
-            pins::detach(&link)?;
+        for link in pins.links()?.iter().filter(|link| link.hook != Hook::Ingress && link.interface == *name)
+        {
+            pins::detach(link)?;
         }
-        None
+        false
     };
     // Read back: what the kernel says, not what we asked for.
     let xdp = interfaces::find(name)?.xdp;
@@ -211,12 +217,41 @@ fn create_ingress(interface: &Interface, program: BorrowedFd<'_>, allowed: Allow
 }
 
 /// First in the chain, so that what others drop or redirect is seen as well.
-fn create_egress(pins: &Pins, slot: u32, interface: &Interface, program: BorrowedFd<'_>) -> Result<OwnedFd> {
+fn create_egress(pins: &Pins, slot: u32, interface: &Interface, program: BorrowedFd<'_>) -> Result<()> {
     let name = &interface.name;
-    let link = syscall::create_link(program, interface.index, ATTACH_TCX_EGRESS, ORDER_BEFORE)
-        .with_context(|| format!("attach to the egress of {name} (tcx, Linux 6.6 or newer)"))?;
-    pin(pins, &link, Hook::Egress, slot, name)?;
-    Ok(link)
+    match syscall::create_link(program, interface.index, ATTACH_TCX_EGRESS, ORDER_BEFORE) {
+        Ok(link) => pin(pins, &link, Hook::Egress, slot, name),
+        // The kernel does not know this type of attachment.
+        Err(error) if error.is(libc::EINVAL) => filter_egress(pins, slot, interface, program)
+            .with_context(|| format!("attach to the egress of {name} (tcx is from Linux 6.6 on: {error})")),
+        Err(error) => Err(error).with_context(|| format!("attach to the egress of {name}")),
+    }
+}
+
+/// The filter of an earlier run is replaced in one step. The pin follows: between the two, the filter is known by its place.
+fn filter_egress(pins: &Pins, slot: u32, interface: &Interface, program: BorrowedFd<'_>) -> Result<()> {
+    let name = &interface.name;
+    let earlier: Vec<LinkPin> = pins
+        .links()?
+        .into_iter()
+        .filter(|link| matches!(link.hook, Hook::Filter { .. }))
+        .filter(|link| link.interface == *name || link.slot == slot)
+        .collect();
+    let installed = classifier::install(interface.index, program)?;
+    let kept =
+        installed.replaced && earlier.iter().any(|link| link.hook == Hook::Filter { with_qdisc: true });
+    let wanted = pins.link(Hook::Filter { with_qdisc: installed.made_qdisc || kept }, slot, name);
+    pins::replace(program, &wanted)?;
+    for link in earlier.iter().filter(|link| link.path != wanted) {
+        pins::remove_if_there(&link.path)?;
+    }
+    if !installed.replaced {
+        tracing::info!(
+            interface = name,
+            "egress is followed by a clsact filter: this kernel has no tcx (Linux 6.6)"
+        );
+    }
+    Ok(())
 }
 
 /// What the kernel's refusal means, and what to do.
@@ -243,21 +278,11 @@ fn occupied(name: &str) -> String {
     let Some(xdp) = holder else {
         return "its XDP hook is taken, and it is not ours to replace".to_owned();
     };
-    let program = program_name(xdp.program).unwrap_or_else(|_| "unknown".to_owned());
+    let program = syscall::program_by_id(xdp.program).and_then(|fd| syscall::program_name(fd.as_fd()));
+    let program = program.unwrap_or_else(|_| "unknown".to_owned());
     format!(
         "its XDP hook holds program {} ({program}) in {} mode, which is not ours to replace: detach that first",
         xdp.program,
         xdp.mode.label()
     )
-}
-
-/// The name of a program that somebody else loaded.
-fn program_name(id: u32) -> Result<String, SyscallError> {
-    let fd = syscall::program_by_id(id)?;
-    // struct bpf_prog_info: type, id, tag[8], four sizes and pointers, load_time, uid, nr_map_ids, map_ids, name[16].
-    let mut info = [0_u8; 80];
-    syscall::object_info(fd.as_fd(), &mut info)?;
-    let name = info.get(64..80).unwrap_or_default();
-    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
-    Ok(String::from_utf8_lossy(name).into_owned())
 }

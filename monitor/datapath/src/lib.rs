@@ -9,6 +9,7 @@
 mod attach;
 mod bans;
 mod capacity;
+mod classifier;
 mod clock;
 mod conversations;
 mod events;
@@ -21,6 +22,7 @@ mod live;
 mod mapped;
 mod object;
 mod pins;
+mod requirements;
 mod resize;
 mod rules;
 mod simulate;

@@ -15,6 +15,7 @@ use monitor_common::names::{global, map, program};
 use super::capacity::Capacities;
 use super::events::{LogPump, log_pump};
 use super::pins::Pins;
+use super::requirements::{self, Machine};
 use super::syscall;
 use super::table::{Map, Shape, copy_descriptor};
 
@@ -140,8 +141,12 @@ pub fn ensure_there() -> Result<()> {
 pub fn load(request: &Load<'_>) -> Result<Loaded> {
     ensure_there()?;
     request.capacities.check()?;
+    Machine::here().check()?;
     let plan = Plan::new(request)?;
-    let mut ebpf = plan.load(request).map_err(explain).context("load the kernel program")?;
+    let mut ebpf = plan
+        .load(request)
+        .map_err(|error| requirements::explained(error, "the kernel program"))
+        .context("load the kernel program")?;
     let logger = if request.kernel_log == KernelLog::Off { None } else { log_pump(&mut ebpf) };
     let programs = load_programs(&mut ebpf)?;
     let mut loaded = Loaded {
@@ -276,7 +281,7 @@ fn load_programs(ebpf: &mut Ebpf) -> Result<BTreeMap<&'static str, LoadedProgram
             Program::SchedClassifier(classifier) => classifier.load(),
             _ => bail!("program {name} of the embedded object is of a kind that is not loaded"),
         };
-        result.map_err(explain).with_context(|| format!("have the kernel verify {name}"))?;
+        result.map_err(|error| requirements::explained(error, name))?;
         let info = program.info().with_context(|| format!("ask for {name}"))?;
         let fd = program.fd().with_context(|| format!("hold {name}"))?;
         programs.insert(
@@ -294,23 +299,6 @@ fn load_programs(ebpf: &mut Ebpf) -> Result<BTreeMap<&'static str, LoadedProgram
         program::INGRESS
     );
     Ok(programs)
-}
-
-/// Says which privilege is missing when that is the reason.
-fn explain<E: std::error::Error + Send + Sync + 'static>(error: E) -> anyhow::Error {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-    let mut denied = false;
-    while let Some(inner) = cause {
-        denied |= inner.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error)
-            == Some(libc::EPERM);
-        cause = inner.source();
-    }
-    let error = anyhow::Error::new(error);
-    if denied {
-        error.context("no permission: loading needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (or root)")
-    } else {
-        error
-    }
 }
 
 impl Loaded {

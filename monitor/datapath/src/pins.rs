@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use monitor_common::names;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
-use super::syscall;
+use super::{classifier, interfaces, syscall};
 
 /// `f_type` of a bpffs (`BPF_FS_MAGIC`).
 const BPF_FS: u64 = 0xcafe_4a11;
@@ -40,6 +40,11 @@ pub struct Pins {
 pub enum Hook {
     Ingress,
     Egress,
+    /// Egress before tcx: a filter, which needs no pin to stay. What is pinned is its program, so that the next run knows.
+    Filter {
+        /// The queueing discipline was made for it, and goes with it.
+        with_qdisc: bool,
+    },
 }
 
 impl Hook {
@@ -47,6 +52,8 @@ impl Hook {
         match self {
             Self::Ingress => "xdp",
             Self::Egress => "tcx",
+            Self::Filter { with_qdisc: false } => "tc",
+            Self::Filter { with_qdisc: true } => "tcq",
         }
     }
 }
@@ -177,6 +184,14 @@ impl Pins {
 /// Detaches a link at once, also when another process still holds it, and removes its pin.
 pub fn detach(link: &LinkPin) -> Result<()> {
     let path = link.path.display();
+    if let Hook::Filter { with_qdisc } = link.hook {
+        // With its interface the filter is gone.
+        if let Some(found) = interfaces::list()?.iter().find(|found| found.name == link.interface) {
+            classifier::remove(found.index, with_qdisc)
+                .with_context(|| format!("detach the egress of {}", link.interface))?;
+        }
+        return remove_if_there(&link.path);
+    }
     let fd = syscall::open_pin(&link.path).with_context(|| format!("open the pinned link {path}"))?;
     match syscall::detach_link(fd.as_fd()) {
         // The interface is gone, and the attachment with it.
@@ -343,6 +358,8 @@ impl LinkPin {
         let hook = match parts.next()? {
             "xdp" => Hook::Ingress,
             "tcx" => Hook::Egress,
+            "tc" => Hook::Filter { with_qdisc: false },
+            "tcq" => Hook::Filter { with_qdisc: true },
             _ => return None,
         };
         let slot = parts.next()?.parse().ok()?;
@@ -374,11 +391,14 @@ mod tests {
 
     #[test]
     fn a_link_name_reads_back_whatever_the_interface_is_called() {
-        for interface in ["eth0", "eth0.100", "br-lan", "a%b", "wg_0", "ü"] {
-            let name = link_name(Hook::Ingress, 3, interface);
-            assert!(!name.contains('.'), "{name}");
-            let pin = LinkPin::from_path(PathBuf::from("/x").join(&name)).expect("our own name");
-            assert_eq!((pin.hook, pin.slot, pin.interface.as_str()), (Hook::Ingress, 3, interface));
+        let filters = [false, true].map(|with_qdisc| Hook::Filter { with_qdisc });
+        for hook in [Hook::Ingress, Hook::Egress].into_iter().chain(filters) {
+            for interface in ["eth0", "eth0.100", "br-lan", "a%b", "wg_0", "ü"] {
+                let name = link_name(hook, 3, interface);
+                assert!(!name.contains('.'), "{name}");
+                let pin = LinkPin::from_path(PathBuf::from("/x").join(&name)).expect("our own name");
+                assert_eq!((pin.hook, pin.slot, pin.interface.as_str()), (hook, 3, interface));
+            }
         }
     }
 

@@ -292,6 +292,16 @@ pub fn object_info(object: BorrowedFd<'_>, info: &mut [u8]) -> Result<(), Syscal
     bpf(Command::OBJ_GET_INFO_BY_FD, &mut attributes).map(drop)
 }
 
+/// The name of a program, as the kernel keeps it: its first 15 bytes.
+pub fn program_name(program: BorrowedFd<'_>) -> Result<String, SyscallError> {
+    // struct bpf_prog_info: type, id, tag[8], four sizes and pointers, load_time, uid, nr_map_ids, map_ids, name[16].
+    let mut info = [0_u8; 80];
+    object_info(program, &mut info)?;
+    let name = info.get(64..80).unwrap_or_default();
+    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+    Ok(String::from_utf8_lossy(name).into_owned())
+}
+
 /// Attaches a program to an interface by a link. `attach_type` and `flags` are the kernel's numbers.
 pub fn create_link(
     program: BorrowedFd<'_>,

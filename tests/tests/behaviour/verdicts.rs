@@ -128,7 +128,9 @@ fn a_million_random_frames_never_abort_the_program_and_every_one_is_counted() {
     program.install(&image);
     let mut random = Random::seeded("a million");
     let rows = fixtures::all();
-    for round in 0..1_000_000u64 {
+    // An emulated machine takes fewer.
+    let frames = std::env::var("SLUICE_RANDOM_FRAMES").map_or(1_000_000u64, |count| count.parse().unwrap());
+    for round in 0..frames {
         if round % 1000 == 0 {
             program.set_clock(START + round * 16_000);
         }
@@ -140,7 +142,7 @@ fn a_million_random_frames_never_abort_the_program_and_every_one_is_counted() {
     }
     let counted =
         (0..64).flat_map(|service| program.totals(service).ended).map(|count| count.packets).sum::<u64>();
-    assert_eq!(counted, 1_000_000);
+    assert_eq!(counted, frames);
 }
 
 #[test]

@@ -14,12 +14,15 @@ use crate::process::{cargo, find_program, privileged, run};
 const CARGO_DENY_VERSION: &str = "0.20.2";
 
 /// The program, Debian's package of it, and the least that needs it.
-const TOOLS: [(&str, &str, Scope); 17] = [
+const TOOLS: [(&str, &str, Scope); 21] = [
     ("ip", "iproute2", Scope::Demo),
+    ("busybox", "busybox-static", Scope::Test),
     ("bpftool", "bpftool", Scope::Test),
+    ("cpio", "cpio", Scope::Test),
     ("curl", "curl", Scope::Demo),
     ("debootstrap", "debootstrap", Scope::Test),
     ("dpkg-deb", "dpkg", Scope::Test),
+    ("depmod", "kmod", Scope::Test),
     ("ethtool", "ethtool", Scope::Test),
     ("hping3", "hping3", Scope::Test),
     ("iperf3", "iperf3", Scope::Test),
@@ -29,6 +32,7 @@ const TOOLS: [(&str, &str, Scope); 17] = [
     ("promtool", "prometheus", Scope::Test),
     ("systemd-analyze", "systemd", Scope::Test),
     ("systemd-nspawn", "systemd-container", Scope::Test),
+    ("qemu-system-x86_64", "qemu-system-x86", Scope::Test),
     ("tcpdump", "tcpdump", Scope::Test),
     ("lintian", "lintian", Scope::Package),
     ("rpm", "rpm", Scope::Package),
