@@ -116,10 +116,7 @@ pub fn attach(
     };
     let egress = if let Some(program) = programs.egress {
         let taken = take_over(pins, ours(Hook::Egress)?, Hook::Egress, slot, interface, program)?;
-        if taken.is_none() {
-            create_egress(pins, slot, interface, program)?;
-        }
-        true
+        taken.is_some() || create_egress(pins, slot, interface, program)?
     } else {
         // An earlier run may have followed egress.
         for link in pins.links()?.iter().filter(|link| link.hook != Hook::Ingress && link.interface == *name)
@@ -216,16 +213,35 @@ fn create_ingress(interface: &Interface, program: BorrowedFd<'_>, allowed: Allow
     Err(refusal(interface, "native", error))
 }
 
-/// First in the chain, so that what others drop or redirect is seen as well.
-fn create_egress(pins: &Pins, slot: u32, interface: &Interface, program: BorrowedFd<'_>) -> Result<()> {
+/// First in the chain, so that what others drop or redirect is seen as well. Says whether egress is followed.
+fn create_egress(pins: &Pins, slot: u32, interface: &Interface, program: BorrowedFd<'_>) -> Result<bool> {
     let name = &interface.name;
-    match syscall::create_link(program, interface.index, ATTACH_TCX_EGRESS, ORDER_BEFORE) {
-        Ok(link) => pin(pins, &link, Hook::Egress, slot, name),
-        // The kernel does not know this type of attachment.
-        Err(error) if error.is(libc::EINVAL) => filter_egress(pins, slot, interface, program)
-            .with_context(|| format!("attach to the egress of {name} (tcx is from Linux 6.6 on: {error})")),
-        Err(error) => Err(error).with_context(|| format!("attach to the egress of {name}")),
+    let error = match syscall::create_link(program, interface.index, ATTACH_TCX_EGRESS, ORDER_BEFORE) {
+        Ok(link) => return pin(pins, &link, Hook::Egress, slot, name).map(|()| true),
+        Err(error) => error,
+    };
+    // The kernel does not know this type of attachment.
+    if !error.is(libc::EINVAL) {
+        return Err(error).with_context(|| format!("attach to the egress of {name}"));
     }
+    match filter_egress(pins, slot, interface, program) {
+        // A daemon that gave up its capabilities can still guard an interface that appears, but not add a filter to it.
+        Err(refused) if is_denied(&refused) => {
+            tracing::warn!(
+                interface = name,
+                "egress is not followed until sluice is started again: before Linux 6.6 that takes CAP_NET_ADMIN"
+            );
+            Ok(false)
+        }
+        other => other
+            .map(|()| true)
+            .with_context(|| format!("attach to the egress of {name} (tcx is from Linux 6.6 on: {error})")),
+    }
+}
+
+fn is_denied(error: &anyhow::Error) -> bool {
+    let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
+    io.is_some_and(|error| error.raw_os_error() == Some(libc::EPERM))
 }
 
 /// The filter of an earlier run is replaced in one step. The pin follows: between the two, the filter is known by its place.

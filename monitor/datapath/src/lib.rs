@@ -179,6 +179,8 @@ impl Datapath {
         let mut slots = Slots::new(loaded.map(map::INTERFACES)?)?;
         let pinned: Vec<u32> = pins.links()?.iter().map(|link| link.slot).collect();
         slots.retain(&pinned)?;
+        // Those of an earlier run are rules as well: its interfaces are taken over under them, before any new ones.
+        let has_rules = rules.active()?.flips != 0;
         Ok(Self {
             egress: options.egress,
             sources: Sources::new(&loaded, hash_key)?,
@@ -189,7 +191,7 @@ impl Datapath {
             rules,
             slots,
             hash_key,
-            has_rules: false,
+            has_rules,
             guarded: BTreeMap::new(),
             loaded,
         })
