@@ -38,7 +38,7 @@ impl Word {
     #[inline(always)]
     pub const fn new(hash: u64, now: u64, port: u16, dropped: bool) -> Self {
         let time = (now >> COARSE & TIME_MASK) << TIME_SHIFT;
-        Self(hash & TAG | time | dropped as u64 * DROPPED | port as u64)
+        Self((hash & TAG) | time | (dropped as u64 * DROPPED) | port as u64)
     }
 
     /// Whether it is about the datagram with this hash, and still holds.

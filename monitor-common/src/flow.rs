@@ -100,7 +100,7 @@ pub const fn aggregate(high: u64, low: u64, is_v4: bool, v4_bits: u32, v6_bits: 
     }
 }
 
-/// Whether an IPv6 address with this upper half lies in fe80::/10.
+/// Whether an IPv6 address with this upper half lies in `fe80::/10`.
 #[inline(always)]
 pub const fn is_link_local(high: u64) -> bool {
     high >> 54 == 0xfe80 >> 6

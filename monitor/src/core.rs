@@ -165,6 +165,7 @@ impl Core {
         turn.problems.report("prune the store", pruned);
     }
 
+    #[expect(clippy::too_many_lines, reason = "a table: one arm for each command")]
     fn command(&mut self, request: Request, turn: &mut Turn<'_>) {
         let Request { caller, options, command } = request;
         if caller.role < command.role() {

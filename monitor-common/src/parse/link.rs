@@ -11,6 +11,8 @@ use crate::packet::Packet;
 
 /// VLAN identifiers that are kept; a third one makes the frame malformed. Tags of VLAN 0 do not count.
 pub const MAX_TAGS: usize = 2;
+#[expect(clippy::cast_possible_truncation, reason = "it is two")]
+const MOST_TAGS: u32 = MAX_TAGS as u32;
 /// Tags that are taken off altogether.
 pub const MAX_TAGS_WALKED: u32 = 16;
 /// MPLS labels that are taken off.
@@ -60,7 +62,7 @@ pub fn other<T>(frame: &Frame, ended: End) -> Step<T> {
 #[inline(always)]
 fn excess(frame: &Frame) -> Option<Malformed> {
     let layers = fresh(&frame.layers);
-    if layers <= MAX_TAGS as u32 {
+    if layers <= MOST_TAGS {
         None
     } else if layers & PPPOE != 0 {
         Some(Malformed::Pppoe)
@@ -121,7 +123,7 @@ fn tags<P: Packet + ?Sized>(packet: &P, frame: &mut Frame, outer: u16) -> Step<u
             if kept < MAX_TAGS {
                 frame.vlans[kept] = identifier;
             }
-            frame.layers = kept as u32 + 1;
+            frame.layers += 1;
         }
         offset += 4;
         frame.network_offset = offset;

@@ -16,7 +16,7 @@ pub struct Interface {
     pub mtu: u32,
     pub up: bool,
     pub loopback: bool,
-    /// Whether its frames begin with an Ethernet header; those of tun, WireGuard, PPP and IP tunnels begin with IP.
+    /// Whether its frames begin with an Ethernet header; those of tun, `WireGuard`, PPP and IP tunnels begin with IP.
     pub ethernet: bool,
     /// The program in its XDP hook.
     pub xdp: Option<Xdp>,

@@ -228,7 +228,7 @@ web        2.00 k     48.0 k             0   1.20 M  packet_rate
 
     #[test]
     fn without_a_daemon_the_page_says_what_the_kernel_goes_on_doing() {
-        let since = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_800_000_000);
+        let since = std::time::UNIX_EPOCH + std::time::Duration::from_hours(500_000);
         let left = |name: &str, in_force| Left { interface: name.to_owned(), in_force, since };
         let said = in_force(&[left("eth0", true), left("gone0", false)]);
         assert!(said.contains("in force in the kernel on eth0 (since 2027-01-15"), "{said}");

@@ -79,7 +79,7 @@ impl Page {
         if self.width.is_some_and(|width| narrowest > usize::from(width) + GAP) {
             self.list(&columns);
         } else {
-            self.grid(columns);
+            self.grid(&columns);
         }
         if hidden > 0 {
             let noun = if hidden == 1 { "column does" } else { "columns do" };
@@ -87,7 +87,7 @@ impl Page {
         }
     }
 
-    fn grid(&mut self, columns: Vec<Column>) {
+    fn grid(&mut self, columns: &[Column]) {
         let mut table = comfy_table::Table::new();
         table.load_preset(presets::NOTHING).remove_style(TableComponent::VerticalLines);
         table.set_header(columns.iter().map(|column| {
@@ -97,7 +97,7 @@ impl Page {
         for row in 0..columns.first().map_or(0, |column| column.cells.len()) {
             table.add_row(columns.iter().map(|column| column.cells.get(row).map_or("", String::as_str)));
         }
-        for (drawn, column) in table.column_iter_mut().zip(&columns) {
+        for (drawn, column) in table.column_iter_mut().zip(columns) {
             drawn.set_padding((0, 2));
             if column.right {
                 drawn.set_cell_alignment(CellAlignment::Right);

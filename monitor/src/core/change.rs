@@ -173,14 +173,14 @@ impl Changes {
         Ok(())
     }
 
-    /// Makes a change. `hits` are the protected sources that it would have dropped by the kept history.
+    /// Makes a change. `objections` are the protected sources that it would have dropped by the kept history, and what it
+    /// would take away.
     pub fn apply(
         &mut self,
         asking: &Asking,
         what: &str,
         prepared: Prepared,
-        hits: &[String],
-        dangers: &[String],
+        objections: [&[String]; 2],
         installed: &mut Installed,
         turn: &mut Turn<'_>,
     ) -> Result<Applied, Refusal> {
@@ -204,14 +204,8 @@ impl Changes {
             }
             return Ok(Applied { saved: delta.saved, warnings, ..Applied::default() });
         }
-        let cut = guard::check(
-            self.desired.standing(),
-            &next,
-            asking,
-            [hits, dangers],
-            installed.sessions(),
-            turn,
-        )?;
+        let cut =
+            guard::check(self.desired.standing(), &next, asking, objections, installed.sessions(), turn)?;
         installed.sessions_mut().give_up(cut);
         let before = delta.before(self.desired.standing(), self.desired.config());
         let what = &in_short(what, &summary);

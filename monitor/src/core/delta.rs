@@ -363,7 +363,7 @@ mod tests {
     #[test]
     fn what_is_over_is_taken_out_and_named() {
         let mut delta = everything();
-        let later = now() + std::time::Duration::from_secs(60);
+        let later = now() + std::time::Duration::from_mins(1);
         delta.bans[0].ban.as_mut().unwrap().until = Some(later);
         delta.access[0].entry.as_mut().unwrap().until = Some(later);
         let mut standing = delta.applied(&standing(), now()).unwrap();

@@ -283,7 +283,7 @@ impl State {
         };
         // A machine's own step is held to its own bounds.
         let dangers = if asking.is_person() { dangers::dangers(&view, &mut *turn.host) } else { Vec::new() };
-        let made = self.changes.apply(asking, &what, prepared, &hits, &dangers, &mut self.installed, turn);
+        let made = self.changes.apply(asking, &what, prepared, [&hits, &dangers], &mut self.installed, turn);
         self.follow(turn);
         let mut applied = made?;
         applied.warnings.extend(warnings);

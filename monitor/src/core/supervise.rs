@@ -53,12 +53,11 @@ pub fn keep_last_good(state: &State, turn: &mut Turn<'_>) {
         return;
     }
     let desired = state.changes.desired();
-    let kept = match turn.store.volatile() {
-        Some(_) => Err(anyhow::anyhow!("the state directory cannot be used")),
-        None => {
-            let directory = turn.store.directory().to_owned();
-            turn.host.keep_last_good(&directory, desired.config(), &desired.rules().lists)
-        }
+    let kept = if turn.store.volatile().is_some() {
+        Err(anyhow::anyhow!("the state directory cannot be used"))
+    } else {
+        let directory = turn.store.directory().to_owned();
+        turn.host.keep_last_good(&directory, desired.config(), &desired.rules().lists)
     };
     turn.problems.report("last good configuration", kept);
 }

@@ -81,8 +81,8 @@ impl Engine {
         let clock = Clock::open()?;
         let now = clock.now();
         let mut host = Machine::default();
-        let ports = Ports { kernel: kernel.as_mut(), store: &mut store, host: &mut host };
-        let (core, effects) = Core::begin(now.clone(), beginning, ports)?;
+        let reach = Ports { kernel: kernel.as_mut(), store: &mut store, host: &mut host };
+        let (core, effects) = Core::begin(now.clone(), beginning, reach)?;
         let (sender, requests) = mpsc::channel(QUEUE);
         let (publish, snapshots) = watch::channel(Arc::new(core.first_snapshot()));
         // Without a webhook until the loop runs.
@@ -105,7 +105,7 @@ impl Engine {
         };
         engine.perform(effects, &now);
         engine.store.hurry();
-        engine.read(now);
+        engine.read(&now);
         Ok((engine, Handle::new(sender, snapshots)))
     }
 
@@ -124,18 +124,18 @@ impl Engine {
             pulse.0.fetch_add(1, Ordering::Relaxed);
             tokio::select! {
                 request = self.requests.recv() => match request {
-                    Some(request) => self.feed(Input::Command(Box::new(request)), self.clock.now()),
+                    Some(request) => self.feed(Input::Command(Box::new(request)), &self.clock.now()),
                     None => return Ok(Ended::Stopped),
                 },
-                _ = drain.tick() => self.drain(self.clock.now()),
-                _ = tick.tick() => self.tick(self.clock.now()),
+                _ = drain.tick() => self.drain(&self.clock.now()),
+                _ = tick.tick() => self.tick(&self.clock.now()),
                 changed = news.changed() => {
                     changed?;
-                    self.feed(Input::LinksChanged, self.clock.now());
+                    self.feed(Input::LinksChanged, &self.clock.now());
                 }
                 _ = look.tick() => {
                     let news = News { own: links::own_addresses().await, sessions: operators::established() };
-                    self.feed(Input::Host(news), self.clock.now());
+                    self.feed(Input::Host(news), &self.clock.now());
                 }
             }
             if let Some(ended) = self.ending {
@@ -147,22 +147,22 @@ impl Engine {
         }
     }
 
-    pub(super) fn tick(&mut self, now: Moment) {
-        self.feed(Input::Tick, now.clone());
+    pub(super) fn tick(&mut self, now: &Moment) {
+        self.feed(Input::Tick, now);
         self.read(now);
     }
 
     /// Empties the rings.
-    pub(super) fn drain(&mut self, now: Moment) {
+    pub(super) fn drain(&mut self, now: &Moment) {
         let (mut events, mut records) = (Vec::new(), Vec::<Record>::new());
         let outcome = self.kernel.drain(&mut events, &mut records);
-        self.feed(Input::Performed { what: "read the rings", outcome }, now.clone());
-        self.feed(Input::Records(records), now.clone());
+        self.feed(Input::Performed { what: "read the rings", outcome }, now);
+        self.feed(Input::Records(records), now);
         self.feed(Input::Events(events), now);
     }
 
     /// Reads the kernel's tables.
-    fn read(&mut self, now: Moment) {
+    fn read(&mut self, now: &Moment) {
         let began = Instant::now();
         let counted = self.counted();
         let due =
@@ -196,10 +196,10 @@ impl Engine {
     }
 
     /// One input through the core.
-    pub(super) fn feed(&mut self, input: Input, now: Moment) {
+    pub(super) fn feed(&mut self, input: Input, now: &Moment) {
         let ports = Ports { kernel: self.kernel.as_mut(), store: &mut self.store, host: &mut self.host };
         let effects = self.core.handle(now.clone(), input, ports);
-        self.perform(effects, &now);
+        self.perform(effects, now);
     }
 
     fn perform(&mut self, effects: Vec<Effect>, now: &Moment) {
@@ -233,7 +233,7 @@ impl Engine {
 
     fn report(&mut self, outcomes: Vec<(&'static str, Result<()>)>, now: &Moment) {
         for (what, outcome) in outcomes {
-            self.feed(Input::Performed { what, outcome }, now.clone());
+            self.feed(Input::Performed { what, outcome }, now);
         }
     }
 }

@@ -45,15 +45,15 @@ impl Bench {
     fn scan(&mut self) {
         let at = self.kernel.clock(self.kernel.now());
         self.kernel.state().records.extend(scan_records(at, 1, 80));
-        self.engine.drain(self.kernel.moment());
-        self.engine.tick(self.kernel.moment());
+        self.engine.drain(&self.kernel.moment());
+        self.engine.tick(&self.kernel.moment());
     }
 
     fn alerts(&mut self) -> Vec<Alert> {
         let (reply, answer) = reply();
         let command = Command::AlertList(AlertQuery::default(), reply);
         let request = Request { caller: Caller::DAEMON, options: ChangeOptions::default(), command };
-        self.engine.feed(Input::Command(Box::new(request)), self.kernel.moment());
+        self.engine.feed(Input::Command(Box::new(request)), &self.kernel.moment());
         answer.try_recv().unwrap().unwrap()
     }
 }

@@ -38,7 +38,7 @@ fn families() -> [(Packet, &'static str, &'static str); 2] {
 struct Client<'a> {
     program: &'a Program,
     bare: Packet,
-    client: &'static str,
+    peer: &'static str,
     host: &'static str,
 }
 
@@ -52,7 +52,7 @@ impl Client<'_> {
 
     /// The host answers with a number that only the true owner of the address is told; as on a mirror port, it comes in.
     fn answer(&self, port: u16, sequence: u32) {
-        let bare = self.bare.clone().between(self.host, self.client);
+        let bare = self.bare.clone().between(self.host, self.peer);
         let mut frame = bare.tcp(22, port, SYN | ACK).build();
         let header = if frame[12] == 0x86 { 54 } else { 34 };
         frame[header + 4..header + 8].copy_from_slice(&sequence.to_be_bytes());
@@ -70,8 +70,8 @@ impl Client<'_> {
     }
 
     fn key(&self) -> BanKey {
-        let (high, low) = rules::address(self.client);
-        BanKey { high, low: if self.client.contains(':') { 0 } else { low } }
+        let (high, low) = rules::address(self.peer);
+        BanKey { high, low: if self.peer.contains(':') { 0 } else { low } }
     }
 
     fn is_banned(&self) -> bool {
@@ -88,13 +88,13 @@ impl Client<'_> {
     }
 }
 
-fn with_clients(name: &str, text: &str, test: impl Fn(&Client<'_>, u32)) {
+fn with_clients(name: &str, text: &str, check: impl Fn(&Client<'_>, u32)) {
     for (bare, client, host) in families() {
         let program = or_skip!(name, Program::load());
         let image = rules::compile(text, None).unwrap();
         program.install(&image);
         program.set_clock(START);
-        test(&Client { program: &program, bare, client, host }, rules::number(&image, "ssh"));
+        check(&Client { program: &program, bare, peer: client, host }, rules::number(&image, "ssh"));
     }
 }
 
@@ -183,9 +183,10 @@ fn what_is_reserved_for_the_known_is_not_bought_with_a_forged_packet_each() {
     with_clients("a bought share", &text, |client, ssh| {
         assert!(client.connect(1000, 5));
         let seeded = |number: u32| {
-            let source = match client.client.contains(':') {
-                true => format!("2001:db8:0:{number:x}::1"),
-                false => format!("198.18.0.{number}"),
+            let source = if client.peer.contains(':') {
+                format!("2001:db8:0:{number:x}::1")
+            } else {
+                format!("198.18.0.{number}")
             };
             client.bare.clone().source(&source).tcp(1000, 22, ACK).build()
         };

@@ -32,11 +32,8 @@ const BROKEN: [Break; 12] = [
     (
         "a list is too long",
         |at| {
-            fs::write(
-                at.join("list"),
-                (0..400).map(|n| format!("198.18.{}.{}\n", n / 100, 2 * (n % 100))).collect::<String>(),
-            )
-            .unwrap()
+            let lines: Vec<_> = (0..400).map(|n| format!("198.18.{}.{}", n / 100, 2 * (n % 100))).collect();
+            fs::write(at.join("list"), lines.join("\n")).unwrap();
         },
         "capacity.denials = 100\naccess.lists = [{ path = \"AT/list\" }]",
         "only the first 100",

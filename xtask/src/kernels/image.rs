@@ -28,8 +28,8 @@ pub fn binaries() -> Result<[PathBuf; 2]> {
     let output = command.output().context("start cargo")?;
     ensure!(output.status.success(), "the build failed");
     let said = String::from_utf8_lossy(&output.stdout);
-    let named = said.lines().filter(|line| line.contains("\"name\":\"behaviour\""));
-    let behaviour = named.filter_map(|line| line.split_once("\"executable\":\"")?.1.split_once('"')).next();
+    let mut named = said.lines().filter(|line| line.contains("\"name\":\"behaviour\""));
+    let behaviour = named.find_map(|line| line.split_once("\"executable\":\"")?.1.split_once('"'));
     let (behaviour, _) = behaviour.context("cargo names no test binary `behaviour`")?;
     Ok([process::built("sluice", false)?, PathBuf::from(behaviour)])
 }
@@ -113,10 +113,11 @@ fn modules(unpacked: &Path, to: &Path) -> Result<Vec<String>> {
             }
             let file = path.rsplit('/').next().unwrap_or(path);
             copy(&from.join(path), &to.join(file))?;
-            if file.ends_with(".xz") {
+            let packed = file.strip_suffix(".xz");
+            if packed.is_some() {
                 process::run(Command::new("xz").args(["--decompress", "--force"]).arg(to.join(file)))?;
             }
-            order.push(file.trim_end_matches(".xz").to_owned());
+            order.push(packed.unwrap_or(file).to_owned());
         }
     }
     Ok(order)

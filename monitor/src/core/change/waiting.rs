@@ -81,7 +81,7 @@ mod tests {
             state: ChangeState::Applied,
         };
         let restore = serde_json::to_value(Delta::default()).unwrap();
-        let pending = store.begin(&change, restore, Duration::from_secs(60), &moment(0, "a")).unwrap();
+        let pending = store.begin(&change, restore, Duration::from_mins(1), &moment(0, "a")).unwrap();
         let waiting = Waiting::new(pending, "reload", &Asking::daemon(Origin::Signal), Delta::default());
         assert!(!waiting.is_due(&moment(59, "a")));
         assert!(waiting.is_due(&moment(60, "a")));

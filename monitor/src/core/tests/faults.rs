@@ -31,7 +31,8 @@ fn a_list_that_is_not_there_at_the_start_is_a_problem_and_taken_once_it_is() {
 #[test]
 fn a_list_that_does_not_fit_is_cut_and_this_is_told() {
     let mut host = listed("capacity.denials = 20\n");
-    let text: String = (0..50).map(|n| format!("192.0.2.{}\n", 2 * n)).collect();
+    let lines: Vec<_> = (0..50).map(|n| format!("192.0.2.{}", 2 * n)).collect();
+    let text = lines.join("\n");
     host.lists.insert(PathBuf::from(LIST), text);
     let mut bench = Bench::with(StandIn::default(), host, Store::in_memory().unwrap());
     bench.tick();

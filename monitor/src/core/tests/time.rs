@@ -11,7 +11,7 @@ const MINUTE: ChangeOptions = ChangeOptions { confirm_within_seconds: Some(60), 
 fn a_timed_change_is_taken_back_at_its_deadline_and_not_before() {
     let mut bench = Bench::new();
     let applied = bench.set(MINUTE, 7).unwrap();
-    assert_eq!(applied.confirm_by, Some(bench.kernel.now() + Duration::from_secs(60)));
+    assert_eq!(applied.confirm_by, Some(bench.kernel.now() + Duration::from_mins(1)));
     bench.pass(Duration::from_secs(59));
     assert_eq!(bench.web(), (Mode::Enforce, 7));
     bench.read();
@@ -27,7 +27,7 @@ fn a_rollback_that_the_kernel_refuses_is_tried_again() {
     let mut bench = Bench::new();
     bench.set(MINUTE, 7).unwrap();
     bench.kernel.state().refuses_rules = true;
-    bench.pass(Duration::from_secs(60));
+    bench.pass(Duration::from_mins(1));
     bench.read();
     assert_eq!(bench.web(), (Mode::Enforce, 7));
     assert!(bench.snapshot.problems.iter().any(|problem| problem.starts_with("roll back")));
@@ -71,7 +71,9 @@ fn a_response_contains_the_workload_that_the_finding_names_and_ends() {
     bench.ask(NOW, Command::Reload).unwrap();
     let at = bench.kernel.clock(bench.kernel.now());
     let mut records = scan_records(at, 1, 80);
-    records.iter_mut().for_each(|record| record.cgroup = 7);
+    for record in &mut records {
+        record.cgroup = 7;
+    }
     bench.kernel.state().records.extend(records);
     bench.drain();
     let list = bench.ask(NOW, Command::ContainmentList).unwrap().containments;
@@ -81,7 +83,7 @@ fn a_response_contains_the_workload_that_the_finding_names_and_ends() {
     let history =
         bench.ask(NOW, |reply| Command::History(HistoryQuery { limit: 1, before: None }, reply)).unwrap();
     assert_eq!(history[0].made_by, "detection");
-    bench.pass(Duration::from_secs(60));
+    bench.pass(Duration::from_mins(1));
     assert!(bench.ask(NOW, Command::ContainmentList).unwrap().containments.is_empty());
     assert!(bench.kernel.state().contained.is_empty());
 }

@@ -113,7 +113,10 @@ fn judge(family: &Family, seed: u64, parameters: &Parameters, tally: &mut Tally)
     }
 }
 
-fn run(seeds: impl Iterator<Item = u64> + Clone, parameters: &Parameters) -> BTreeMap<&'static str, Tally> {
+fn run(
+    seeds: &(impl Iterator<Item = u64> + Clone),
+    parameters: &Parameters,
+) -> BTreeMap<&'static str, Tally> {
     let wanted = std::env::var("SLUICE_CASE").unwrap_or_default();
     let mut tallies = BTreeMap::new();
     for family in all().iter().filter(|family| family.name.contains(&wanted)) {
@@ -162,7 +165,7 @@ fn totals(tallies: &BTreeMap<&'static str, Tally>) -> [u32; 4] {
 
 #[test]
 fn families_with_drawn_parameters_are_told_apart() {
-    let tallies = run((1..=9).step_by(2), &Parameters::default());
+    let tallies = run(&(1..=9).step_by(2), &Parameters::default());
     print("five seeds", &tallies);
     let [found, attacks, falsely, honest] = totals(&tallies);
     for (name, tally) in &tallies {
@@ -183,9 +186,9 @@ fn families_of_two_hundred_seeds() {
 pub fn in_full(seeds: u64) {
     print(
         "even seeds, on which thresholds were chosen",
-        &run((2..=seeds).step_by(2), &Parameters::default()),
+        &run(&(2..=seeds).step_by(2), &Parameters::default()),
     );
-    let reported = run((1..=seeds).step_by(2), &Parameters::default());
+    let reported = run(&(1..=seeds).step_by(2), &Parameters::default());
     print("odd seeds", &reported);
     println!("{:?}", totals(&reported));
 }
@@ -200,7 +203,7 @@ fn no_constant_stands_on_a_cliff() {
 pub fn move_every_constant() {
     let most: u64 = std::env::var("SLUICE_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(3);
     let seeds = || (1..=most).step_by(2);
-    let base = totals(&run(seeds(), &Parameters::default()));
+    let base = totals(&run(&seeds(), &Parameters::default()));
     println!("as it is: {base:?}");
     let whole = serde_json::to_value(Parameters::default()).unwrap();
     let mut paths = Vec::new();
@@ -217,7 +220,7 @@ pub fn move_every_constant() {
             let place = moved.pointer_mut(&path).unwrap();
             *place = scaled(place, factor);
             let Ok(parameters) = serde_json::from_value::<Parameters>(moved) else { continue };
-            let now = totals(&run(seeds(), &parameters));
+            let now = totals(&run(&seeds(), &parameters));
             if now != base {
                 println!(
                     "| `{path}` x {factor} | {} | {} |",
