@@ -149,6 +149,13 @@ fn a_signal_during_the_start_ends_nothing_and_the_metrics_come_once_their_port_i
     let taken = monitor_tests::harness::network::Process::start(&mut taken).unwrap();
     std::thread::sleep(std::time::Duration::from_secs(1));
     daemon.spawn().unwrap();
+    // Before it listens for signals no program can survive one.
+    eventually("signals are caught", PATIENCE, || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.id()?)).ok()?;
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?.trim().to_owned();
+        (u64::from_str_radix(&caught, 16).ok()? & 1 == 1).then_some(())
+    })
+    .unwrap();
     for _ in 0..20 {
         std::thread::sleep(std::time::Duration::from_millis(25));
         daemon.signal(libc::SIGHUP).unwrap();
