@@ -212,7 +212,8 @@ fn first_to_end(bans: &[(BanKey, Ban)]) -> Option<BanKey> {
     let mut kernels = bans.iter().filter(|(_, ban)| ban.origin == origin::KERNEL);
     let first = kernels.next()?;
     let sooner = |one: &(BanKey, Ban), other: &(BanKey, Ban)| {
-        one.1.until != u64::MAX && one.1.until.wrapping_sub(other.1.until).cast_signed() < 0
+        let (one, other) = (one.1.until, other.1.until);
+        one != u64::MAX && (other == u64::MAX || one.wrapping_sub(other).cast_signed() < 0)
     };
     Some(kernels.fold(first, |first, next| if sooner(next, first) { next } else { first }).0)
 }

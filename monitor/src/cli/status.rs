@@ -47,7 +47,7 @@ impl Status {
             Ok(left) => in_force(&left),
             Err(error) => format!("whether limits are still in force in the kernel is not known: {error:#}"),
         };
-        failure.message = format!("{}\nsluice: {said}", failure.message);
+        failure.message = format!("{}; {said}", failure.message);
         failure
     }
 }

@@ -93,8 +93,9 @@ fn through_the_kernel(path: &Path, truth: &Truth) -> Judged {
     let judged: u64 = verdicts.values().map(|count| count.packets).sum();
     assert_eq!(judged + capture.skipped, capture.packets, "{name}: every packet is judged or skipped");
     let dropped: u64 = sources.iter().map(|source| source.dropped).sum();
-    assert_eq!(dropped, 0, "{name}: the default configuration drops nothing");
+    // Frames that no host should take (defects, fragments without their headers) are dropped by default; honest ones never.
     if ["benign", "trap"].contains(&truth.category.as_str()) {
+        assert_eq!(dropped, 0, "{name}: the default configuration drops nothing of it");
         let would: u64 = verdicts.values().map(|count| count.would_drop).sum();
         assert_eq!(would, 0, "{name}: the default limits would drop nothing of it");
     }

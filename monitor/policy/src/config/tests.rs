@@ -96,11 +96,11 @@ fn bad_units_show_how_to_write_them() {
     );
     check_error(
         &web("limit = { packets = \"2k\" }"),
-        "5:21: service.web.limit.packets: `2k` is no rate: say a count per time, as in \"500/s\", \"2k/s\", \"1.5M/s\" or \"100/min\"",
+        "5:21: service.web.limit.packets: `2k` is not a rate: write a count per time, as in \"500/s\", \"2k/s\", \"1.5M/s\" or \"100/min\"",
     );
     check_error(
         &web("limit = { bytes = \"50 Mb/s\" }"),
-        "5:19: service.web.limit.bytes: `50 Mb/s` is no rate of bytes: say it as in \"50 Mbit/s\", \"10 MB/s\" or \"1 Gbit/s\"",
+        "5:19: service.web.limit.bytes: `50 Mb/s` is not a rate of bytes: write it as in \"50 Mbit/s\", \"10 MB/s\" or \"1 Gbit/s\"",
     );
     check_error(
         "[flood]\nhold = \"5 parsecs\"\n",

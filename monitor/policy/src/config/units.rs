@@ -373,40 +373,57 @@ as_text! {
     Duration, "a length of time as in \"30s\" or \"5m\"", |_| None;
 }
 
+/// A rate under a key that counts packets, connections, fragments or sources.
+struct Counted(Rate);
+
+/// A rate under a key that counts bytes.
+struct OfBytes(Rate);
+
+macro_rules! rate_of_one_kind {
+    ($type:ident, $parse:path) => {
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                $parse(text).map(Self)
+            }
+        }
+    };
+}
+
+rate_of_one_kind!(Counted, Rate::counted);
+rate_of_one_kind!(OfBytes, Rate::of_bytes);
+
+as_text! {
+    Counted, "a rate as in \"2k/s\" or \"100/min\"", |_| None;
+    OfBytes, "a rate of bytes as in \"50 Mbit/s\" or \"10 MB/s\"", |_| None;
+}
+
 /// For keys that count packets, connections, fragments or sources.
 pub(super) mod counted {
-    use super::{Deserialize, Deserializer, Rate, Unit, de};
+    use super::{Counted, Deserialize, Deserializer, Rate};
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Rate, D::Error> {
-        Rate::deserialize(deserializer).and_then(checked)
+        Counted::deserialize(deserializer).map(|Counted(rate)| rate)
     }
 
     pub fn optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Rate>, D::Error> {
-        Option::<Rate>::deserialize(deserializer)?.map(checked).transpose()
-    }
-
-    fn checked<E: de::Error>(rate: Rate) -> Result<Rate, E> {
-        if rate.unit == Unit::Count {
-            return Ok(rate);
-        }
-        Err(E::custom(format!(
-            "`{rate}` is a rate of bytes: write a count per time, as in \"2k/s\" or \"100/min\""
-        )))
+        Ok(Option::<Counted>::deserialize(deserializer)?.map(|Counted(rate)| rate))
     }
 }
 
 /// For keys that count bytes.
 pub(super) mod of_bytes {
-    use super::{Deserialize, Deserializer, Rate, Unit, de};
+    use super::{Deserialize, Deserializer, OfBytes, Rate};
 
     pub fn optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Rate>, D::Error> {
-        let rate = Option::<Rate>::deserialize(deserializer)?;
-        match rate {
-            Some(rate) if rate.unit == Unit::Count => Err(de::Error::custom(format!(
-                "`{rate}` is not a rate of bytes: write it as in \"50 Mbit/s\" or \"10 MB/s\""
-            ))),
-            rate => Ok(rate),
-        }
+        Ok(Option::<OfBytes>::deserialize(deserializer)?.map(|OfBytes(rate)| rate))
     }
 }
 

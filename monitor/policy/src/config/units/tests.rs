@@ -58,7 +58,7 @@ fn a_bare_bit_prefix_is_refused_rather_than_guessed() {
 fn a_key_of_one_kind_refuses_a_rate_of_the_other() {
     let wrong =
         |text: &str| toml::from_str::<super::super::Limits>(text).expect_err("it is wrong").to_string();
-    assert!(wrong("packets = \"10 MB/s\"").contains("rate of bytes"));
+    assert!(wrong("packets = \"10 MB/s\"").contains("not a rate"));
     assert!(wrong("bytes = \"10k/s\"").contains("not a rate of bytes"));
 }
 
