@@ -36,7 +36,7 @@ const OPEN: Sources = ("203.0.113.66", "2001:db8:aaaa::66");
 /// Counts what comes in, before anything puts fragments together.
 const COUNTERS: &str = "table inet crafted { chain first { type filter hook prerouting priority -450; \
     ip saddr 198.51.100.0/24 counter; ip6 saddr 2001:db8:bad::/48 counter; \
-    ip saddr 203.0.113.0/24 counter; ip6 saddr 2001:db8:aaaa::/48 counter; } }";
+    ip saddr 203.0.113.0/24 counter; ip6 saddr 2001:db8:aaaa::/48 counter; }; }";
 
 fn frames(sources: Sources) -> Vec<Vec<u8>> {
     let v4 = || packet().between(sources.0, "10.99.0.1");
