@@ -25,6 +25,7 @@ mod pins;
 mod requirements;
 mod resize;
 mod rules;
+mod signals;
 mod simulate;
 mod slots;
 mod sources;

@@ -273,6 +273,7 @@ impl Plan {
 }
 
 fn load_programs(ebpf: &mut Ebpf) -> Result<BTreeMap<&'static str, LoadedProgram>> {
+    let _held = super::signals::Held::all();
     let mut programs = BTreeMap::new();
     for name in PROGRAMS {
         let Some(program) = ebpf.program_mut(name) else { continue };
