@@ -139,7 +139,6 @@ fn a_broken_file_at_the_start_guards_with_the_last_good_one_and_says_so() {
 }
 
 #[test]
-#[ignore = "the daemon does not answer after signals in its start; ask for it by name"]
 fn a_signal_during_the_start_ends_nothing_and_the_metrics_come_once_their_port_is_free() {
     let scene = or_skip!("signals at the start", Scene::to_guard());
     let mut daemon = Daemon::new(&scene.guarded, &[INTERFACE], RULES).unwrap();
