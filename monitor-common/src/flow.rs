@@ -54,6 +54,12 @@ pub const fn mapped_halves(v4: [u8; 4]) -> [u64; 2] {
     [0, 0xffff_0000_0000 | u32::from_be_bytes(v4) as u64]
 }
 
+/// Whether an address with these halves is an IPv4 one.
+#[inline(always)]
+pub const fn is_mapped(high: u64, low: u64) -> bool {
+    high == 0 && low >> 32 == 0xffff
+}
+
 /// The IPv4 address in `address`, if it is one.
 #[inline(always)]
 pub fn v4_of(address: &Address) -> Option<[u8; 4]> {

@@ -4,7 +4,7 @@ use core::ops::ControlFlow;
 
 use monitor_common::{
     bucket::level,
-    flow::{BanKey, aggregate, protocol},
+    flow::{BanKey, aggregate, is_mapped, protocol},
     names::capacity,
     parse::{Fragment, Frame},
     record::Incident,
@@ -60,7 +60,8 @@ pub fn interface(ifindex: u32) -> u32 {
 pub fn admit(rules: &Rules, case: &mut Case) -> ControlFlow<Verdict> {
     let settings = rules.settings;
     let [high, low] = case.frame.source;
-    let is_v4 = case.frame.is_v4;
+    // A source in the mapped form is the IPv4 address that it names, whichever header carried it.
+    let is_v4 = is_mapped(high, low);
     let leaf = leaf(rules.generation, high, low, is_v4);
     (case.high, case.low) = aggregate(high, low, is_v4, settings.v4_bits, settings.v6_bits);
     case.hash = sketch::source(settings.hash_key, case.high, case.low);

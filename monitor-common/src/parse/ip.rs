@@ -4,7 +4,7 @@ use core::ops::ControlFlow;
 
 use super::{Fragment, Frame, Malformed, Step, defective, malformed, or_defective, or_malformed};
 use crate::{
-    flow::{mapped_halves, protocol},
+    flow::{is_mapped, mapped_halves, protocol},
     packet::Packet,
 };
 
@@ -85,8 +85,8 @@ pub fn v6<P: Packet + ?Sized>(packet: &P, frame: &mut Frame) -> Step<u32> {
     frame.is_v4 = false;
     frame.source = [half(&header, 8), half(&header, 16)];
     frame.destination = [half(&header, 24), half(&header, 32)];
-    // Linux takes no such source from the wire, and to the rules it would be one of IPv4.
-    if frame.source[0] == 0 && frame.source[1] >> 32 == 0xffff {
+    // Linux delivers it to a socket of both families as if it came from that IPv4 address, and the rules take it for that.
+    if is_mapped(frame.source[0], frame.source[1]) {
         return defective(Malformed::MappedSource);
     }
     let available = frame.length - frame.network_offset - 40;
