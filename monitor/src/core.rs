@@ -308,8 +308,7 @@ impl Core {
         turn: &mut Turn<'_>,
     ) -> Result<Applied, Refusal> {
         let lifelines = turn.host.lifelines();
-        let mut operators = self.state.installed.sessions().protected(&asking.caller, &lifelines);
-        operators.extend(turn.host.network().gateways);
+        let operators = self.state.installed.sessions().protected(&asking.caller, &lifelines);
         let facts = self.state.facts(&*turn.kernel, turn.now.wall);
         let import::Import { plan, summary, warnings } = import::import(&facts, &operators, asking, list)?;
         let Some(plan) = plan else { return Ok(Applied { summary, warnings, ..Applied::default() }) };

@@ -28,10 +28,7 @@ pub fn read_again(
     around: Circumstances<'_>,
     host: &mut dyn Host,
 ) -> Result<(Standing, Vec<String>), Refusal> {
-    let Circumstances { before, mut operators, is_asked, numbering, environment } = around;
-    if !next.rules.config.access.lists.is_empty() {
-        operators.extend(host.network().gateways);
-    }
+    let Circumstances { before, operators, is_asked, numbering, environment } = around;
     let mut warnings = Vec::new();
     let mut lists = Vec::new();
     for list in &next.rules.config.access.lists {

@@ -45,10 +45,7 @@ impl Host for Machine {
     }
 
     fn network(&mut self) -> Neighbourhood {
-        links::neighbourhood().unwrap_or_else(|error| {
-            tracing::warn!("look for gateways and networks: {error:#}");
-            Neighbourhood::default()
-        })
+        links::neighbourhood()
     }
 
     fn has_interface(&mut self, name: &str) -> bool {
@@ -69,7 +66,9 @@ impl Host for Machine {
     }
 
     fn lifelines(&mut self) -> BTreeSet<IpAddr> {
-        operators::lifelines()
+        let mut all = operators::authenticated();
+        all.extend(links::neighbourhood().gateways);
+        all
     }
 
     fn default_routes(&mut self) -> Result<Vec<String>> {

@@ -34,11 +34,35 @@ pub fn with_default_route() -> Result<Vec<String>> {
     Ok(default_routes(&v4, &v6).into_iter().collect())
 }
 
-/// What the routes of this moment say.
-pub fn neighbourhood() -> Result<Neighbourhood> {
-    let routes = asked(routes)?;
+/// What the routes of this moment say; without netlink only the first next hop of each.
+pub fn neighbourhood() -> Neighbourhood {
+    match asked(routes) {
+        Ok(routes) => neighbours(&routes),
+        Err(error) => {
+            tracing::warn!("look for gateways and networks: {error:#}");
+            let v4 = fs::read_to_string("/proc/self/net/route").unwrap_or_default();
+            let v6 = fs::read_to_string("/proc/self/net/ipv6_route").unwrap_or_default();
+            Neighbourhood { gateways: next_hops(&v4, &v6).collect(), networks: Vec::new() }
+        }
+    }
+}
+
+/// Next hops in the texts of `/proc/net/route` and `/proc/net/ipv6_route`.
+fn next_hops(v4: &str, v6: &str) -> impl Iterator<Item = IpAddr> {
+    let of_v4 = v4.lines().skip(1).filter_map(|line| {
+        let hop = u32::from_str_radix(line.split_ascii_whitespace().nth(2)?, 16).ok()?;
+        Some(IpAddr::from(hop.to_ne_bytes()))
+    });
+    let of_v6 = v6.lines().filter_map(|line| {
+        let hop = u128::from_str_radix(line.split_ascii_whitespace().nth(4)?, 16).ok()?;
+        Some(IpAddr::from(Ipv6Addr::from_bits(hop)))
+    });
+    of_v4.chain(of_v6).filter(|hop| !hop.is_unspecified())
+}
+
+fn neighbours(routes: &[RouteMessage]) -> Neighbourhood {
     let mut found = Neighbourhood::default();
-    for route in &routes {
+    for route in routes {
         if route.header.kind != RouteType::Unicast {
             continue;
         }
@@ -59,7 +83,7 @@ pub fn neighbourhood() -> Result<Neighbourhood> {
         found.networks.extend(network.filter(|net| on_link && net.prefix_len() < net.max_prefix_len()));
         found.gateways.extend(via);
     }
-    Ok(found)
+    found
 }
 
 fn gateway(attribute: &RouteAttribute) -> Option<IpAddr> {
@@ -215,7 +239,19 @@ fn concerns_guarding(message: &NetlinkMessage<RouteNetlinkMessage>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::default_routes;
+    use super::{default_routes, next_hops};
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn routers_are_the_next_hops_of_routes() {
+        let v4 = "Iface\tDestination\tGateway\tFlags\neth0\t00000000\t0202000A\t0003\neth0\t0002000A\t00000000\t0001\n";
+        let v6 = "00000000000000000000000000000000 00 00000000000000000000000000000000 00 \
+                  fe800000000000000000000000000001 00000400 00000001 00000000 00000003 eth0\n\
+                  fd770000000000000000000000000000 40 00000000000000000000000000000000 00 \
+                  00000000000000000000000000000000 00000100 00000001 00000000 00000001 eth0\n";
+        let found: Vec<_> = next_hops(v4, v6).map(|hop| hop.to_string()).collect();
+        assert_eq!(found, ["10.0.2.2", "fe80::1"]);
+    }
 
     #[test]
     fn interfaces_with_a_default_route_of_either_family_are_found_once() {

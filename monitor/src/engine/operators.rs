@@ -1,6 +1,6 @@
-//! The sessions of this host, and the routers it sends through.
+//! The sessions of this host.
 //!
-//! In: the system's records of sessions, the kernel's sockets and routes. Out: addresses. A connection to a port proves
+//! In: the system's records of sessions, the kernel's sockets. Out: addresses. A connection to a port proves
 //! nothing about its peer. It decides nothing.
 
 use std::collections::BTreeSet;
@@ -17,15 +17,8 @@ pub fn session() -> Option<IpAddr> {
     connection.split(' ').next()?.parse::<IpAddr>().ok().map(|peer| peer.to_canonical())
 }
 
-/// What a change must not cut off: where people who logged in came from, and the next hops of routes.
-pub fn lifelines() -> BTreeSet<IpAddr> {
-    let mut all = authenticated();
-    all.extend(routers());
-    all
-}
-
 /// Where people who logged in came from, by utmp and by logind.
-fn authenticated() -> BTreeSet<IpAddr> {
+pub fn authenticated() -> BTreeSet<IpAddr> {
     let is_running = |process: u32| Path::new(&format!("/proc/{process}")).exists();
     let mut all: BTreeSet<IpAddr> = logins(&fs::read("/run/utmp").unwrap_or_default(), is_running).collect();
     for session in fs::read_dir("/run/systemd/sessions").into_iter().flatten().flatten() {
@@ -62,26 +55,6 @@ fn remote_host(session: &str) -> Option<IpAddr> {
     let stands = matches!(value("STATE"), Some("active" | "online"));
     let host = value("REMOTE_HOST").filter(|_| stands && value("CLASS") == Some("user"))?;
     host.parse::<IpAddr>().ok().map(|address| address.to_canonical())
-}
-
-/// Next hops of all routes.
-fn routers() -> BTreeSet<IpAddr> {
-    let v4 = fs::read_to_string("/proc/self/net/route").unwrap_or_default();
-    let v6 = fs::read_to_string("/proc/self/net/ipv6_route").unwrap_or_default();
-    next_hops(&v4, &v6).collect()
-}
-
-/// Next hops in the texts of `/proc/net/route` and `/proc/net/ipv6_route`.
-fn next_hops(v4: &str, v6: &str) -> impl Iterator<Item = IpAddr> {
-    let of_v4 = v4.lines().skip(1).filter_map(|line| {
-        let hop = u32::from_str_radix(line.split_ascii_whitespace().nth(2)?, 16).ok()?;
-        Some(IpAddr::from(hop.to_ne_bytes()))
-    });
-    let of_v6 = v6.lines().filter_map(|line| {
-        let hop = u128::from_str_radix(line.split_ascii_whitespace().nth(4)?, 16).ok()?;
-        Some(IpAddr::from(Ipv6Addr::from_bits(hop)))
-    });
-    of_v4.chain(of_v6).filter(|hop| !hop.is_unspecified())
 }
 
 /// Far ends of all SSH connections that stand now. Anybody can open one, so it is no proof of anything by itself.
@@ -154,18 +127,6 @@ mod tests {
         assert_eq!(found("online", "2001:db8::7"), Some("2001:db8::7".to_owned()));
         assert_eq!((found("closing", "192.0.2.7"), found("active", "gate.example")), (None, None));
         assert_eq!(remote_host("STATE=active\nCLASS=greeter\nREMOTE_HOST=192.0.2.7\n"), None);
-    }
-
-    #[test]
-    #[cfg(target_endian = "little")]
-    fn routers_are_the_next_hops_of_routes() {
-        let v4 = "Iface\tDestination\tGateway\tFlags\neth0\t00000000\t0202000A\t0003\neth0\t0002000A\t00000000\t0001\n";
-        let v6 = "00000000000000000000000000000000 00 00000000000000000000000000000000 00 \
-                  fe800000000000000000000000000001 00000400 00000001 00000000 00000003 eth0\n\
-                  fd770000000000000000000000000000 40 00000000000000000000000000000000 00 \
-                  00000000000000000000000000000000 00000100 00000001 00000000 00000001 eth0\n";
-        let found: Vec<_> = next_hops(v4, v6).map(|hop| hop.to_string()).collect();
-        assert_eq!(found, ["10.0.2.2", "fe80::1"]);
     }
 
     #[test]
