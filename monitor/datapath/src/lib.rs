@@ -56,6 +56,7 @@ pub use kernel::{AttachMode, BanError, Generation, Guarded, Kernel, MapUse};
 pub use left::{Left, left_in_force};
 pub use live::{Live, remove_pinned};
 pub use object::{KernelLog, embedded, is_stub};
+pub use requirements::{FLOOR, Machine};
 pub use rules::Applied;
 pub use simulate::{SHORTEST_FRAME, Simulator, Verdict};
 pub use sources::{Kept, Sources, SweptTo};

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use aya::programs::ProgramError;
 
 /// The oldest kernel that the programs are tested on.
-const FLOOR: (u32, u32) = (6, 1);
+pub const FLOOR: (u32, u32) = (6, 1);
 
 /// The oldest kernel that has all that the programs ask for, the newest part of which this is.
 const OLDEST: (u32, u32) = (5, 18);
@@ -49,11 +49,16 @@ impl Machine {
         }
     }
 
+    /// Major and minor number of the release, if it has them.
+    pub fn version(&self) -> Option<(u32, u32)> {
+        version(&self.release)
+    }
+
     /// Refuses what is sure to make loading fail, before it is tried.
     pub fn check(&self) -> Result<()> {
         let release = &self.release;
         ensure!(
-            version(release).is_none_or(|found| found >= OLDEST),
+            self.version().is_none_or(|found| found >= OLDEST),
             "Linux {release} is too old: {NEWEST_PART} is from {}.{} on, and sluice is tested on {}.{} and newer",
             OLDEST.0,
             OLDEST.1,
@@ -71,7 +76,8 @@ impl Machine {
         ))
     }
 
-    fn missing_capabilities(&self) -> Vec<&'static str> {
+    /// Which of the capabilities that loading needs are not there.
+    pub fn missing_capabilities(&self) -> Vec<&'static str> {
         let has = |number: u32| self.capabilities >> number & 1 == 1;
         let wanted = [("CAP_BPF", CAP_BPF), ("CAP_NET_ADMIN", CAP_NET_ADMIN), ("CAP_PERFMON", CAP_PERFMON)];
         wanted
@@ -98,7 +104,7 @@ impl Machine {
     /// What the verifier's refusal comes from, as far as the machine shows it.
     fn refusal(&self, program: &str) -> String {
         let release = &self.release;
-        if version(release).is_some_and(|found| found < FLOOR) {
+        if self.version().is_some_and(|found| found < FLOOR) {
             return format!(
                 "the verifier of Linux {release} does not take {program}: sluice is tested on {}.{} and newer",
                 FLOOR.0, FLOOR.1
@@ -225,6 +231,18 @@ mod tests {
         };
         let said = format!("{:#}", explained(error, "sluice_ingress"));
         assert!(said.contains("sluice_ingress") && said.lines().count() == 1 && said.len() < 300, "{said}");
+    }
+
+    #[test]
+    fn releases_of_distributions_are_read() {
+        for (release, wanted) in [
+            ("6.1.0-44-amd64", Some((6, 1))),
+            ("5.14.0-503.el9.x86_64", Some((5, 14))),
+            ("6.12", Some((6, 12))),
+            ("custom", None),
+        ] {
+            assert_eq!(machine(release, &[]).version(), wanted, "{release}");
+        }
     }
 
     #[test]

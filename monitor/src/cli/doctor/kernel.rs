@@ -2,21 +2,30 @@
 
 use rustix::param::clock_ticks_per_second;
 
+use datapath::{FLOOR, Machine};
+
 use super::{Check, read};
 
-/// The oldest kernel on which the programs are tested.
-const FLOOR: (u32, u32) = (6, 1);
 /// The first kernel with tcx; before it, egress uses clsact.
 const TCX: (u32, u32) = (6, 6);
 const BPF_FS: u64 = 0xcafe_4a11;
 
 pub fn checks() -> Vec<Check> {
-    vec![version(), btf(), bpffs(), jit(), lockdown(), capabilities(), tick()]
+    let machine = Machine::here();
+    vec![
+        version(&machine),
+        btf(&machine),
+        bpffs(),
+        jit(),
+        lockdown(&machine),
+        capabilities(&machine),
+        tick(),
+    ]
 }
 
-fn version() -> Check {
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    match parsed(&release) {
+fn version(machine: &Machine) -> Check {
+    let release = &machine.release;
+    match machine.version() {
         Some(version) if version >= TCX => Check::ok("kernel", format!("Linux {release}")),
         Some(version) if version >= FLOOR => {
             Check::ok("kernel", format!("Linux {release}: egress uses clsact, because tcx is part of Linux 6.6"))
@@ -27,14 +36,8 @@ fn version() -> Check {
     }
 }
 
-/// `6.1.0-44-amd64` is 6.1.
-fn parsed(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-}
-
-fn btf() -> Check {
-    if std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
+fn btf(machine: &Machine) -> Check {
+    if machine.has_btf {
         return Check::ok("btf", "the kernel describes its types");
     }
     Check::failed("btf", "the kernel has no BTF (/sys/kernel/btf/vmlinux)")
@@ -60,23 +63,16 @@ fn jit() -> Check {
     }
 }
 
-fn lockdown() -> Check {
-    let chosen = read("/sys/kernel/security/lockdown").unwrap_or_default();
-    if chosen.contains("[confidentiality]") {
+fn lockdown(machine: &Machine) -> Check {
+    if machine.lockdown == "confidentiality" {
         return Check::failed("lockdown", "the kernel is locked down for confidentiality, which forbids BPF")
             .mend("boot with lockdown=integrity");
     }
     Check::ok("lockdown", "BPF is allowed")
 }
 
-fn capabilities() -> Check {
-    const NEEDED: [(&str, u32); 3] = [("CAP_BPF", 39), ("CAP_NET_ADMIN", 12), ("CAP_PERFMON", 38)];
-    let status = read("/proc/self/status").unwrap_or_default();
-    let held = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let Some(held) = held.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()) else {
-        return Check::unknown("capabilities", "/proc/self/status cannot be read");
-    };
-    let missing: Vec<_> = NEEDED.iter().filter(|(_, bit)| held & (1 << bit) == 0).map(|(name, _)| *name).collect();
+fn capabilities(machine: &Machine) -> Check {
+    let missing = machine.missing_capabilities();
     if missing.is_empty() {
         return Check::ok("capabilities", "this user may load and attach programs");
     }
@@ -93,20 +89,8 @@ fn tick() -> Check {
 
 #[cfg(test)]
 mod tests {
-    use super::{checks, parsed};
+    use super::checks;
     use crate::cli::doctor::State;
-
-    #[test]
-    fn releases_of_distributions_are_read() {
-        for (release, wanted) in [
-            ("6.1.0-44-amd64", Some((6, 1))),
-            ("5.14.0-503.el9.x86_64", Some((5, 14))),
-            ("6.12", Some((6, 12))),
-            ("custom", None),
-        ] {
-            assert_eq!(parsed(release), wanted, "{release}");
-        }
-    }
 
     #[test]
     fn every_failure_says_what_mends_it() {
