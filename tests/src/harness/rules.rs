@@ -5,6 +5,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use anyhow::{Context as _, Result, anyhow};
+use datapath::Datapath;
 use monitor_common::{
     bucket::UNITS_PER_NS,
     flow::{BanKey, halves, mapped_halves},
@@ -17,7 +18,7 @@ use monitor_common::{
     verdict::Reason,
 };
 use policy::config::Config;
-use policy::{Environment, Image, Rules};
+use policy::{Environment, Image, Numbering, Rules};
 
 use super::program::Program;
 
@@ -35,7 +36,6 @@ pub const HASH_KEY: [u64; 2] = [0x5eed, 0xfeed];
 
 /// Compiles `text`, with the service numbers of `before` if there were rules before.
 pub fn compile(text: &str, before: Option<&Image>) -> Result<Image> {
-    let config = Config::parse(text, "the test's rules").map_err(|error| anyhow!("{error}"))?;
     let numbering = before.map(|image| image.numbering.clone()).unwrap_or_default();
     let environment = Environment {
         tick_ns: TICK_NS,
@@ -43,8 +43,29 @@ pub fn compile(text: &str, before: Option<&Image>) -> Result<Image> {
         now: "2026-01-01T00:00:00Z".parse().context("a moment")?,
         clock: START,
     };
-    policy::compile(&Rules::new(Arc::new(config)), &numbering, &environment)
-        .map_err(|error| anyhow!("{error}"))
+    compile_in(text, &numbering, &environment)
+}
+
+/// Puts `text` in force on a datapath.
+pub fn apply(datapath: &mut Datapath, text: &str) -> Result<()> {
+    datapath.apply(&compile_for(datapath, text)?)?;
+    Ok(())
+}
+
+/// Compiles `text` by the datapath's own clock and key.
+pub fn compile_for(datapath: &Datapath, text: &str) -> Result<Image> {
+    let environment = Environment {
+        tick_ns: datapath.clock().tick_ns(),
+        hash_key: datapath.hash_key(),
+        now: "2026-01-01T00:00:00Z".parse().context("a moment")?,
+        clock: datapath.clock().now(),
+    };
+    compile_in(text, &Numbering::default(), &environment)
+}
+
+fn compile_in(text: &str, numbering: &Numbering, environment: &Environment) -> Result<Image> {
+    let config = Config::parse(text, "the test's rules").map_err(|error| anyhow!("{error}"))?;
+    policy::compile(&Rules::new(Arc::new(config)), numbering, environment).map_err(|error| anyhow!("{error}"))
 }
 
 /// The number of a service by its name.

@@ -1,7 +1,7 @@
 //! A list of crafted frames against a host with the program and without it: what a denied source sends reaches nothing, however
 //! it is wrapped, and what Linux refuses is not counted as served.
 
-use std::{net::UdpSocket, sync::Arc, thread, time::Duration};
+use std::{net::UdpSocket, thread, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use datapath::{Allowed, Datapath, Options};
@@ -12,10 +12,10 @@ use monitor_tests::{
         network::{Network, Space},
         packet::{Packet, Wrong, flag::SYN, number::*, packet, packet6},
         pins::{PinDirectory, enter},
+        rules,
     },
     or_skip,
 };
-use policy::{Environment, Rules, config::Config};
 
 const RULES: &str = r#"
 [access]
@@ -212,16 +212,7 @@ impl Place {
 fn guarded(place: &Place) -> Result<Datapath> {
     let options = Options { pin_directory: place.pins.path().to_owned(), ..Options::default() };
     let mut datapath = Datapath::open(&options)?;
-    let config = Config::parse(RULES, "the test's rules").map_err(|error| anyhow::anyhow!("{error}"))?;
-    let environment = Environment {
-        tick_ns: datapath.clock().tick_ns(),
-        hash_key: datapath.hash_key(),
-        now: "2026-01-01T00:00:00Z".parse().context("a moment")?,
-        clock: datapath.clock().now(),
-    };
-    let image = policy::compile(&Rules::new(Arc::new(config)), &policy::Numbering::default(), &environment)
-        .map_err(|error| anyhow::anyhow!("{error}"))?;
-    datapath.apply(&image)?;
+    rules::apply(&mut datapath, RULES)?;
     datapath.attach("guard0", Allowed::Native)?;
     Ok(datapath)
 }

@@ -1,6 +1,6 @@
 //! Loading, pinning, attaching and taking over, on veth pairs in namespaces of the test's own.
 
-use std::{os::unix::fs::DirBuilderExt as _, sync::Arc, thread, time::Duration};
+use std::{os::unix::fs::DirBuilderExt as _, thread, time::Duration};
 
 use anyhow::{Context as _, Result};
 use datapath::{Allowed, Capacities, Datapath, How, Mode, Options, TableFull, unload_pinned};
@@ -10,11 +10,10 @@ use monitor_tests::{
         daemon::PATIENCE,
         network::{Network, Space, eventually},
         pins::{PinDirectory, enter, once_let_go},
+        rules,
     },
     or_skip,
 };
-use policy::config::Config;
-use policy::{Environment, Rules};
 
 /// A guarded host and a peer, and where the host pins.
 struct Place {
@@ -71,21 +70,7 @@ impl Place {
 }
 
 fn write_rules(datapath: &mut Datapath) -> Result<()> {
-    let config = Config::parse(
-        "[default]\nmode = \"enforce\"\n[default.limit]\npackets = \"100k/s\"\n",
-        "the test's rules",
-    )
-    .map_err(|error| anyhow::anyhow!("{error}"))?;
-    let environment = Environment {
-        tick_ns: datapath.clock().tick_ns(),
-        hash_key: datapath.hash_key(),
-        now: "2026-01-01T00:00:00Z".parse().context("a moment")?,
-        clock: datapath.clock().now(),
-    };
-    let image = policy::compile(&Rules::new(Arc::new(config)), &policy::Numbering::default(), &environment)
-        .map_err(|error| anyhow::anyhow!("{error}"))?;
-    datapath.apply(&image)?;
-    Ok(())
+    rules::apply(datapath, "[default]\nmode = \"enforce\"\n[default.limit]\npackets = \"100k/s\"\n")
 }
 
 /// Runs a test in a place of its own, or says why it cannot.

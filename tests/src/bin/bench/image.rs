@@ -5,13 +5,12 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use datapath::Datapath;
 use ipnet::IpNet;
-use policy::config::Config;
-use policy::{self, Environment, Image, Numbering, Rules};
+use monitor_tests::harness::rules;
+use policy::Image;
 
 const SERVICES: u16 = 20;
 /// The port of the service that every case sends to.
@@ -37,16 +36,7 @@ pub struct Setting {
 
 /// The image of a setting.
 pub fn build(datapath: &Datapath, setting: Setting) -> Result<Image> {
-    let environment = Environment {
-        tick_ns: datapath.clock().tick_ns(),
-        hash_key: datapath.hash_key(),
-        now: jiff::Timestamp::now(),
-        clock: datapath.clock().now(),
-    };
-    let config =
-        Config::parse(&text(setting), "the benchmark's rules").map_err(|error| anyhow!("{error}"))?;
-    policy::compile(&Rules::new(Arc::new(config)), &Numbering::default(), &environment)
-        .map_err(|error| anyhow!("{error}"))
+    rules::compile_for(datapath, &text(setting))
 }
 
 /// The limits are real and wide: nothing that a case sends is dropped by them.
