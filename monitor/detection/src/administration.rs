@@ -92,7 +92,7 @@ struct Peer {
 #[derive(Debug, Default)]
 struct Source {
     peers: BTreeMap<IpAddr, Peer>,
-    /// Outside hosts by service: when, and whom.
+    /// Outside hosts by service, with the time of each contact.
     outside: BTreeMap<u16, VecDeque<(u64, u64, IpAddr)>>,
     touched: u64,
     quiet_until: u64,

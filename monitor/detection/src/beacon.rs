@@ -240,7 +240,7 @@ impl Beacon {
         let Some(pair) = self.pairs.entry(key, contact.source_inside, now, keep, Pair::default) else {
             return;
         };
-        // Who is never answered is told nothing: reports to a collector, not calls home.
+        // A source without answers receives no orders: it reports to a collector.
         pair.reached |= contact.succeeded();
         if contact.ended() {
             push(&mut pair.sent, real(contact.record.forward.payload));

@@ -327,7 +327,7 @@ impl Parameters {
         Some(signal(contact, Some(contact.destination), severity, sessions, measure, &likeness))
     }
 
-    /// What no program does with a service that it knows: ask anew each time, slightly otherwise, and be told the same.
+    /// A program that knows a service does not repeat a slightly different question and receive the same answer each time.
     fn are_guesses(&self, sessions: &Sessions, contact: &Contact<'_>) -> bool {
         let likeness = sessions.likeness();
         let alike = likeness.short_share >= 0.9

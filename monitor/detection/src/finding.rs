@@ -200,7 +200,7 @@ impl fmt::Display for Party {
     }
 }
 
-/// Whom a finding is about, typed, for whatever acts on it; the finding itself carries it as text for people.
+/// The subject of a finding as a type, for code that acts on it; the finding itself carries it as text for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct About {
     pub subject: Party,

@@ -48,7 +48,7 @@ impl Beacon {
         bursts.quiet_until = now + SECOND;
         let ((sent, sent_spread), (received, received_spread)) =
             (rhythm::sizes(&bursts.sent), rhythm::sizes(&bursts.received));
-        // Who is never answered is told nothing: reports to a collector, not calls home.
+        // A source without answers receives no orders: it reports to a collector.
         let is_report = !contact.is_tcp() && bursts.received.iter().all(|bytes| *bytes < 1.0);
         let usual =
             received > p.burst_bulk_bytes || is_report || !(beat.regularity >= p.burst_regularity || timer);

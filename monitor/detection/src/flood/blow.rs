@@ -75,7 +75,7 @@ impl Flood {
             return Some(toward(Kind::Icmp, [packets, 0, 0, bytes]));
         }
         if record.outcome == outcome::ESTABLISHED && record.forward.packets == 0 {
-            // Only answers were seen: the initiator is whom they hit.
+            // Only answers were seen, so the initiator is their victim.
             let packets = contact.per_second(delta.backward.packets);
             return Some(Blow {
                 kind: Kind::Datagram,
