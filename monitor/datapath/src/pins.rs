@@ -228,7 +228,7 @@ pub fn remove_if_there(path: &Path) -> Result<()> {
 fn move_squatter_away(root: &Path) -> Result<Option<PathBuf>> {
     let us = rustix::process::geteuid();
     let Ok(about) = fs::symlink_metadata(root) else { return Ok(None) };
-    if !us.is_root() || about.uid() == us.as_raw() {
+    if !us.is_root() || is_trusted(about.uid(), us.as_raw()) {
         return Ok(None);
     }
     let name = root.file_name().unwrap_or_default().to_string_lossy().into_owned();
