@@ -7,7 +7,7 @@ use datapath::{AttachMode, Guarded};
 use policy::config::Config;
 
 use super::ports::Turn;
-use super::refusal::{Code, Refusal};
+use api::{Code, Error};
 
 /// What is guarded.
 #[derive(Debug, Default)]
@@ -79,7 +79,7 @@ impl Interfaces {
 
     /// Interfaces may come later, so that one is missing is no reason not to start, unless it was named on the command
     /// line. That another program holds the only one is.
-    pub fn refuse_to_guard_nothing(&self, named: bool, turn: &mut Turn<'_>) -> Result<(), Refusal> {
+    pub fn refuse_to_guard_nothing(&self, named: bool, turn: &mut Turn<'_>) -> Result<(), Error> {
         let taken = |row: &&Guarded| row.problem.is_some() && row.ifindex != 0;
         let missing = |row: &&Guarded| row.problem.is_some() && row.ifindex == 0;
         let none = self.guarded.iter().all(|row| row.problem.is_some());
@@ -88,13 +88,13 @@ impl Interfaces {
         let refused = refused
             .or_else(|| self.guarded.iter().find(missing).filter(|_| named).map(|row| (Code::NotFound, row)));
         let Some((code, row)) = refused else { return Ok(()) };
-        let refusal = Refusal::new(code, row.problem.clone().unwrap_or_default());
+        let error = Error::new(code, row.problem.clone().unwrap_or_default());
         if none {
             // What was loaded for nothing is not left behind.
             let detached = turn.kernel.detach();
             turn.problems.report("remove the kernel side", detached);
         }
-        Err(refusal)
+        Err(error)
     }
 }
 
