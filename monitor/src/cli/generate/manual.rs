@@ -29,7 +29,7 @@ const EXAMPLES: [Example; 52] = [
     ("sluice status -o json", "The same as a JSON document for scripts."),
     ("sluice top --by rate --number 20", "Show the 20 fastest sources, once a second."),
     ("sluice sources --service web --prefix 10.0.0.0/8", "List the sources of one network at one service."),
-    ("sluice explain 198.51.100.9", "Say which rule, limit or ban decides about an address."),
+    ("sluice explain 198.51.100.9", "Say which rule, limit or ban decides about an address; a prefix, a service or a host name will do."),
     ("sluice limit list", "List every limit that is in force."),
     (
         "sluice limit set web --packets 2k/s --mode enforce --confirm-within 60s",
