@@ -164,7 +164,10 @@ fn ban(ban: &Ban) -> String {
     let until = ban.until.map_or_else(|| "for ever".to_owned(), |until| format!("until {}", figures::moment(until)));
     let place = ban.service.as_ref().map(|service| format!(" at {service}")).unwrap_or_default();
     let comment = ban.comment.as_ref().map(|comment| format!(": {comment}")).unwrap_or_default();
-    format!("{until}, by {}{place}, {} strikes, {} packets dropped{comment}", ban.made_by, ban.strikes, ban.dropped.packets)
+    {
+        let strikes = if ban.strikes == 1 { "1 strike".to_owned() } else { format!("{} strikes", ban.strikes) };
+        format!("{until}, by {}{place}, {strikes}, {} packets dropped{comment}", ban.made_by, ban.dropped.packets)
+    }
 }
 
 fn at_service(explained: &ExplainedService, page: &mut Page) {
@@ -282,7 +285,7 @@ counts as     198.51.100.9, class outside
 is            in a network of this host
 exempt        no
 denied        no
-banned        until 2026-11-22 12:10:00Z, by kernel at web, 1 strikes, 5 packets dropped
+banned        until 2026-11-22 12:10:00Z, by kernel at web, 1 strike, 5 packets dropped
 
 service       web
 sends         50.0 k packets/s, 25.6 Mbit/s through eth0
