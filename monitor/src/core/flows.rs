@@ -50,7 +50,9 @@ pub fn graph(
     new: &[(IpAddr, Option<Service>)],
 ) -> Result<Graph, Error> {
     let mut edges: BTreeMap<(String, String, String, u16), GraphEdge> = BTreeMap::new();
-    for flow in flows(facts, host, Closed::LeftOut)?.into_iter().chain(ended(facts, recent)) {
+    // A refused attempt is no talk; a scan would fill the graph with it.
+    let talked = |flow: &Flow| matches!(flow.outcome, FlowOutcome::Established | FlowOutcome::Midstream);
+    for flow in flows(facts, host, Closed::LeftOut)?.into_iter().chain(ended(facts, recent).filter(talked)) {
         let sender = flow.initiator.to_string();
         let is_new = new.iter().any(|(subject, service)| {
             let port = service.as_ref().is_none_or(|service| service.port == flow.responder_port);

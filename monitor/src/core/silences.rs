@@ -99,9 +99,12 @@ impl Silences {
         if one.saved {
             write(&self.held, Some(&one), turn)?;
         }
-        let saved = one.saved;
-        self.held.insert(one.number, one);
-        Ok(applied(format!("+ {said}"), saved, asking, turn))
+        let (number, saved) = (one.number, one.saved);
+        self.held.insert(number, one);
+        let mut applied = applied(format!("+ {said}"), saved, asking, turn);
+        let kept = if saved { "kept over restarts" } else { "until the daemon restarts" };
+        applied.summary.push(format!("{kept}; lift it with `sluice alerts unsilence {number}`"));
+        Ok(applied)
     }
 
     /// Takes one back.
@@ -157,8 +160,9 @@ fn sentence(one: &SilenceInForce) -> String {
     format!("silence {}: {detector} about {subject}{until}: {reason}", one.number)
 }
 
+/// Silences change no rule, so the history has the line, and `revert` has nothing to take back.
 fn applied(said: String, saved: bool, asking: &Asking, turn: &mut Turn<'_>) -> Applied {
-    let change = history::note(asking, &said, turn);
+    history::note(asking, &said, turn);
     tracing::info!("{said} (by {})", asking.made_by());
-    Applied { change, summary: vec![said], saved, ..Applied::default() }
+    Applied { summary: vec![said], saved, ..Applied::default() }
 }

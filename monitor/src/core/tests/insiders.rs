@@ -103,7 +103,8 @@ fn a_saved_silence_keeps_findings_quiet_over_a_restart_until_it_is_lifted() {
     let everything = bench.ask(SAVED, silence(None, None)).unwrap_err();
     assert_eq!(everything.code, Code::Invalid);
     let made = bench.ask(SAVED, silence(Some("10.0.0.5/32"), None)).unwrap();
-    assert!(made.saved && made.change.is_some(), "{made:?}");
+    assert!(made.saved && made.summary[1].contains("unsilence 1"), "{made:?}");
+    assert!(bench.ask(NOW, HistoryQuery::default()).unwrap().changes[0].what.contains("our scanner"));
     let mut bench = bench.restart();
     scan(&mut bench, 1, 80);
     let found = alerts(&mut bench, open());
