@@ -134,6 +134,8 @@ const TOGETHER: u64 = SECOND * 3 / 4;
 /// From here on a destination counts as regular for its source, long before it is flagged.
 const CANDIDATE_BEATS: usize = 5;
 const CANDIDATE_SCORE: f64 = 0.7;
+/// Share of bursts that each end alone must have sent to be one that speaks by its own timer.
+const OWN_TIMERS: f64 = 0.12;
 /// Fast beats that are few must be this regular to be worth an `info`.
 const FAST_SCORE: f64 = 0.9;
 
@@ -161,7 +163,18 @@ struct Bursts {
     /// Payload per burst.
     sent: VecDeque<f64>,
     received: VecDeque<f64>,
+    /// Bursts in which only the initiator spoke, only the responder, both.
+    alone: [u32; 3],
     quiet_until: u64,
+}
+
+impl Bursts {
+    /// Both ends speak unasked: bursts of the initiator alone and of the responder alone are both common.
+    fn own_timers(&self) -> bool {
+        let [up, down, _] = self.alone.map(f64::from);
+        let all: f64 = self.alone.iter().copied().map(f64::from).sum();
+        up.min(down) >= OWN_TIMERS * all.max(1.0)
+    }
 }
 
 /// Since when, until when, and how, a destination looked regular.
@@ -327,6 +340,7 @@ impl Beacon {
             size_spread: if pair.sent.len() < 3 { 0.0 } else { sent_spread.max(received_spread) },
             naming: pair.naming(contact.now, p.names_last_s),
             keeps_alive: false,
+            own_timers: false,
             uploads: pair.sent.iter().any(|bytes| *bytes >= p.upload_bytes && *bytes >= 4.0 * sent),
         })
     }
@@ -390,6 +404,7 @@ struct Call {
     size_spread: f64,
     naming: Naming,
     keeps_alive: bool,
+    own_timers: bool,
     uploads: bool,
 }
 

@@ -35,6 +35,7 @@ impl Beacon {
                 destinations: context.destinations,
                 alike: context.alike,
                 keeps_alive: call.keeps_alive,
+                own_timers: call.own_timers,
                 uploads: call.uploads,
             },
             &self.parameters,

@@ -24,6 +24,8 @@ pub struct Facts {
     pub alike: usize,
     /// What is sent is so little that it says nothing.
     pub keeps_alive: bool,
+    /// Each end of a conversation speaks unasked.
+    pub own_timers: bool,
     /// Far more is sent now and then than is asked each time.
     pub uploads: bool,
 }
@@ -53,8 +55,9 @@ impl Suspicion {
         weigh(facts.naming == Naming::Unnamed, 2, "by address, never by name");
         weigh(facts.naming == Naming::Named, -1, "by name");
         weigh(facts.keeps_alive, -1, "keeps a connection open");
+        weigh(facts.own_timers, -2, "both ends speak unasked");
         weigh(facts.bursts && !facts.odd_port, -1, "a port of long connections");
-        weigh(facts.within && !facts.bursts, -4, "both ends inside");
+        weigh(facts.within, if facts.bursts { -1 } else { -4 }, "both ends inside");
         weigh(facts.destinations >= p.several, -1, "several regular destinations");
         weigh(facts.alike >= p.several, -1, "several destinations of this rhythm");
         suspicion
