@@ -12,7 +12,10 @@ use std::{
     net::IpAddr,
 };
 
-use monitor_common::{conversation::outcome, flow::protocol};
+use monitor_common::{
+    conversation::outcome,
+    flow::{protocol, tcp},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -172,6 +175,12 @@ impl Detect for BruteForce {
         let parameters = &self.parameters;
         // Port 0 cannot be a service; a connection without any payload logs nobody in.
         if record.forward.payload == 0 && record.backward.payload == 0 {
+            return;
+        }
+        // Who guesses leaves; what is merely over with the capture, or forgotten, may be a pool.
+        let flags = record.forward_flags | record.backward_flags;
+        let is_left = flags & u32::from(tcp::FIN | tcp::RST) != 0 || contact.duration() <= 10 * SECOND;
+        if !is_left {
             return;
         }
         let short = record.forward.payload.saturating_add(record.backward.payload) <= parameters.short_bytes

@@ -50,9 +50,24 @@ impl Beacon {
         if timer {
             score = score.max(0.5 + 0.4 * beat.bounded);
         }
+        let naming = self.pairs.get(&key).map_or(Naming::Unknown, |pair| pair.naming(now, p.names_last_s));
+        if score < p.score
+            || beat.period < p.least_burst_period_s
+            || !(beat.regularity >= p.burst_regularity || timer)
+        {
+            let Some(bursts) = self.bursts.get(&place) else { return };
+            if let Some(call) = self.answers(bursts, beat, naming, contact) {
+                if let Some(bursts) = self.bursts.get_mut(&place) {
+                    bursts.quiet_until = now + SECOND;
+                }
+                self.judge(call, contact, signals);
+                return;
+            }
+        }
         if score < CANDIDATE_SCORE || beat.period < p.least_burst_period_s {
             return;
         }
+        let Some(bursts) = self.bursts.get_mut(&place) else { return };
         bursts.quiet_until = now + SECOND;
         let ((sent, sent_spread), (received, received_spread)) =
             (rhythm::sizes(&bursts.sent), rhythm::sizes(&bursts.received));
@@ -72,10 +87,11 @@ impl Beacon {
             unnamed: false,
             odd_port: !p.heartbeat_ports.contains(&contact.port),
             size_spread: sent_spread.max(received_spread),
-            naming: self.pairs.get(&key).map_or(Naming::Unknown, |pair| pair.naming(now, p.names_last_s)),
+            naming,
             keeps_alive: sent <= p.keep_alive_bytes,
             own_timers: bursts.own_timers(),
-            uploads: false,
+            unanswered: bursts.unanswered(),
+            uploads: bursts.sent.iter().any(|bytes| *bytes >= p.upload_bytes && *bytes >= 4.0 * sent),
         };
         self.judge(call, contact, signals);
     }

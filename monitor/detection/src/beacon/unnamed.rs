@@ -65,6 +65,7 @@ impl Beacon {
             naming: Naming::Unnamed,
             keeps_alive: false,
             own_timers: false,
+            unanswered: false,
             uploads: false,
         })
     }

@@ -134,6 +134,15 @@ fn ends_that_each_speak_by_their_own_timer_are_peers_and_keep_alives_of_one_end_
 }
 
 #[test]
+fn a_shell_that_was_turned_round_is_a_beacon_and_one_that_somebody_uses_outside_is_not() {
+    let gap = |step| 2 + die(step, 9) * die(step + 7, 9);
+    let turned = |step| (gap(step), 300 + die(step, 3000), 5 + die(step, 40));
+    assert!(drawn_bursts(40, turned).found(Detector::Beacon, HOST, Severity::Warning));
+    let used = |step| (gap(step), 5 + die(step, 40), 300 + die(step, 3000));
+    assert!(drawn_bursts(40, used).quiet());
+}
+
+#[test]
 fn inside_hosts_that_are_asked_on_a_timer_are_health_checks() {
     let ask = |hosts: &[&str]| {
         let mut scene = Scene::default();

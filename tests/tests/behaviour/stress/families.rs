@@ -3,9 +3,11 @@
 
 mod floods;
 mod guessing;
+mod homes;
 mod honest;
 mod implants;
 mod lateral;
+mod malware;
 mod tunnels;
 
 use std::collections::BTreeMap;
@@ -55,7 +57,9 @@ const fn family(name: &'static str, draw: fn(&mut Dice) -> Drawn) -> Family {
 
 fn all() -> Vec<Family> {
     let mut all = implants::all();
+    all.extend(malware::all());
     all.extend(guessing::all());
+    all.extend(homes::all());
     all.extend(lateral::all());
     all.extend(tunnels::all());
     all.extend(floods::all());
