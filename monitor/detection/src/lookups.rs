@@ -116,7 +116,9 @@ impl Named {
     /// Answers outlive a connection in caches, so that only several connections without a query say something.
     pub fn settled(self, least: u32) -> Naming {
         let named = f64::from(self.asked);
-        if self.asked * 3 >= self.unasked && named > 2.0 * self.by_chance {
+        // On a host that asks all the time nothing follows; the benefit is the program's.
+        let is_busy = 2.0 * self.by_chance > f64::from(self.asked + self.unasked);
+        if self.asked * 3 >= self.unasked && (named > 2.0 * self.by_chance || (is_busy && self.asked > 0)) {
             Naming::Named
         } else if named <= self.by_chance && self.unasked >= least {
             Naming::Unnamed

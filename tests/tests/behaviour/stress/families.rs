@@ -8,6 +8,7 @@ mod honest;
 mod implants;
 mod lateral;
 mod malware;
+mod sessions;
 mod tunnels;
 
 use std::collections::BTreeMap;
@@ -58,6 +59,7 @@ const fn family(name: &'static str, draw: fn(&mut Dice) -> Drawn) -> Family {
 fn all() -> Vec<Family> {
     let mut all = implants::all();
     all.extend(malware::all());
+    all.extend(sessions::all());
     all.extend(guessing::all());
     all.extend(homes::all());
     all.extend(lateral::all());
