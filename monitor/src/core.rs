@@ -11,6 +11,7 @@ mod change;
 pub mod command;
 mod contained;
 mod containment;
+mod continued;
 mod dangers;
 mod defend;
 pub mod delta;
@@ -32,8 +33,10 @@ mod persist;
 mod plan;
 pub mod ports;
 mod problems;
+mod recent;
 mod response;
 mod sessions;
+mod silences;
 mod sources;
 #[cfg(test)]
 pub mod stand_in;
@@ -171,7 +174,16 @@ impl Core {
             return;
         }
         if endpoint.role > Role::Viewer {
-            tracing::info!(uid = caller.uid, pid = caller.pid, ?options, "command: {}", endpoint.name);
+            let api::ChangeOptions { save, confirm_within_seconds: confirm_within, yes } = options;
+            tracing::info!(
+                uid = caller.uid,
+                pid = caller.pid,
+                save,
+                confirm_within,
+                yes,
+                "command: {}",
+                endpoint.name
+            );
             self.state.remember_operator(&caller, turn);
         }
         let answer = request.perform(self, &Asking::of(caller, options), turn);

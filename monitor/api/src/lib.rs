@@ -53,6 +53,8 @@ macro_rules! commands {
             $crate::alerts::AlertShow,
             $crate::alerts::AlertClose,
             $crate::alerts::AlertSilence,
+            $crate::alerts::ListSilences,
+            $crate::alerts::SilenceLift,
             $crate::flows::FlowQuery,
             $crate::flows::ShowGraph,
             $crate::config::ShowConfig,
