@@ -11,6 +11,7 @@ mod change;
 pub mod command;
 mod contained;
 mod containment;
+mod coverage;
 mod dangers;
 mod defend;
 pub mod delta;
@@ -406,6 +407,7 @@ impl Core {
             started: self.started,
             build: view::build(),
             interfaces,
+            unguarded: self.state.interfaces.unguarded().to_vec(),
             services: view::services(image),
             totals: view.totals(&names),
             maps: view.maps(image),

@@ -20,6 +20,7 @@ mod fragments;
 mod generations;
 mod inputs;
 mod insiders;
+mod interfaces;
 mod life;
 mod limiter;
 mod link_layer;
