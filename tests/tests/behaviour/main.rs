@@ -4,6 +4,7 @@
 
 mod accuracy;
 mod agreement;
+mod alert_rules;
 mod bans;
 mod benign;
 mod budgets;
