@@ -48,6 +48,7 @@ commands! {
     run::Run;
     status::Status;
     doctor::Doctor;
+    setup::Setup;
     top::Top;
     sources::Sources;
     explain::Explain;

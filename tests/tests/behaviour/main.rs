@@ -28,6 +28,7 @@ mod link_layer;
 mod losses;
 mod mirror;
 mod parser;
+mod profiles;
 mod proofs;
 mod random;
 mod refusals;
