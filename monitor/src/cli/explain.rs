@@ -8,8 +8,8 @@ use super::limit::rate_of;
 use super::sources::address;
 use super::table::Page;
 use super::{Context, Execute, Failure, figures};
-use crate::control::protocol::Versioned;
-use crate::engine::command::{AccessEntry, ExplainedService, Explanation};
+use api::access::AccessEntry;
+use api::explanation::{self, ExplainedService, Explanation};
 use crate::snapshot::{Ban, LimitInForce};
 
 /// Says why an address is treated as it is
@@ -21,7 +21,7 @@ pub struct Explain {
 
 impl Execute for Explain {
     fn execute(self, context: &Context) -> Result<(), Failure> {
-        let why: Versioned<Explanation> = context.get(&format!("/v1/explain/{}", self.address))?;
+        let why = context.ask(&explanation::Explain { address: self.address })?;
         context.show(&why, |why, page| render(&why.answer, page))
     }
 }
@@ -119,7 +119,7 @@ fn in_words(limit: &LimitInForce) -> String {
 mod tests {
     use super::render;
     use crate::cli::table::Page;
-    use crate::control::scripted::{ban, limit, source};
+    use crate::cli::samples::{ban, limit, source};
     use crate::engine::command::{BucketLevel, ExplainedService, Explanation};
     use crate::snapshot::RateAndBurst;
     use policy::config::Rate;

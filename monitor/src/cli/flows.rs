@@ -4,11 +4,10 @@ use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 use policy::config::nearest;
 
-use super::path::with_query;
 use super::table::Page;
 use super::{Context, Execute, Failure, figures};
-use crate::control::protocol::{Versioned, parse_prefix};
-use crate::engine::command::{Flow, FlowEnd, FlowList, FlowOutcome};
+use api::flows::{Flow, FlowEnd, FlowList, FlowOutcome, FlowQuery};
+use api::schema::parse_prefix;
 
 /// Lists conversations with an inside end, most bytes first
 #[derive(Clone, Debug, Args)]
@@ -64,32 +63,33 @@ enum Outcome {
 }
 
 impl Outcome {
-    const fn label(self) -> &'static str {
+    const fn asked(self) -> FlowOutcome {
         match self {
-            Self::Unanswered => "unanswered",
-            Self::Established => "established",
-            Self::Refused => "refused",
-            Self::Midstream => "midstream",
+            Self::Unanswered => FlowOutcome::Unanswered,
+            Self::Established => FlowOutcome::Established,
+            Self::Refused => FlowOutcome::Refused,
+            Self::Midstream => FlowOutcome::Midstream,
         }
     }
 }
 
 impl Execute for Flows {
     fn execute(self, context: &Context) -> Result<(), Failure> {
-        let list: Versioned<FlowList> = context.get(&self.path())?;
+        let list = context.ask(&self.query())?;
         context.show(&list, |list, page| render(&list.answer, page))
     }
 }
 
 impl Flows {
-    fn path(&self) -> String {
-        let mut pairs = vec![("limit", self.number.to_string())];
-        pairs.extend(self.address.map(|address| ("address", address.to_string())));
-        pairs.extend(self.port.map(|port| ("port", port.to_string())));
-        pairs.extend(self.protocol.clone().map(|protocol| ("protocol", protocol)));
-        pairs.extend(self.workload.clone().map(|workload| ("workload", workload)));
-        pairs.extend(self.outcome.map(|outcome| ("outcome", outcome.label().to_owned())));
-        with_query("/v1/flows", &pairs)
+    fn query(self) -> FlowQuery {
+        FlowQuery {
+            address: self.address,
+            port: self.port,
+            protocol: self.protocol,
+            workload: self.workload,
+            outcome: self.outcome.map(Outcome::asked),
+            limit: self.number,
+        }
     }
 }
 
@@ -137,8 +137,8 @@ const fn outcome(flow: &Flow) -> &'static str {
 mod tests {
     use super::{protocol, render};
     use crate::cli::table::Page;
-    use crate::control::scripted::insight::flow;
-    use crate::control::scripted::noon;
+    use crate::cli::samples::flow;
+    use crate::cli::samples::noon;
     use crate::engine::command::{FlowEnd, FlowList};
 
     #[test]

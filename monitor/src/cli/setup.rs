@@ -12,8 +12,8 @@ use clap::Args;
 
 use super::context::{Output, print};
 use super::{Context, Execute, Failure};
-use crate::control::protocol::Versioned;
-use crate::engine::command::{ConfigText, TuneList};
+use api::config::ShowConfig;
+use api::tune::TuneQuery;
 use policy::config;
 use suggestion::{Known, Suggestion};
 
@@ -39,9 +39,9 @@ impl Execute for Setup {
 
 /// What the daemon has in force and has learned; nothing without one.
 fn known(context: &Context) -> Known {
-    let text = context.get::<Versioned<ConfigText>>("/v1/config").ok();
+    let text = context.ask(&ShowConfig {}).ok();
     let parsed = text.and_then(|text| config::Config::parse(&text.answer.toml, "the daemon's").ok());
-    let learned = context.get::<Versioned<TuneList>>("/v1/tune").ok();
+    let learned = context.ask(&TuneQuery::default()).ok();
     Known {
         services: parsed.map(|config| config.services).unwrap_or_default(),
         learned: learned.map(|list| list.answer.limits).unwrap_or_default(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use api::status::ShowStatus;
 use clap::Args;
 use datapath::Left;
 use jiff::Timestamp;
@@ -10,7 +11,6 @@ use monitor_common::verdict::Action;
 
 use super::table::Page;
 use super::{Context, Execute, Exit, Failure, figures};
-use crate::control::protocol;
 use crate::daemon;
 use crate::engine::delta::Flags;
 use crate::snapshot::{Findings, Snapshot, Total};
@@ -30,7 +30,7 @@ pub struct Status {
 
 impl Execute for Status {
     fn execute(self, context: &Context) -> Result<(), Failure> {
-        match context.get::<protocol::Status>("/v1/status") {
+        match context.ask(&ShowStatus {}) {
             Ok(status) => context.show(&status, |status, page| render(&status.answer, page)),
             Err(failure) if failure.exit == Exit::NotRunning => Err(self.without_daemon(failure)),
             Err(failure) => Err(failure),
@@ -210,8 +210,8 @@ fn findings(findings: &Findings) -> String {
 mod tests {
     use super::{Left, in_force, render};
     use crate::cli::table::Page;
-    use crate::control::scripted::snapshot;
-    use crate::snapshot::Unguarded;
+    use crate::cli::samples::snapshot;
+    use api::snapshot::Unguarded;
 
     #[test]
     fn a_page_says_what_is_guarded_and_what_is_dropped() {

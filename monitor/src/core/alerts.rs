@@ -12,9 +12,9 @@ use super::effect::Told;
 use super::facts::Facts;
 use super::names::Names;
 use super::ports::Turn;
-use super::refusal::{Code, Refusal};
 use super::watch::Watch;
 use crate::store::{Storage, StoredFinding};
+use api::{Code, Error};
 use detection::finding::{About, Finding, Party, Severity};
 use detection::ledger::{ChangeKind, FindingChange};
 use detection::parameters::Silence;
@@ -24,7 +24,7 @@ const MOST: usize = 10_000;
 /// Where silences lie in the store.
 const SILENCES: &str = "silences";
 
-type Found = Result<Vec<Alert>, Refusal>;
+type Found = Result<Vec<Alert>, Error>;
 
 /// Findings that match, newest first.
 pub fn list(facts: &Facts<'_>, watch: &Watch, store: &dyn Storage, query: &AlertQuery) -> Found {
@@ -48,10 +48,10 @@ pub fn list(facts: &Facts<'_>, watch: &Watch, store: &dyn Storage, query: &Alert
 }
 
 /// One finding by its number.
-pub fn show(facts: &Facts<'_>, watch: &Watch, store: &dyn Storage, number: u64) -> Result<Alert, Refusal> {
+pub fn show(facts: &Facts<'_>, watch: &Watch, store: &dyn Storage, number: u64) -> Result<Alert, Error> {
     let alerts = all(facts, watch, store, Timestamp::MIN)?;
     alerts.into_iter().find(|alert| alert.id == number).ok_or_else(|| {
-        Refusal::new(Code::NotFound, format!("there is no finding {number}"))
+        Error::new(Code::NotFound, format!("there is no finding {number}"))
             .next("`sluice alerts list` shows them")
     })
 }
@@ -62,10 +62,10 @@ pub fn silence(
     asking: &Asking,
     silence: Silence,
     turn: &mut Turn<'_>,
-) -> Result<Applied, Refusal> {
+) -> Result<Applied, Error> {
     if silence.detector.is_none() && silence.subject.is_none() {
         return Err(
-            Refusal::new(Code::Invalid, "that would silence everything").next("name a detector or a subject")
+            Error::new(Code::Invalid, "that would silence everything").next("name a detector or a subject")
         );
     }
     let detector = silence.detector.map_or("every detector", |detector| detector.label());
@@ -77,7 +77,7 @@ pub fn silence(
         let value = serde_json::to_vec(&silence).unwrap_or_default();
         turn.store
             .learn(SILENCES, &[(key.as_str(), value.as_slice())], turn.now.wall)
-            .map_err(|error| Refusal::failed(&error))?;
+            .map_err(|error| Error::failed(&error))?;
         saved = true;
     }
     watch.silence(silence);
@@ -130,7 +130,7 @@ fn rendered(about: &About, finding: &Finding, names: &Names<'_>) -> Finding {
 
 /// Newest first.
 fn all(facts: &Facts<'_>, watch: &Watch, store: &dyn Storage, since: Timestamp) -> Found {
-    let kept = store.findings(since, MOST).map_err(|error| Refusal::failed(&error))?;
+    let kept = store.findings(since, MOST).map_err(|error| Error::failed(&error))?;
     let mut alerts: Vec<_> = kept.iter().filter_map(alert).collect();
     let names = facts.names();
     for (id, about, finding) in watch.open() {

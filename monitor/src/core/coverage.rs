@@ -9,7 +9,7 @@ use std::time::Duration;
 use datapath::{Guarded, Interface};
 use monitor_common::verdict::Reason;
 
-use crate::snapshot::Unguarded;
+use api::snapshot::Unguarded;
 
 /// VLANs upon VLANs upon a bond.
 const MOST_STEPS: usize = 4;

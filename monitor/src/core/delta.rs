@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::command::AccessKind;
-use super::command::containment::{Containment, Subject};
+use api::containments::{Containment, Subject};
 use policy::config::Mode;
 use policy::config::{Config, ConfigError};
 use policy::{self, AccessEntry, LimitName, LimitOverride, Permission, Rules};

@@ -9,15 +9,15 @@ use monitor_common::record::SourceEntry;
 use monitor_common::rule::{Limit, Slot};
 
 use super::access::bans;
-use super::command::containment::Subject;
 use super::command::{
     AccessEntry, BucketLevel, ExplainedService, Explanation, LocalSender, SourceList, SourceQuery,
 };
 use super::facts::Facts;
 use super::limits::{ANY_CLASS, known};
-use super::refusal::Refusal;
 use super::sources::{Row, float};
 use crate::snapshot::{Ban, Count, LimitInForce, RateAndBurst};
+use api::Error;
+use api::containments::Subject;
 use policy;
 use policy::LimitKind;
 use policy::config::Mode;
@@ -32,7 +32,7 @@ pub fn list_sources(
     facts: &Facts<'_>,
     query: &SourceQuery,
     senders: Vec<LocalSender>,
-) -> Result<SourceList, Refusal> {
+) -> Result<SourceList, Error> {
     let image = facts.installed.image();
     if let Some(service) = &query.service {
         let names: Vec<_> = image.services.iter().flatten().map(String::as_str).collect();
@@ -53,13 +53,13 @@ pub fn list_sources(
 }
 
 /// Why an address is treated as it is.
-pub fn explain(facts: &Facts<'_>, address: IpAddr) -> Result<Explanation, Refusal> {
+pub fn explain(facts: &Facts<'_>, address: IpAddr) -> Result<Explanation, Error> {
     let address = address.to_canonical();
     let rules = facts.installed.judging().unwrap_or(facts.desired.rules());
     let told = policy::explain(rules, address, None, facts.now);
     let names = facts.names();
     let source = names.prefix(address);
-    let held = facts.kernel.bans().map_err(|error| Refusal::failed(&error))?;
+    let held = facts.kernel.bans().map_err(|error| Error::failed(&error))?;
     let ban = bans(facts, &held).into_iter().find(|ban| ban.source == source);
     let limits = facts.limits();
     let clock = facts.kernel.environment().clock;

@@ -12,8 +12,8 @@ use monitor_common::flow::from_halves;
 use super::command::{Flow, FlowEnd, FlowList, FlowOutcome, FlowQuery, Graph, GraphEdge, LocalSender};
 use super::facts::Facts;
 use super::ports::Host;
-use super::refusal::Refusal;
 use crate::snapshot::{Count, address_of};
+use api::Error;
 use detection::finding::Service;
 
 /// Conversations that ended: they stay in the table for their last stray segments.
@@ -24,7 +24,7 @@ enum Closed {
 }
 
 /// Flows as they stand.
-pub fn list(facts: &Facts<'_>, host: &mut dyn Host, query: &FlowQuery) -> Result<FlowList, Refusal> {
+pub fn list(facts: &Facts<'_>, host: &mut dyn Host, query: &FlowQuery) -> Result<FlowList, Error> {
     let limit = if query.limit == 0 { 50 } else { query.limit };
     let mut flows = flows(facts, host, Closed::LeftOut)?;
     flows.retain(|flow| wanted(flow, query));
@@ -39,7 +39,7 @@ pub fn graph(
     facts: &Facts<'_>,
     host: &mut dyn Host,
     new: &[(IpAddr, Option<Service>)],
-) -> Result<Graph, Refusal> {
+) -> Result<Graph, Error> {
     let mut edges: BTreeMap<(String, String, String, u16), GraphEdge> = BTreeMap::new();
     for flow in flows(facts, host, Closed::LeftOut)? {
         let sender = flow.initiator.to_string();
@@ -77,7 +77,7 @@ pub fn local_senders(
     host: &mut dyn Host,
     within: Option<IpNet>,
     limit: usize,
-) -> Result<Vec<LocalSender>, Refusal> {
+) -> Result<Vec<LocalSender>, Error> {
     let mut senders: BTreeMap<(IpAddr, String), LocalSender> = BTreeMap::new();
     for flow in flows(facts, host, Closed::Told)? {
         let (source, sent) = match flow.workload_end {
@@ -106,8 +106,8 @@ pub fn local_senders(
     Ok(senders)
 }
 
-fn flows(facts: &Facts<'_>, host: &mut dyn Host, closed: Closed) -> Result<Vec<Flow>, Refusal> {
-    let rows = facts.kernel.conversations().map_err(|error| Refusal::failed(&error))?;
+fn flows(facts: &Facts<'_>, host: &mut dyn Host, closed: Closed) -> Result<Vec<Flow>, Error> {
+    let rows = facts.kernel.conversations().map_err(|error| Error::failed(&error))?;
     let open = |conversation: &Conversation| conversation.state & state::CLOSED == 0;
     let told = rows.iter().filter(|(_, conversation)| closed == Closed::Told || open(conversation));
     Ok(told.map(|(key, conversation)| flow(facts, host, key, conversation)).collect())

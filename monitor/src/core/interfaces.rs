@@ -11,8 +11,8 @@ use policy::config::Config;
 
 use super::coverage::{self, Choice, Received, Unjudged};
 use super::ports::Turn;
-use super::refusal::{Code, Refusal};
-use crate::snapshot::Unguarded;
+use api::snapshot::Unguarded;
+use api::{Code, Error};
 
 /// How often it is looked for interfaces that carry traffic without a guard.
 const LOOK: Duration = Duration::from_secs(5);
@@ -147,7 +147,7 @@ impl Interfaces {
 
     /// Interfaces may come later, so that one is missing is no reason not to start, unless it was named on the command
     /// line. That another program holds the only one is.
-    pub fn refuse_to_guard_nothing(&self, named: bool, turn: &mut Turn<'_>) -> Result<(), Refusal> {
+    pub fn refuse_to_guard_nothing(&self, named: bool, turn: &mut Turn<'_>) -> Result<(), Error> {
         let taken = |row: &&Guarded| row.problem.is_some() && row.ifindex != 0;
         let missing = |row: &&Guarded| row.problem.is_some() && row.ifindex == 0;
         let none = self.guarded.iter().all(|row| row.problem.is_some());
@@ -156,13 +156,13 @@ impl Interfaces {
         let refused = refused
             .or_else(|| self.guarded.iter().find(missing).filter(|_| named).map(|row| (Code::NotFound, row)));
         let Some((code, row)) = refused else { return Ok(()) };
-        let refusal = Refusal::new(code, row.problem.clone().unwrap_or_default());
+        let error = Error::new(code, row.problem.clone().unwrap_or_default());
         if none {
             // What was loaded for nothing is not left behind.
             let detached = turn.kernel.detach();
             turn.problems.report("remove the kernel side", detached);
         }
-        Err(refusal)
+        Err(error)
     }
 }
 

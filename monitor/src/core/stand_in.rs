@@ -20,8 +20,8 @@ use monitor_common::rule::Denial;
 use super::command::Reply;
 use super::delta::{ConfigSetting, Flags};
 use super::ports::{Host, Neighbourhood};
-use super::refusal::Refusal;
 use crate::store::Moment;
+use api::Error;
 use datapath::{AttachMode, BanError, Counters, Generation, Guarded, Interface, Kernel, MapUse};
 use policy::config::Config;
 use policy::{Environment, Image, ImportedList};
@@ -247,7 +247,7 @@ impl StandHost {
 }
 
 impl Host for StandHost {
-    fn configuration(&mut self, _path: Option<&Path>, flags: Flags) -> Result<ConfigSetting, Refusal> {
+    fn configuration(&mut self, _path: Option<&Path>, flags: Flags) -> Result<ConfigSetting, Error> {
         Ok(self.setting(flags))
     }
 
@@ -323,7 +323,7 @@ pub fn scan_records(at: u64, first: u16, count: u16) -> Vec<Record> {
 }
 
 /// A reply, and where its answer arrives.
-pub fn reply<T: Send + 'static>() -> (Reply<T>, Receiver<Result<T, Refusal>>) {
+pub fn reply<T: Send + 'static>() -> (Reply<T>, Receiver<Result<T, Error>>) {
     let (sender, answer) = channel();
     (Reply::new(move |given| drop(sender.send(given))), answer)
 }

@@ -15,7 +15,6 @@ use tuning::defence::Load;
 
 use super::asking::Asking;
 use super::change::{Changes, Revision, Undo};
-use super::command::containment::Subject;
 use super::command::{Applied, Caller};
 use super::effect::{Effect, News, Reading};
 use super::facts::Facts;
@@ -24,7 +23,6 @@ use super::interfaces::Interfaces;
 use super::origin::Origin;
 use super::plan::Plan;
 use super::ports::Turn;
-use super::refusal::Refusal;
 use super::start::{self, Beginning, Begun};
 use super::tune::{Circumstances, Tune};
 use super::view::{self, View};
@@ -32,6 +30,8 @@ use super::watch::Watch;
 use super::{access, alerts, dangers, history, names, response, supervise};
 use crate::snapshot::address_of;
 use crate::store::ChangeState;
+use api::Error;
+use api::containments::Subject;
 
 /// Everything that the core knows, part by part.
 #[derive(Debug)]
@@ -249,8 +249,8 @@ impl State {
             let facts = self.facts(&*turn.kernel, turn.now.wall);
             let Some(plan) = response::plan(&facts, about, finding, response) else { continue };
             // The guard refuses what would cut an operator; that is its answer here too.
-            if let Err(refusal) = self.make(&Asking::daemon(Origin::Detection), plan, turn) {
-                tracing::warn!(subject = %about.subject, "no response to {}: {refusal}", finding.detector);
+            if let Err(error) = self.make(&Asking::daemon(Origin::Detection), plan, turn) {
+                tracing::warn!(subject = %about.subject, "no response to {}: {error}", finding.detector);
             }
         }
     }
@@ -268,7 +268,7 @@ impl State {
     }
 
     /// Makes a planned change, and lets the other parts follow it.
-    pub fn make(&mut self, asking: &Asking, plan: Plan, turn: &mut Turn<'_>) -> Result<Applied, Refusal> {
+    pub fn make(&mut self, asking: &Asking, plan: Plan, turn: &mut Turn<'_>) -> Result<Applied, Error> {
         let Plan { what, delta, evidence, warnings } = plan;
         let asking = &match evidence {
             None => asking.clone(),
@@ -326,7 +326,7 @@ impl State {
     }
 
     /// Undoes one change of the history.
-    pub fn undo(&mut self, asking: &Asking, number: u64, turn: &mut Turn<'_>) -> Result<Applied, Refusal> {
+    pub fn undo(&mut self, asking: &Asking, number: u64, turn: &mut Turn<'_>) -> Result<Applied, Error> {
         let undo = self.changes.undo(asking, number, &mut self.installed, turn);
         self.follow(turn);
         match undo? {
@@ -335,7 +335,7 @@ impl State {
                 let applied = self.make(&asking, Plan::new(what, *delta), turn)?;
                 if let Some(by) = applied.change {
                     let marked = turn.store.mark(number, ChangeState::Reverted, Some(by));
-                    marked.map_err(|error| Refusal::failed(&error))?;
+                    marked.map_err(|error| Error::failed(&error))?;
                 }
                 Ok(applied)
             }

@@ -102,7 +102,7 @@ mod tests {
     use policy::config::Config;
 
     use super::{configuration, guarding, modes, together};
-    use crate::control::scripted::snapshot;
+    use crate::cli::samples::snapshot;
     use crate::snapshot::{AttachMode, Service};
     use policy::config::Mode;
 

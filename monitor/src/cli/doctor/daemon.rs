@@ -6,7 +6,7 @@ use policy::config::{Capacity, Config};
 
 use super::{Check, State, read};
 use crate::cli::{Exit, Failure, figures};
-use crate::control::protocol::Status;
+use api::Versioned;
 use crate::engine::delta::Flags;
 use crate::engine::read_configuration;
 use crate::snapshot::Snapshot;
@@ -21,7 +21,7 @@ const OLDEST_COPY: std::time::Duration = std::time::Duration::from_hours(3);
 const SHARED_ADDRESS: f64 = 0.6;
 const SHARED_ADDRESS_PACKETS: u64 = 10_000;
 
-pub fn checks(config: Option<&Path>, status: Result<&Status, &Failure>) -> Vec<Check> {
+pub fn checks(config: Option<&Path>, status: Result<&Versioned<Snapshot>, &Failure>) -> Vec<Check> {
     let mut checks = Vec::new();
     let config = read_config(config, &mut checks);
     match status {
@@ -198,7 +198,7 @@ mod tests {
 
     use super::{of_snapshot, store, table_bytes, tables};
     use crate::cli::doctor::State;
-    use crate::control::scripted::snapshot;
+    use crate::cli::samples::snapshot;
 
     fn state(checks: &[crate::cli::doctor::Check], name: &str) -> Option<State> {
         checks.iter().find(|check| check.name == name).map(|check| check.state)

@@ -154,8 +154,8 @@ mod tests {
 
     use super::{About, before_xdp, check};
     use crate::cli::doctor::State;
-    use crate::control::scripted::snapshot;
-    use crate::snapshot::Unguarded;
+    use crate::cli::samples::snapshot;
+    use api::snapshot::Unguarded;
 
     fn interface(name: &str) -> Interface {
         Interface { index: 7, name: name.to_owned(), mtu: 1500, up: true, ethernet: true, ..Interface::default() }

@@ -12,7 +12,7 @@ use tuning::{Advice, Limit};
 
 use super::listening::{Endpoint, Protocol};
 use super::profile::Role;
-use crate::engine::command::Tuned;
+use api::tune::Tuned;
 
 /// The class whose sources are limited.
 const CLASS: &str = "outside";

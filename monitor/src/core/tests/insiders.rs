@@ -15,7 +15,7 @@ fn scan(bench: &mut Bench, first: u16, count: u16) {
 }
 
 fn alerts(bench: &mut Bench, query: AlertQuery) -> Vec<Alert> {
-    bench.ask(NOW, |reply| Command::AlertList(query, reply)).unwrap()
+    bench.ask(NOW, query).unwrap().alerts
 }
 
 fn open() -> AlertQuery {
@@ -34,11 +34,11 @@ fn a_port_scan_is_one_finding_that_is_listed_and_closed() {
     );
     let (id, snapshot) = (found[0].id, bench.snapshot.clone());
     assert_eq!((snapshot.findings.open, snapshot.findings.raised[0].detector.as_str()), (1, "port_scan"));
-    let closed = bench.ask(NOW, |reply| Command::AlertClose(id, reply)).unwrap();
+    let closed = bench.ask(NOW, AlertClose { number: id }).unwrap();
     assert_eq!(closed.state, AlertState::Closed);
     assert!(alerts(&mut bench, open()).is_empty());
-    assert_eq!(bench.ask(NOW, |reply| Command::AlertClose(id, reply)).unwrap_err().code, Code::Conflict);
-    assert_eq!(bench.ask(NOW, |reply| Command::AlertShow(id + 9, reply)).unwrap_err().code, Code::NotFound);
+    assert_eq!(bench.ask(NOW, AlertClose { number: id }).unwrap_err().code, Code::Conflict);
+    assert_eq!(bench.ask(NOW, AlertShow { number: id + 9 }).unwrap_err().code, Code::NotFound);
 }
 
 #[test]
@@ -58,9 +58,9 @@ fn numbers_go_on_over_a_change_of_parameters() {
     let mut bench = Bench::new();
     scan(&mut bench, 1, 80);
     let first = alerts(&mut bench, open())[0].id;
-    bench.ask(NOW, |reply| Command::AlertClose(first, reply)).unwrap();
+    bench.ask(NOW, AlertClose { number: first }).unwrap();
     bench.configure(&format!("{CONFIG}[detection.scan]\nports = 20\n"));
-    bench.ask(NOW, Command::Reload).unwrap();
+    bench.ask(NOW, Reload {}).unwrap();
     scan(&mut bench, 1, 80);
     assert!(alerts(&mut bench, open())[0].id > first);
 }
@@ -73,9 +73,9 @@ fn a_saved_silence_keeps_findings_quiet_over_a_restart() {
         subject: subject.map(|subject| subject.parse().unwrap()),
         reason: "our scanner".to_owned(),
     };
-    let everything = bench.ask(SAVED, |reply| Command::AlertSilence(silence(None), reply)).unwrap_err();
+    let everything = bench.ask(SAVED, AlertSilence(silence(None))).unwrap_err();
     assert_eq!(everything.code, Code::Invalid);
-    bench.ask(SAVED, |reply| Command::AlertSilence(silence(Some("10.0.0.5/32")), reply)).unwrap();
+    bench.ask(SAVED, AlertSilence(silence(Some("10.0.0.5/32")))).unwrap();
     let mut bench = bench.restart();
     scan(&mut bench, 1, 80);
     let found = alerts(&mut bench, open());
@@ -88,7 +88,7 @@ fn a_response_bans_for_a_time_but_never_the_exempt() {
         let mut bench = Bench::new();
         let respond = "[detection.respond]\nport_scan = { action = \"ban\", for_s = 60 }\n";
         bench.configure(&format!("{CONFIG}{exempt}{respond}"));
-        bench.ask(NOW, Command::Reload).unwrap();
+        bench.ask(NOW, Reload {}).unwrap();
         scan(&mut bench, 1, 80);
         assert_eq!(bench.banned(), banned);
     }
@@ -101,9 +101,9 @@ fn a_response_limits_for_a_time_but_never_the_exempt() {
         let respond =
             "[detection.respond]\nport_scan = { action = \"limit\", for_s = 60, packets_per_second = 50 }\n";
         bench.configure(&format!("{CONFIG}{exempt}{respond}"));
-        bench.ask(NOW, Command::Reload).unwrap();
+        bench.ask(NOW, Reload {}).unwrap();
         scan(&mut bench, 1, 80);
-        let list = bench.ask(NOW, Command::ContainmentList).unwrap().containments;
+        let list = bench.ask(NOW, ListContainments {}).unwrap().containments;
         assert_eq!(list.len(), held, "{list:?}");
         assert!(list.iter().all(|one| {
             let told = &one.containment;
