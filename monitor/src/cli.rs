@@ -49,6 +49,7 @@ commands! {
     run::Run;
     status::Status;
     doctor::Doctor;
+    setup::Setup;
     top::Top;
     sources::Sources;
     explain::Explain;

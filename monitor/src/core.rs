@@ -12,6 +12,7 @@ pub mod command;
 mod contained;
 mod containment;
 mod continued;
+mod coverage;
 mod dangers;
 mod defend;
 pub mod delta;
@@ -221,6 +222,7 @@ impl Core {
             started: self.started,
             build: view::build(),
             interfaces,
+            unguarded: self.state.interfaces.unguarded().to_vec(),
             services: view::services(image),
             totals: view.totals(&names),
             maps: view.maps(image),

@@ -5,6 +5,7 @@
 //! and told as a problem. Stopping leaves the kernel side in force. Nothing before [`privilege::drop_all`] may leave a
 //! thread behind, because capabilities belong to threads.
 
+mod announcement;
 pub mod exposition;
 pub mod logging;
 pub mod notify;
@@ -97,8 +98,12 @@ async fn live(path: Option<PathBuf>, chosen: Chosen, signals: Signals) -> Result
         parts.fails("pins", &told);
     }
     let first = First { lists: last_good::lists(state), broken, ..First::default() };
-    let first =
-        start::guard(&mut kernel, &config, || links::with_default_route().unwrap_or_default(), first)?;
+    let there = datapath::list_interfaces().unwrap_or_else(|error| {
+        tracing::error!("{error:#}");
+        Vec::new()
+    });
+    let routes = || links::with_default_route().unwrap_or_default();
+    let first = start::guard(&mut kernel, &config, routes, &there, first)?;
 
     let mut doors = Doors::new(&config, parts.clone());
     doors.open();
@@ -138,6 +143,10 @@ async fn live(path: Option<PathBuf>, chosen: Chosen, signals: Signals) -> Result
         .context("start the engine's thread")?;
 
     let (stop, stopping) = watch::channel(false);
+    let first = handle.snapshot();
+    tracing::info!("{}", announcement::configuration(&first));
+    tracing::info!("{}", announcement::modes(&first, &config));
+    tracing::info!("{}", doors.addresses());
     let served = doors.serve(&handle, &stopping);
     let outcome = wait(&handle, &pulse, ended, signals).await;
     notify::stopping();
@@ -161,14 +170,20 @@ async fn wait(
 ) -> Result<Ended> {
     let mut beat = notify::watchdog_interval().map(interval);
     let mut turns = 0;
-    notify::ready("guarding");
-    tracing::info!("ready");
+    let mut snapshots = handle.snapshots();
+    let mut guarding = announcement::guarding(&snapshots.borrow_and_update());
+    notify::ready(&guarding.status);
+    if guarding.any {
+        tracing::info!("ready: {}", guarding.status);
+    } else {
+        tracing::warn!("ready, but {}", guarding.status);
+    }
     let mut asked_at: Option<Instant> = None;
     loop {
         tokio::select! {
             outcome = &mut ended => return outcome.context("the engine died without a word")?,
             asked = signals.next() => match asked {
-                Asked::Reload => reload(handle).await,
+                Asked::Reload => reload(handle, &guarding.status).await,
                 Asked::Stop => {
                     if asked_at.replace(Instant::now()).is_some() {
                         anyhow::bail!("told to stop twice, so stopped at once");
@@ -180,6 +195,16 @@ async fn wait(
                     });
                 }
             },
+            Ok(()) = snapshots.changed() => {
+                let now = announcement::guarding(&snapshots.borrow_and_update());
+                if now != guarding {
+                    notify::status(&now.status);
+                    if guarding.any && !now.any {
+                        tracing::warn!("{}", now.status);
+                    }
+                    guarding = now;
+                }
+            }
             () = tick(&mut beat) => {
                 // Only a loop that turns is alive.
                 let now = pulse.turns();
@@ -192,12 +217,12 @@ async fn wait(
     }
 }
 
-async fn reload(handle: &Handle) {
+async fn reload(handle: &Handle, guarding: &str) {
     notify::reloading();
     let outcome = handle.ask(Caller::DAEMON, ChangeOptions::default(), Reload {}).await;
     match outcome {
-        Ok(_) => notify::ready("guarding"),
-        Err(error) => notify::ready(&format!("guarding; the last reload was refused: {error}")),
+        Ok(_) => notify::ready(guarding),
+        Err(error) => notify::ready(&format!("{guarding}; the last reload was refused: {error}")),
     }
 }
 

@@ -23,6 +23,9 @@ pub struct Snapshot {
     pub started: Timestamp,
     pub build: Build,
     pub interfaces: Vec<Interface>,
+    /// Interfaces that receive packets which no guarded interface sees, by the last look.
+    #[serde(default)]
+    pub unguarded: Vec<Unguarded>,
     pub services: Vec<Service>,
     /// Only rows that are not zero.
     pub totals: Vec<Total>,
@@ -83,6 +86,16 @@ pub struct Interface {
     pub flood: Flood,
     /// Why it is not guarded, if it is not.
     pub problem: Option<String>,
+    /// What it is guarded for: members of the bond that it is, VLANs that it carries.
+    #[serde(default)]
+    pub stands_for: Vec<String>,
+}
+
+/// An interface that is up and receives packets without a guard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Unguarded {
+    pub name: String,
+    pub packets_per_second: f64,
 }
 
 /// How an interface is guarded.

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use super::classifier;
 use super::interfaces::{self, Interface, Mode};
+use super::offloads::{Offloads, offloads};
 use super::pins::{self, Hook, LinkPin, Pins};
 use super::syscall::{self, SyscallError};
 
@@ -277,16 +278,38 @@ fn refusal(interface: &Interface, mode: &str, error: SyscallError) -> anyhow::Er
     let why = match number {
         libc::EBUSY | libc::EEXIST => occupied(name),
         libc::ERANGE => format!(
-            "its MTU of {mtu} is too large for native XDP in this driver: lower the MTU, or allow generic mode"
+            "its MTU of {mtu} is too large for native XDP in this driver: lower the MTU (`ip link set dev {name} mtu 1500`), or \
+             allow generic mode"
         ),
-        libc::EOPNOTSUPP | libc::EINVAL if mode == "native" => {
-            format!("its driver has no native XDP (MTU {mtu}, multi-buffer): allow generic mode for {name}")
+        libc::EOPNOTSUPP | libc::EINVAL | libc::ENOMEM if mode == "native" => {
+            unable(name, *mtu, &offloads(name).unwrap_or_default())
         }
         libc::EPERM | libc::EACCES => "no permission: attaching needs CAP_NET_ADMIN (or root)".to_owned(),
         libc::ENODEV => "it has just gone".to_owned(),
         _ => "the kernel refuses".to_owned(),
     };
     anyhow!(error).context(format!("attach to {name} in {mode} mode: {why}"))
+}
+
+/// Why a driver has no native XDP now, as far as its settings show it.
+fn unable(name: &str, mtu: u32, settings: &Offloads) -> String {
+    if !settings.merges.is_empty() {
+        let merges = settings.merges.join(", ");
+        let off: Vec<_> = settings.merges.iter().map(|feature| format!("{feature} off")).collect();
+        return format!(
+            "it merges packets before XDP ({merges}), which most drivers refuse beside it: `ethtool -K {name} {}`, or allow \
+             generic mode",
+            off.join(" ")
+        );
+    }
+    if let Some((queues, most)) = settings.queues.filter(|(queues, most)| *queues > 1 && queues == most) {
+        return format!(
+            "its driver has no native XDP with MTU {mtu} and {queues} of {most} queues in use: some drivers need half of them \
+             for XDP (`ethtool -L {name} combined {}`); or allow generic mode",
+            queues / 2
+        );
+    }
+    format!("its driver has no native XDP (MTU {mtu}, multi-buffer): allow generic mode for {name}")
 }
 
 fn occupied(name: &str) -> String {
@@ -301,4 +324,22 @@ fn occupied(name: &str) -> String {
         xdp.program,
         xdp.mode.label()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Offloads, unable};
+
+    #[test]
+    fn a_driver_that_cannot_is_told_with_the_command_that_helps() {
+        let check = |settings: Offloads, wanted: &str| {
+            let told = unable("eth0", 1500, &settings);
+            assert!(told.contains(wanted) && told.contains("generic"), "{told}");
+        };
+        let merges = vec!["lro", "rx-gro-hw"];
+        check(Offloads { merges, ..Offloads::default() }, "`ethtool -K eth0 lro off rx-gro-hw off`");
+        check(Offloads { queues: Some((8, 8)), ..Offloads::default() }, "`ethtool -L eth0 combined 4`");
+        check(Offloads { queues: Some((1, 1)), ..Offloads::default() }, "no native XDP (MTU 1500");
+        check(Offloads::default(), "no native XDP (MTU 1500");
+    }
 }

@@ -20,6 +20,29 @@ pub struct Interface {
     pub ethernet: bool,
     /// The program in its XDP hook.
     pub xdp: Option<Xdp>,
+    /// The driver's kind of a virtual interface, such as `veth`, `vlan`, `bond` or `bridge`; empty for hardware.
+    pub kind: String,
+    /// The index of the interface whose frames it carries, where that is in our namespace: a VLAN's parent.
+    pub parent: Option<u32>,
+    /// The index of the bond, bridge or team that it is a member of.
+    pub master: Option<u32>,
+    /// The kind of that one.
+    pub master_kind: String,
+    /// Receive queues.
+    pub queues: u32,
+    /// Packets received since it was made.
+    pub received: u64,
+}
+
+impl Interface {
+    /// The index of the interface whose XDP hook sees this one's frames: a bond for its member, the parent for a VLAN.
+    pub fn carrier(&self) -> Option<u32> {
+        match self.master_kind.as_str() {
+            "bond" | "team" => self.master,
+            _ if self.kind == "vlan" => self.parent,
+            _ => None,
+        }
+    }
 }
 
 /// A program in an XDP hook.
@@ -68,6 +91,14 @@ const ARPHRD_ETHER: u16 = 1;
 const ARPHRD_LOOPBACK: u16 = 772;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
+const IFLA_MASTER: u16 = 10;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
+const IFLA_STATS64: u16 = 23;
+const IFLA_NUM_RX_QUEUES: u16 = 32;
+const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_ATTACHED: u16 = 2;
 const IFLA_XDP_PROG_ID: u16 = 4;
@@ -154,18 +185,45 @@ fn read_link(body: &[u8]) -> Option<Interface> {
         ethernet: matches!(half(body, 2), ARPHRD_ETHER | ARPHRD_LOOPBACK),
         ..Interface::default()
     };
+    let mut elsewhere = false;
     for (kind, value) in Attributes(attributes) {
         match kind {
-            IFLA_IFNAME => {
-                let name = value.split(|byte| *byte == 0).next().unwrap_or_default();
-                interface.name = String::from_utf8_lossy(name).into_owned();
-            }
+            IFLA_IFNAME => interface.name = text(value),
             IFLA_MTU => interface.mtu = word(value, 0),
+            IFLA_LINK => interface.parent = Some(word(value, 0)),
+            IFLA_LINK_NETNSID => elsewhere = true,
+            IFLA_MASTER => interface.master = Some(word(value, 0)),
+            IFLA_LINKINFO => read_kinds(value, &mut interface),
+            // `struct rtnl_link_stats64` begins with the received packets.
+            IFLA_STATS64 => {
+                interface.received =
+                    value.first_chunk().map_or(0, |packets: &[u8; 8]| u64::from_ne_bytes(*packets));
+            }
+            IFLA_NUM_RX_QUEUES => interface.queues = word(value, 0),
             IFLA_XDP => interface.xdp = read_xdp(value),
             _ => {}
         }
     }
+    if elsewhere {
+        interface.parent = None;
+    }
     Some(interface)
+}
+
+fn read_kinds(attributes: &[u8], interface: &mut Interface) {
+    for (kind, value) in Attributes(attributes) {
+        match kind {
+            IFLA_INFO_KIND => interface.kind = text(value),
+            IFLA_INFO_SLAVE_KIND => interface.master_kind = text(value),
+            _ => {}
+        }
+    }
+}
+
+/// A string of the kernel's, up to its zero.
+fn text(value: &[u8]) -> String {
+    let text = value.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(text).into_owned()
 }
 
 fn read_xdp(attributes: &[u8]) -> Option<Xdp> {
@@ -230,7 +288,7 @@ fn distance(a: &str, b: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{Attributes, distance, find, list};
+    use super::{Attributes, Interface, distance, find, list};
 
     #[test]
     fn loopback_is_listed() {
@@ -238,6 +296,25 @@ mod tests {
         let loopback = all.iter().find(|interface| interface.loopback).expect("a loopback interface");
         assert_eq!((loopback.name.as_str(), loopback.index), ("lo", 1));
         assert!(loopback.mtu > 0 && loopback.ethernet);
+    }
+
+    #[test]
+    fn a_bond_stands_for_its_members_and_a_parent_for_its_vlans() {
+        let check = |kind: &str, master_kind: &str, carrier: Option<u32>| {
+            let (kind, master_kind) = (kind.to_owned(), master_kind.to_owned());
+            let interface =
+                Interface { kind, master_kind, parent: Some(7), master: Some(9), ..Interface::default() };
+            assert_eq!(interface.carrier(), carrier, "{interface:?}");
+        };
+        check("", "bond", Some(9));
+        check("", "team", Some(9));
+        // XDP in a bridge is generic only, so its port is guarded.
+        check("", "bridge", None);
+        check("vlan", "", Some(7));
+        check("vlan", "bond", Some(9));
+        check("vlan", "bridge", Some(7));
+        // A veth names its other end as its parent.
+        check("veth", "", None);
     }
 
     #[test]

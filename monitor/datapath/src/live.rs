@@ -226,8 +226,9 @@ impl Kernel for Live {
                 if names.contains(&name) {
                     continue;
                 }
-                // Nobody named them, so only one that is gone is let go.
-                if config.interfaces.names.is_empty() && crate::find_interface(&name).is_ok() {
+                // Nobody named them, so only one that is gone, or that another one is guarded for, is let go.
+                let stays = |interface: crate::Interface| interface.carrier().is_none();
+                if config.interfaces.names.is_empty() && crate::find_interface(&name).is_ok_and(stays) {
                     names.push(name);
                 } else {
                     datapath.detach(&name)?;

@@ -8,6 +8,7 @@ mod burst;
 mod check;
 mod nearest;
 mod parse;
+mod pattern;
 mod place;
 mod prefix;
 mod schema;
@@ -17,6 +18,7 @@ mod units;
 pub use burst::{ASSUMED_TICK_NS, LARGEST_FRAME, Quantity, quantities};
 pub use nearest::nearest;
 pub use parse::{ConfigError, Place, Problem};
+pub use pattern::{is_pattern, matches};
 pub use prefix::parse_prefix;
 pub use schema::{
     Access, AccessList, Alerts, Bpf, BpfLog, Capacity, Class, Control, Conversations, Flood, Format,

@@ -8,7 +8,6 @@ use super::context::print;
 use super::{Context, Execute, Exit, Failure};
 use policy::config;
 use api::config::ShowConfig;
-use crate::engine::links;
 use policy;
 
 /// Where the configuration stands unless a path is given.
@@ -71,7 +70,9 @@ fn check(file: &Path) -> Result<(), Failure> {
     for advice in parsed.advice() {
         eprintln!("sluice: {origin}: note: {advice}");
     }
-    for name in parsed.interfaces.names.iter().filter(|name| !links::is_there(name)) {
+    let there = datapath::list_interfaces().unwrap_or_default();
+    let fits = |name: &String| there.iter().any(|link| config::matches(name, &link.name));
+    for name in parsed.interfaces.names.iter().filter(|name| !fits(name)) {
         eprintln!("sluice: {origin}: note: there is no interface `{name}` here now, so it would not be guarded");
     }
     print(&format!("{origin} is valid\n"))

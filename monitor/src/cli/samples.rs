@@ -170,7 +170,9 @@ pub fn snapshot() -> Snapshot {
             egress: false,
             flood: Flood::default(),
             problem: None,
+            stands_for: Vec::new(),
         }],
+        unguarded: Vec::new(),
         services: vec![
             Service { number: 0, name: "default".to_owned() },
             Service { number: 1, name: "web".to_owned() },

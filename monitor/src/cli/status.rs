@@ -106,15 +106,23 @@ fn interfaces(snapshot: &Snapshot, page: &mut Page) {
             _ => "calm".to_owned(),
         };
         let egress = if interface.egress { "followed" } else { "-" };
-        let problem = interface.problem.clone().unwrap_or_default();
+        let note = interface.problem.clone().unwrap_or_else(|| match interface.stands_for.as_slice() {
+            [] => String::new(),
+            members => format!("for {}", members.join(", ")),
+        });
         let mut row = vec![interface.name.clone(), interface.mode.label().to_owned(), egress.to_owned(), flood];
         row.extend(flows.cells());
-        row.push(problem);
+        row.push(note);
         row
     });
     let headings =
         ["INTERFACE", "MODE", "~EGRESS", "FLOOD", ">PASSED/S", ">DROPPED/S", "~>WOULD DROP/S", "~>DROPPED", ""];
     page.table(&headings, rows.collect(), "no interface is guarded; name some under [interfaces]");
+    if !snapshot.unguarded.is_empty() {
+        let told = snapshot.unguarded.iter();
+        let told = told.map(|row| format!("{} ({}/s)", row.name, figures::rate(row.packets_per_second)));
+        page.line(format!("not guarded, with traffic: {}", told.collect::<Vec<_>>().join(", ")));
+    }
 }
 
 /// Every service, with or without packets: what is asked of it is decided before they come.
@@ -213,6 +221,7 @@ mod tests {
     use super::{Left, in_force, render};
     use crate::cli::table::Page;
     use crate::cli::samples::snapshot;
+    use api::snapshot::Unguarded;
 
     #[test]
     fn a_page_says_what_is_guarded_and_what_is_dropped() {
@@ -235,6 +244,22 @@ default  no limit         0          0             0        0
 web      enforce     2.00 k     48.0 k             0   1.20 M  packet_rate
 ";
         assert_eq!(page.text(), wanted);
+    }
+
+    #[test]
+    fn interfaces_that_carry_traffic_without_a_guard_are_listed() {
+        let mut snapshot = snapshot();
+        snapshot.interfaces[0].stands_for = vec!["eth1".to_owned(), "eth2".to_owned()];
+        snapshot.unguarded = vec![
+            Unguarded { name: "docker0".to_owned(), packets_per_second: 12.0 },
+            Unguarded { name: "tun0".to_owned(), packets_per_second: 0.2 },
+        ];
+        let mut page = Page::plain();
+        render(&snapshot, &mut page);
+        let text = page.text();
+        for wanted in ["not guarded, with traffic: docker0 (12/s), tun0 (0.20/s)\n", "1.20 M  for eth1, eth2\n"] {
+            assert!(text.contains(wanted), "{text}");
+        }
     }
 
     #[test]

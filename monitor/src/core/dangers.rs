@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
+use super::coverage;
 use super::delta::{Delta, Standing};
 use super::interfaces::Interfaces;
 use super::ports::{Host, Neighbourhood};
@@ -47,10 +48,17 @@ fn interfaces_let_go(
     if names.is_empty() || *names == standing.rules.config.interfaces.names {
         return Vec::new();
     }
-    let held = interfaces.guarded().iter().filter(|row| row.problem.is_none() && !names.contains(&row.name));
+    let links = host.links().unwrap_or_default();
+    let next = coverage::choose(names, &links).names;
+    let held = interfaces.guarded().iter().filter(|row| row.problem.is_none() && !next.contains(&row.name));
     let mut told: Vec<_> = held.map(|row| format!("{} would not be guarded any more", row.name)).collect();
-    let missing = names.iter().filter(|name| !interfaces.wants(name) && !host.has_interface(name));
+    let is_there = |name: &str| links.iter().any(|link| link.name == name);
+    let missing = next.iter().filter(|name| !interfaces.wants(name) && !is_there(name));
     told.extend(missing.map(|name| format!("there is no interface `{name}`")));
+    let pattern = |name: &&String| policy::config::is_pattern(name);
+    let fits = |pattern: &str| links.iter().any(|link| policy::config::matches(pattern, &link.name));
+    let unmatched = names.iter().filter(pattern).filter(|pattern| !fits(pattern));
+    told.extend(unmatched.map(|pattern| format!("no interface matches `{pattern}`")));
     told
 }
 

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::Result;
-use datapath::Kernel;
+use datapath::{Interface, Kernel};
 use ipnet::IpNet;
 use policy::ImportedList;
 
@@ -26,8 +26,8 @@ pub trait Host: Send {
     fn list(&mut self, path: &Path) -> Result<Vec<u8>, String>;
     /// What the host needs to reach anybody; nothing when it cannot be told.
     fn network(&mut self) -> Neighbourhood;
-    /// Whether there is an interface of this name.
-    fn has_interface(&mut self, name: &str) -> bool;
+    /// The interfaces of this namespace, with what they have received.
+    fn links(&mut self) -> Result<Vec<Interface>>;
     /// Keeps the configuration in force with its lists in `directory`, for a start that finds the file broken.
     fn keep_last_good(
         &mut self,

@@ -22,7 +22,7 @@ use super::delta::{ConfigSetting, Flags};
 use super::ports::{Host, Neighbourhood};
 use crate::store::Moment;
 use api::Error;
-use datapath::{AttachMode, BanError, Counters, Generation, Guarded, Kernel, MapUse};
+use datapath::{AttachMode, BanError, Counters, Generation, Guarded, Interface, Kernel, MapUse};
 use policy::config::Config;
 use policy::{Environment, Image, ImportedList};
 
@@ -234,6 +234,8 @@ pub struct StandHost {
     pub sessions: BTreeSet<IpAddr>,
     pub workloads: HashMap<u64, String>,
     pub lists: BTreeMap<PathBuf, String>,
+    /// Empty: eth0 to eth3.
+    pub links: Vec<Interface>,
     pub last_good: Option<(ConfigSetting, Vec<ImportedList>)>,
 }
 
@@ -259,8 +261,8 @@ impl Host for StandHost {
         Neighbourhood { gateways: vec![gateways], networks: vec![networks] }
     }
 
-    fn has_interface(&mut self, name: &str) -> bool {
-        name.starts_with("eth")
+    fn links(&mut self) -> Result<Vec<Interface>> {
+        if self.links.is_empty() { Ok((0..4).map(ethernet).collect()) } else { Ok(self.links.clone()) }
     }
 
     fn keep_last_good(
@@ -292,6 +294,12 @@ impl Host for StandHost {
     fn cgroups(&mut self, workload: &str) -> Vec<u64> {
         self.workloads.iter().filter(|(_, name)| *name == workload).map(|(number, _)| *number).collect()
     }
+}
+
+/// `ethNUMBER`, up.
+pub fn ethernet(number: u32) -> Interface {
+    let name = format!("eth{number}");
+    Interface { index: number + 2, name, up: true, ethernet: true, ..Interface::default() }
 }
 
 /// Refused connections from 10.0.0.5 to many ports of 10.0.0.9, as the kernel reports them.

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use datapath::Kernel;
+use datapath::{Interface, Kernel};
 use ipnet::IpNet;
 use jiff::Timestamp;
 use monitor_common::record::origin;
@@ -17,6 +17,7 @@ use monitor_common::record::origin;
 use super::alerts;
 use super::change::{Changes, Desired};
 use super::contained::{self, Contained};
+use super::coverage;
 use super::delta::{Ban, ConfigSetting, Delta, Standing};
 use super::install::{Installed, numbering};
 use super::lists;
@@ -60,11 +61,12 @@ pub struct First {
 }
 
 /// Guards the interfaces before anything else is tried: with the rules that the kernel has, or with those of the
-/// configuration and its lists as they were last taken. `routes` are the interfaces with a default route.
+/// configuration and its lists as they were last taken. `routes` are the interfaces with a default route, `links` all of them.
 pub fn guard(
     kernel: &mut dyn Kernel,
     config: &Arc<Config>,
     routes: impl FnOnce() -> Vec<String>,
+    links: &[Interface],
     mut first: First,
 ) -> Result<First> {
     if kernel.rules()?.flips == 0 {
@@ -82,7 +84,7 @@ pub fn guard(
         [] => routes(),
         named => named.to_vec(),
     };
-    kernel.guard(&wanted, config);
+    kernel.guard(&coverage::choose(&wanted, links).names, config);
     Ok(first)
 }
 

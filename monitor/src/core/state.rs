@@ -92,6 +92,7 @@ impl State {
             self.installed.follow_containments(containments, turn);
         }
         self.changes.roll_back_when_due(&mut self.installed, turn);
+        self.interfaces.look(turn);
         self.follow(turn);
         if self.silences.expire(turn) {
             self.silence();
@@ -164,6 +165,7 @@ impl State {
         if let Some(counted) = turn.problems.report("read the counters", counted) {
             let bans = access::bans(&self.facts(&*turn.kernel, now.wall), &counted.bans);
             self.view.take_bans(bans);
+            self.interfaces.count(&counted.counters.totals);
             self.view.count(counted, now.since_boot);
         }
         let still = self.view.flooded(&self.interfaces, &*turn.kernel);

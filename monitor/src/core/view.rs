@@ -190,6 +190,7 @@ impl View {
                 egress: guarded.egress,
                 flood,
                 problem: guarded.problem.clone(),
+                stands_for: interfaces.stands_for(&guarded.name).to_vec(),
             }
         };
         interfaces.guarded().iter().map(row).collect()
@@ -326,6 +327,7 @@ pub fn nothing_yet(started: Timestamp, reload: snapshot::Reload) -> snapshot::Sn
         started,
         build: build(),
         interfaces: Vec::new(),
+        unguarded: Vec::new(),
         services: Vec::new(),
         totals: Vec::new(),
         maps: Vec::new(),

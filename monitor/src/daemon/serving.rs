@@ -51,6 +51,18 @@ impl Doors {
         }
     }
 
+    /// Where to ask, and what of it is open.
+    pub fn addresses(&self) -> String {
+        let state = |is_open: bool| if is_open { "" } else { " (not open yet)" };
+        let socket = self.config.control.socket.display();
+        let metrics = if self.config.metrics.enabled {
+            format!("http://{}/metrics{}", self.config.metrics.listen, state(self.metrics.is_some()))
+        } else {
+            "off".to_owned()
+        };
+        format!("control socket: {socket}{}; metrics: {metrics}", state(self.control.is_some()))
+    }
+
     pub fn serve(self, handle: &Handle, stopping: &watch::Receiver<bool>) -> JoinSet<Result<()>> {
         let mut served = JoinSet::new();
         served.spawn(serve_control(

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use datapath::Interface;
 use jiff::Timestamp;
 
 use super::workloads::Workloads;
@@ -48,8 +49,8 @@ impl Host for Machine {
         links::neighbourhood()
     }
 
-    fn has_interface(&mut self, name: &str) -> bool {
-        links::is_there(name)
+    fn links(&mut self) -> Result<Vec<Interface>> {
+        datapath::list_interfaces()
     }
 
     fn keep_last_good(

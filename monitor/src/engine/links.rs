@@ -98,11 +98,6 @@ fn gateway(attribute: &RouteAttribute) -> Option<IpAddr> {
     }
 }
 
-/// Whether there is an interface of this name.
-pub fn is_there(name: &str) -> bool {
-    socket().is_ok_and(|socket| rustix::net::netdevice::name_to_index(&socket, name).is_ok())
-}
-
 fn socket() -> Result<OwnedFd> {
     let (family, kind) = (rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM);
     rustix::net::socket(family, kind, None).context("open a socket")

@@ -39,6 +39,7 @@ fn interface(name: &str, slot: u32, mode: AttachMode, flood: Flood) -> Interface
         egress: slot == 1,
         flood,
         problem: None,
+        stands_for: Vec::new(),
     }
 }
 
@@ -53,6 +54,7 @@ fn example() -> Snapshot {
             interface("eth0", 1, AttachMode::Native, Flood { active: true, since: Some(at), floods: 3 }),
             interface("eth1", 2, AttachMode::Absent, Flood::default()),
         ],
+        unguarded: Vec::new(),
         services: vec![Service { number: 0, name: "default".to_owned() }],
         totals: vec![
             total("eth0", "default", Reason::Accepted, 1000, 0),

@@ -4,6 +4,7 @@
 
 mod accuracy;
 mod agreement;
+mod alert_rules;
 mod bans;
 mod benign;
 mod budgets;
@@ -21,12 +22,14 @@ mod fragments;
 mod generations;
 mod inputs;
 mod insiders;
+mod interfaces;
 mod life;
 mod limiter;
 mod link_layer;
 mod losses;
 mod mirror;
 mod parser;
+mod profiles;
 mod proofs;
 mod random;
 mod refusals;

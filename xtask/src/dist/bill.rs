@@ -22,17 +22,37 @@ pub fn of_materials(product: &Product) -> Result<PathBuf> {
     let ran =
         process::run(command.arg("--manifest-path").arg(process::workspace().join("monitor/Cargo.toml")));
     let beside = process::workspace().join("monitor").join(format!("{NAME}.json"));
-    let copied =
-        ran.and_then(|()| fs::copy(&beside, &made).with_context(|| format!("take {}", beside.display())));
+    let taken =
+        ran.and_then(|()| fs::read_to_string(&beside).with_context(|| format!("read {}", beside.display())));
     for left in files_named(&process::workspace(), &format!("{NAME}.json"))? {
         fs::remove_file(&left).with_context(|| format!("remove {}", left.display()))?;
     }
-    copied?;
-    let text = fs::read_to_string(&made).with_context(|| format!("read {}", made.display()))?;
+    let text = without_place(&taken?, &process::workspace().display().to_string());
+    fs::write(&made, &text).with_context(|| format!("write {}", made.display()))?;
     ensure!(
         ["CycloneDX", "\"aya\"", "\"tokio\""].iter().all(|word| text.contains(word)),
         "{} does not name what sluice is made of",
         made.display()
     );
     Ok(made)
+}
+
+/// The place of the checkout on this machine says nothing about the product.
+fn without_place(bill: &str, workspace: &str) -> String {
+    bill.replace(&format!("path+file://{workspace}"), "path+file:///sluice")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_place;
+
+    #[test]
+    fn the_bill_does_not_say_where_it_was_made() {
+        let bill =
+            r#"{"bom-ref": "path+file:///some/checkout/monitor#0.1.0", "purl": "pkg:cargo/aya@0.14.0"}"#;
+        assert_eq!(
+            without_place(bill, "/some/checkout"),
+            r#"{"bom-ref": "path+file:///sluice/monitor#0.1.0", "purl": "pkg:cargo/aya@0.14.0"}"#
+        );
+    }
 }

@@ -9,10 +9,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use super::packages::MAINTAINER;
 use super::{Product, clear};
 use crate::process;
 
-/// Compressed, as the manual pages are.
+/// As Debian's policy wants it; compressed, as the manual pages are.
 const CHANGELOG: &str = "usr/share/doc/sluice/changelog";
 
 /// From the workspace, to the host. A folder is copied with all that is in it.
@@ -31,7 +32,7 @@ const FILES: [(&str, &str); 17] = [
     ("docs", "usr/share/doc/sluice/docs"),
     ("README.md", "usr/share/doc/sluice/README.md"),
     ("ARCHITECTURE.md", "usr/share/doc/sluice/ARCHITECTURE.md"),
-    ("CHANGELOG.md", CHANGELOG),
+    ("CHANGELOG.md", "usr/share/doc/sluice/CHANGELOG.md"),
     ("LICENSE-MIT", "usr/share/doc/sluice/LICENSE-MIT"),
     ("LICENSE-APACHE", "usr/share/doc/sluice/LICENSE-APACHE"),
 ];
@@ -112,6 +113,7 @@ fn generated(product: &Product, root: &Path) -> Result<()> {
         copy(&folder.join("completions").join(from), &root.join(to))?;
     }
     let mut pages = vec![root.join(CHANGELOG)];
+    fs::write(&pages[0], changelog(&product.version, &built_on()?)).context("write the changelog")?;
     for page in files(&folder.join("man"))? {
         let section = page.rsplit('.').next().unwrap_or_default();
         let to = root.join(format!("usr/share/man/man{section}")).join(&page);
@@ -120,6 +122,24 @@ fn generated(product: &Product, root: &Path) -> Result<()> {
     }
     // Without name and time inside, so that the same page gives the same file.
     process::run(Command::new("gzip").args(["--best", "--no-name"]).args(pages))
+}
+
+/// When the sources were last changed, as RFC 2822 writes it; without their history, now.
+fn built_on() -> Result<String> {
+    let mut git = Command::new("git");
+    git.current_dir(process::workspace()).args(["log", "-1", "--format=%cD"]);
+    let asked = [git.output(), Command::new("date").arg("--rfc-email").output()];
+    let told = asked.into_iter().flatten().filter(|output| output.status.success());
+    let mut told = told.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    told.find(|date| !date.is_empty()).context("neither git nor date says when this was built")
+}
+
+/// Debian's form; what changed stands in `CHANGELOG.md`.
+fn changelog(version: &str, date: &str) -> String {
+    format!(
+        "sluice ({version}) unstable; urgency=medium\n\n  * /usr/share/doc/sluice/CHANGELOG.md says what changed.\n\n \
+         -- {MAINTAINER}  {date}\n"
+    )
 }
 
 /// A file, or all files of a folder.
@@ -169,7 +189,7 @@ pub fn files_named(folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{FILES, Kind};
+    use super::{FILES, Kind, changelog};
     use crate::process;
 
     #[test]
@@ -177,6 +197,18 @@ mod tests {
         for (from, _) in FILES {
             assert!(process::workspace().join(from).exists(), "{from}");
         }
+    }
+
+    #[test]
+    fn the_changelog_has_debians_form() {
+        let text = changelog("1.2.3", "Sat, 28 Nov 2026 01:20:34 +0000");
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], "sluice (1.2.3) unstable; urgency=medium");
+        assert!(lines[2].starts_with("  * "), "{text}");
+        assert!(
+            lines[4].starts_with(" -- ") && lines[4].ends_with(">  Sat, 28 Nov 2026 01:20:34 +0000"),
+            "{text}"
+        );
     }
 
     #[test]

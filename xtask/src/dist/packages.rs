@@ -24,6 +24,9 @@ limits while packets flow, learns what is usual and reports machines inside the
 trust boundary that scan, guess, tunnel or beacon.
 As shipped it observes: everything is counted and nothing is dropped.";
 
+/// The project has no address of its own yet.
+pub const MAINTAINER: &str = "The sluice authors <sluice@localhost.localdomain>";
+
 /// How hard to compress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effort {
@@ -33,7 +36,7 @@ pub enum Effort {
 }
 
 pub fn deb(product: &Product, root: &Path, effort: Effort) -> Result<PathBuf> {
-    let folder = manifest(product, root)?;
+    let folder = manifest(product, root, SUMMARY)?;
     let made = product.out.join(format!("sluice_{}_{}.deb", product.version, debian(product.arch)));
     let mut command = process::cargo(["deb", "--no-build", "--no-strip", "--quiet"]);
     command.args(["--target", product.arch.triple(), "--deb-version", &product.version]);
@@ -44,7 +47,8 @@ pub fn deb(product: &Product, root: &Path, effort: Effort) -> Result<PathBuf> {
 }
 
 pub fn rpm(product: &Product, root: &Path) -> Result<PathBuf> {
-    let folder = manifest(product, root)?;
+    // The rpm's description is the package's; the .deb's is a summary with an extension.
+    let folder = manifest(product, root, DESCRIPTION)?;
     let made = product.out.join(format!("sluice-{}-1.{}.rpm", product.version, product.arch.machine()));
     let mut command = process::cargo(["generate-rpm", "--auto-req", "disabled"]);
     command.current_dir(&folder).args(["--arch", product.arch.machine()]);
@@ -72,21 +76,21 @@ const fn debian(arch: Arch) -> &'static str {
 }
 
 /// A package of its own that has nothing but the tree and what both tools read of it.
-fn manifest(product: &Product, root: &Path) -> Result<PathBuf> {
+fn manifest(product: &Product, root: &Path, description: &str) -> Result<PathBuf> {
     let folder = product.out.join("manifest");
     clear(&folder)?;
     let scripts = process::workspace().join("packaging/scripts");
     for name in ["postinst", "prerm", "postrm"] {
         copy(&scripts.join(format!("deb-{name}")), &folder.join("deb").join(name))?;
     }
-    let text = text(&product.version, root, &files(root)?, &scripts);
+    let text = text(&product.version, description, root, &files(root)?, &scripts);
     fs::write(folder.join("lib.rs"), "//! Nothing: the package holds files only.\n")
         .and_then(|()| fs::write(folder.join("Cargo.toml"), text))
         .with_context(|| format!("write to {}", folder.display()))?;
     Ok(folder)
 }
 
-fn text(version: &str, root: &Path, files: &[String], scripts: &Path) -> String {
+fn text(version: &str, description: &str, root: &Path, files: &[String], scripts: &Path) -> String {
     let (mut deb, mut rpm) = (String::new(), String::new());
     for file in files {
         let (from, kind) = (quoted(&root.join(file)), Kind::of(file));
@@ -109,7 +113,7 @@ name = \"sluice\"
 version = {version:?}
 edition = \"2024\"
 license = \"MIT OR Apache-2.0\"
-description = {SUMMARY:?}
+description = {description:?}
 publish = false
 
 [lib]
@@ -118,7 +122,7 @@ path = \"lib.rs\"
 [workspace]
 
 [package.metadata.deb]
-maintainer = \"The sluice authors <sluice@localhost.localdomain>\"
+maintainer = {MAINTAINER:?}
 extended-description = {DESCRIPTION:?}
 section = \"net\"
 priority = \"optional\"
@@ -165,7 +169,7 @@ mod tests {
     #[test]
     fn both_manifests_name_every_file() {
         let files = ["etc/sluice/sluice.toml", "usr/bin/sluice", "usr/share/man/man1/sluice.1.gz"];
-        let text = text("1.2.3", Path::new("/t"), &files.map(str::to_owned), Path::new("/s"));
+        let text = text("1.2.3", "limits", Path::new("/t"), &files.map(str::to_owned), Path::new("/s"));
         for line in [
             "[\"/t/etc/sluice/sluice.toml\", \"etc/sluice/sluice.toml\", \"644\"],",
             "[\"/t/usr/bin/sluice\", \"usr/bin/sluice\", \"755\"],",

@@ -21,7 +21,7 @@ use detection::finding::Severity;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Interfaces {
-    /// Empty: those with a default route.
+    /// Names and patterns (`veth*`, `enp?s0`). Empty: those with a default route.
     pub names: Vec<String>,
     pub mode: NativeMode,
     /// Follow what leaves as well (workload names, answers, containment).

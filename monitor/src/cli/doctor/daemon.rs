@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use policy::config::Config;
+use policy::config::{Capacity, Config};
 
-use super::{Check, State};
+use super::{Check, State, read};
 use crate::cli::{Exit, Failure, figures};
 use api::Versioned;
 use crate::engine::delta::Flags;
@@ -13,6 +13,10 @@ use crate::snapshot::Snapshot;
 
 /// Below it the store and the alert log may fail soon.
 const LEAST_FREE_BYTES: u64 = 64 << 20;
+/// Tables with more than one part in so many of the machine's memory are too large.
+const LARGEST_SHARE: u64 = 4;
+/// The daemon copies the database once an hour.
+const OLDEST_COPY: std::time::Duration = std::time::Duration::from_hours(3);
 /// A source with this share of all packets is probably an address that many clients share.
 const SHARED_ADDRESS: f64 = 0.6;
 const SHARED_ADDRESS_PACKETS: u64 = 10_000;
@@ -27,7 +31,9 @@ pub fn checks(config: Option<&Path>, status: Result<&Versioned<Snapshot>, &Failu
         ),
         Err(failure) => checks.push(Check::unknown("daemon", failure.message.clone())),
     }
+    checks.push(tables(&config.capacity, memory_total()));
     checks.push(disk(&config.state.directory));
+    checks.push(store(&config.state.directory, std::time::SystemTime::now()));
     checks.extend(pins(&config.bpf.pin_directory));
     checks
 }
@@ -110,6 +116,67 @@ fn disk(directory: &Path) -> Check {
     Check::ok("state", format!("{shown} has {} free", figures::bytes(free)))
 }
 
+/// All memory of this machine, in bytes.
+fn memory_total() -> Option<u64> {
+    let text = read("/proc/meminfo")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// What the kernel's tables of this configuration take, against the machine's memory. All of it is there from the start.
+fn tables(capacity: &Capacity, memory: Option<u64>) -> Check {
+    let bytes = table_bytes(capacity);
+    let shown = figures::bytes(bytes);
+    let Some(memory) = memory else {
+        return Check::unknown("memory", format!("the tables take about {shown}; this machine's memory cannot be read"));
+    };
+    let of = figures::bytes(memory);
+    if bytes > memory / LARGEST_SHARE {
+        return Check::warning("memory", format!("the tables take about {shown} of {of}"))
+            .mend("lower the keys under [capacity] and restart");
+    }
+    Check::ok("memory", format!("the tables take about {shown} of {of}"))
+}
+
+/// Entries of the tables that grow with `[capacity]`, with the bytes of one: its value, its key and what the kernel adds,
+/// by the kernel's own account (docs/bench/memory.md). Rings, filters and counters take the rest.
+fn table_bytes(capacity: &Capacity) -> u64 {
+    const REST: u64 = 8 << 20;
+    let tables = [
+        (capacity.sources, 256),
+        (capacity.conversations, 288),
+        (capacity.prefix_nodes, 128),
+        (capacity.bans, 144),
+        (capacity.denials, 32),
+        (capacity.sketch_cells, 16),
+        (capacity.limits, 384),
+        (capacity.rules, 256),
+    ];
+    tables.into_iter().map(|(entries, bytes)| u64::from(entries) * bytes).sum::<u64>() + REST
+}
+
+/// The database, and the copy from which a damaged one is restored.
+fn store(directory: &Path, now: std::time::SystemTime) -> Check {
+    let about = |name: &str| std::fs::metadata(directory.join(name));
+    let database = match about("sluice.db") {
+        Ok(database) => database,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Check::ok("store", "no database yet; the daemon creates it");
+        }
+        Err(error) => return Check::unknown("store", format!("{}: {error}", directory.display())),
+    };
+    let size = figures::bytes(database.len());
+    let age = about("sluice.db.copy").and_then(|copy| copy.modified()).ok();
+    match age.map(|at| now.duration_since(at).unwrap_or_default()) {
+        Some(age) if age < OLDEST_COPY => Check::ok("store", format!("{size}, with a checked copy")),
+        Some(age) => {
+            let hours = age.as_secs() / 3600;
+            Check::warning("store", format!("{size}; its copy is {hours} hours old")).mend("journalctl -u sluice")
+        }
+        None => Check::warning("store", format!("{size}, without a copy")).mend("systemctl start sluice"),
+    }
+}
+
 /// Directories that another version pinned.
 fn pins(directory: &Path) -> Option<Check> {
     let own = format!("v{}", monitor_common::names::LAYOUT);
@@ -127,12 +194,40 @@ fn pins(directory: &Path) -> Option<Check> {
 
 #[cfg(test)]
 mod tests {
-    use super::of_snapshot;
+    use policy::config::Capacity;
+
+    use super::{of_snapshot, store, table_bytes, tables};
     use crate::cli::doctor::State;
     use crate::cli::samples::snapshot;
 
     fn state(checks: &[crate::cli::doctor::Check], name: &str) -> Option<State> {
         checks.iter().find(|check| check.name == name).map(|check| check.state)
+    }
+
+    #[test]
+    fn tables_are_weighed_against_the_memory() {
+        let mut capacity = Capacity::default();
+        let bytes = table_bytes(&capacity);
+        // What the kernel accounts for the default capacities.
+        assert!((56 << 20..72 << 20).contains(&bytes), "{bytes}");
+        assert_eq!(tables(&capacity, Some(1 << 30)).state, State::Ok);
+        assert_eq!(tables(&capacity, Some(128 << 20)).state, State::Warning);
+        capacity.sources *= 64;
+        assert_eq!(tables(&capacity, Some(4 << 30)).state, State::Warning);
+        assert_eq!(tables(&capacity, None).state, State::Unknown);
+    }
+
+    #[test]
+    fn a_store_has_a_copy_of_this_hour() {
+        let directory = tempfile::tempdir().unwrap();
+        let now = std::time::SystemTime::now();
+        assert_eq!(store(directory.path(), now).state, State::Ok);
+        std::fs::write(directory.path().join("sluice.db"), "x").unwrap();
+        assert_eq!(store(directory.path(), now).state, State::Warning);
+        std::fs::write(directory.path().join("sluice.db.copy"), "x").unwrap();
+        assert_eq!(store(directory.path(), now).state, State::Ok);
+        let later = now + std::time::Duration::from_hours(5);
+        assert!(store(directory.path(), later).finding.contains("hours old"));
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub fn checks() -> Vec<Check> {
         jit(),
         lockdown(&machine),
         capabilities(&machine),
+        memlock(&machine),
         tick(),
     ]
 }
@@ -78,6 +79,19 @@ fn capabilities(machine: &Machine) -> Check {
     }
     Check::warning("capabilities", format!("this user lacks {}, which the daemon needs to start", missing.join(", ")))
         .mend("run as root, or grant these capabilities")
+}
+
+/// Before Linux 5.11 maps counted against the limit of locked memory.
+fn memlock(machine: &Machine) -> Check {
+    if machine.version().is_some_and(|version| version >= (5, 11)) {
+        return Check::ok("memlock", "maps are charged to the memory control group, not to the limit of locked memory");
+    }
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock).current;
+    match limit {
+        None => Check::ok("memlock", "no limit of locked memory"),
+        Some(bytes) => Check::warning("memlock", format!("locked memory is limited to {bytes} bytes, and maps count against it"))
+            .mend("ulimit -l unlimited"),
+    }
 }
 
 fn tick() -> Check {

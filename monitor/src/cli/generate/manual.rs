@@ -21,8 +21,10 @@ const MANUAL: &str = "sluice manual";
 /// A command line, and what it does.
 type Example = (&'static str, &'static str);
 
-const EXAMPLES: [Example; 54] = [
+const EXAMPLES: [Example; 56] = [
     ("sluice status", "Show what is guarded, what is dropped and what is wrong."),
+    ("sluice setup", "Print services that observe what listens here."),
+    ("sluice setup -o json", "The same as a JSON document."),
     ("sluice sources --by drops", "List the sources that lose most packets."),
     ("sluice run --config /etc/sluice/sluice.toml", "Run the daemon in the foreground."),
     ("sluice run --interface eth0 --watch-only", "Guard one interface and drop nothing, whatever the limits say."),
