@@ -14,6 +14,7 @@ pub mod conversation;
 pub mod datagram;
 pub mod flow;
 pub mod names;
+pub mod own_flow;
 pub mod packet;
 pub mod parse;
 pub mod plain;

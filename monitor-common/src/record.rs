@@ -11,7 +11,7 @@ use crate::{
     verdict::REASONS,
 };
 
-pub use source::{Ban, OWNED, Others, SETTLED, SHARED, SourceEntry, entry, origin};
+pub use source::{Ban, OWNED, Others, SETTLED, SHARED, SourceEntry, entry, origin, scope};
 
 /// Packets and bytes.
 #[repr(C)]
@@ -127,10 +127,12 @@ pub enum Incident {
     BanMade = 13,
     /// A conversation entered the table.
     ConversationEntered = 14,
+    /// A source earned a ban, and this host depends on it or contacted it: it was limited but not banned.
+    BanWithheld = 15,
 }
 
 impl Incident {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::SourceTableFull,
         Self::BanTableFull,
         Self::EventLost,
@@ -146,6 +148,7 @@ impl Incident {
         Self::StaleHeartbeat,
         Self::BanMade,
         Self::ConversationEntered,
+        Self::BanWithheld,
     ];
 
     /// The value of the metric's label.
@@ -166,6 +169,7 @@ impl Incident {
             Self::StaleHeartbeat => "stale_heartbeat",
             Self::BanMade => "ban_made",
             Self::ConversationEntered => "conversation_entered",
+            Self::BanWithheld => "ban_withheld",
         }
     }
 }

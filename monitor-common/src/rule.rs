@@ -65,6 +65,10 @@ pub mod setting {
     pub const DROP_STRAYS: u32 = 1 << 9;
     /// What leaves is seen, so a TCP source can prove its address, and only one that did is known.
     pub const PROVES: u32 = 1 << 10;
+    /// Drop UDP from ports that reflectors answer from, where nothing was asked.
+    pub const DROP_REFLECTED: u32 = 1 << 11;
+    /// Count it.
+    pub const WATCH_REFLECTED: u32 = 1 << 12;
 }
 
 /// What holds for every packet, one per generation. All times are in clock units (sixteenths of a nanosecond).
@@ -99,6 +103,9 @@ pub struct Settings {
     pub flags: u32,
     /// Class of sources that no prefix names.
     pub default_class: u32,
+    /// The lowest port that the host takes for connections of its own.
+    pub ephemeral: u32,
+    pub reserved: u32,
 }
 plain!(
     Settings {
@@ -117,7 +124,9 @@ plain!(
         v6_bits: u32,
         flags: u32,
         default_class: u32,
-    } = 152
+        ephemeral: u32,
+        reserved: u32,
+    } = 160
 );
 
 /// A node of the prefix tree: sixteen children, one per value of the next four bits of the address.
@@ -157,7 +166,7 @@ pub fn filter_word(nodes: &[PrefixNode]) -> u64 {
 /// What a child of a [`PrefixNode`] says.
 ///
 /// Bit 31: the rest is the number of a node, relative to the generation's base. Otherwise a leaf: bit 30 exempt, bit 29
-/// denied, bit 28 the class in bits 20..27 is set, bit 27 inside, bits 0..20 the number of the denial.
+/// denied, bit 28 the class in bits 20..26 is set, bit 27 inside, bit 26 a lifeline, bits 0..20 the number of the denial.
 pub mod leaf {
     pub const NODE: u32 = 1 << 31;
     pub const EXEMPT: u32 = 1 << 30;
@@ -166,7 +175,9 @@ pub mod leaf {
     /// Within the trust boundary, whatever the class: its conversations are followed.
     pub const INSIDE: u32 = 1 << 27;
     pub const CLASS_SHIFT: u32 = 20;
-    pub const CLASS_MASK: u32 = 0x7f;
+    pub const CLASS_MASK: u32 = 0x3f;
+    /// The host depends on it: never banned without an operator's word.
+    pub const LIFELINE: u32 = 1 << 26;
     pub const DENIAL_MASK: u32 = (1 << 20) - 1;
 
     /// The class a leaf gives, or `default`.
@@ -293,7 +304,8 @@ pub struct Limit {
     pub ban_growth: u32,
     /// 1: sources that did not prove their address are banned as well.
     pub ban_unproven: u32,
-    pub reserved: u32,
+    /// What a ban refuses, a constant of [`crate::record::scope`].
+    pub ban_scope: u32,
     /// Clock units.
     pub ban_within: u64,
     pub ban_first: u64,
@@ -307,7 +319,7 @@ plain!(
         ban_after: u32,
         ban_growth: u32,
         ban_unproven: u32,
-        reserved: u32,
+        ban_scope: u32,
         ban_within: u64,
         ban_first: u64,
         ban_longest: u64,

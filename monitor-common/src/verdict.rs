@@ -67,6 +67,8 @@ reasons! {
     TagStack = 23, Drop, "tag_stack", "more VLAN tags than are taken off";
     Encapsulated = 24, Drop, "encapsulated", "a PPPoE session or MPLS, which this host is not said to end";
     StrayFragment = 25, Drop, "stray_fragment", "a later fragment whose first one was dropped, or was not seen and too many such come";
+    Answer = 26, Pass, "answer", "it answers a flow that this host began, so it is charged to nothing";
+    Reflected = 27, Drop, "reflected", "UDP from a port that reflectors answer from, and this host asked nothing of it";
 }
 
 /// A [`Reason`] by its number: what stages break with in the kernel, where a number is cheaper to verify than an enum.

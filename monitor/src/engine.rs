@@ -16,6 +16,7 @@ mod regular;
 mod run;
 mod sinks;
 pub mod start;
+mod surroundings;
 #[cfg(test)]
 mod tests;
 mod webhook;

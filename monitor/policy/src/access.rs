@@ -29,6 +29,8 @@ pub enum Grant {
     },
     /// The class's number.
     Class(u32),
+    /// The host depends on it.
+    Lifeline,
 }
 
 /// A prefix, what is said about it, and where that stands.
@@ -58,6 +60,12 @@ pub(super) fn statements(rules: &Rules, now: Timestamp) -> Vec<Statement> {
         number += 1;
         for prefix in &class.prefixes {
             say(*prefix, Grant::Class(number), &format!("class {}", class.name));
+        }
+    }
+    for address in &rules.surroundings.lifelines {
+        // As the kernel bans: a source whole.
+        if let Ok(source) = IpNet::new(*address, config.source.bits(*address)) {
+            say(source, Grant::Lifeline, "the host depends on it");
         }
     }
     let for_ever = |permission| Grant::Permission { permission, until: None };

@@ -129,7 +129,7 @@ pub fn compile(
     let Services { blocks, rules: ways, limits, aggregates, names } =
         compile_services(rules, &effective, &numbering, environment)?;
     Ok(Image {
-        settings: settings(&rules.config, environment)?,
+        settings: settings(rules, environment)?,
         nodes,
         denials,
         blocks,
@@ -256,7 +256,8 @@ fn clock_at(moment: Timestamp, environment: &Environment) -> u64 {
     environment.clock.wrapping_add(units).min(u64::MAX - 1)
 }
 
-fn settings(config: &Config, environment: &Environment) -> Result<Settings, CompileError> {
+fn settings(rules: &Rules, environment: &Environment) -> Result<Settings, CompileError> {
+    let config = &rules.config;
     let rate = |place: &str, rate: Rate, burst: u64| {
         let quantity = Quantity {
             dimension: rule::PACKETS,
@@ -276,6 +277,9 @@ fn settings(config: &Config, environment: &Environment) -> Result<Settings, Comp
         (drops(malformed.vlan_tags), setting::DROP_TAGS),
         (drops(malformed.encapsulated), setting::DROP_ENCAPSULATED),
         (config.interfaces.egress, setting::PROVES),
+        // Without egress nobody knows what was asked.
+        (config.interfaces.egress && config.reflection.mode != Mode::Off, setting::WATCH_REFLECTED),
+        (config.reflection.mode == Mode::Enforce, setting::DROP_REFLECTED),
         (fragments.mode == Mode::Enforce, setting::DROP_STRAYS),
         (config.heartbeat.when_stale == WhenStale::Observe, setting::OBSERVE_WHEN_STALE),
         (tracking.track != Track::Off, setting::TRACK),
@@ -302,6 +306,8 @@ fn settings(config: &Config, environment: &Environment) -> Result<Settings, Comp
         v6_bits: u32::from(config.source.ipv6_prefix),
         flags: flags.iter().filter(|(on, _)| *on).map(|(_, flag)| flag).sum(),
         default_class: OUTSIDE,
+        ephemeral: u32::from(rules.surroundings.ephemeral),
+        reserved: 0,
     })
 }
 

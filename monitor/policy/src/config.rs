@@ -21,10 +21,11 @@ pub use prefix::parse_prefix;
 pub use schema::{
     Access, AccessList, Alerts, Bpf, BpfLog, Capacity, Class, Control, Conversations, Flood, Format,
     Fragments, Heartbeat, Interfaces, ListAction, Log, Malformed, MalformedAction, Metrics, NativeMode,
-    Source, State, Track, WhenStale,
+    Reflection, Source, State, Track, WhenStale,
 };
 pub use service::{
-    AggregateLimits, BanRule, ClassProtection, Limits, Match, Mode, Ports, Protection, Protocol, Service,
+    AggregateLimits, BanRule, BanScope, ClassProtection, Limits, Match, Mode, Ports, Protection, Protocol,
+    Service,
 };
 pub use units::{Bytes, Duration, Period, Rate, Unit};
 
@@ -55,6 +56,7 @@ pub struct Config {
     pub services: Vec<Service>,
     pub malformed: Malformed,
     pub fragments: Fragments,
+    pub reflection: Reflection,
     pub flood: Flood,
     pub conversations: Conversations,
     pub heartbeat: Heartbeat,

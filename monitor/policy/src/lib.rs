@@ -24,7 +24,11 @@ pub use guard::{Cut, would_cut};
 pub use list::{ImportedList, LineError, ListPolicy, import};
 pub use numbering::Numbering;
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -46,6 +50,23 @@ pub struct Rules {
     pub lists: Vec<ImportedList>,
     /// The host's own addresses: always of class `inside`.
     pub own: Vec<IpAddr>,
+    pub surroundings: Surroundings,
+}
+
+/// What the host says of its network, as far as rules depend on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Next hops of routes and resolvers in use: never banned without an operator's word.
+    pub lifelines: BTreeSet<IpAddr>,
+    /// The lowest port that the host takes for connections of its own.
+    pub ephemeral: u16,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        // Linux: net.ipv4.ip_local_port_range.
+        Self { lifelines: BTreeSet::new(), ephemeral: 32_768 }
+    }
 }
 
 /// Which limit is meant: a service (or [`DEFAULT_SERVICE`]), a class of its sources or all, and the limit's role.
@@ -133,7 +154,14 @@ pub struct EffectiveService {
 impl Rules {
     /// The desired state of `config` alone.
     pub fn new(config: Arc<Config>) -> Self {
-        Self { config, limits: BTreeMap::new(), access: Vec::new(), lists: Vec::new(), own: Vec::new() }
+        Self {
+            config,
+            limits: BTreeMap::new(),
+            access: Vec::new(),
+            lists: Vec::new(),
+            own: Vec::new(),
+            surroundings: Surroundings::default(),
+        }
     }
 
     /// Names of the classes in the order of their numbers: `outside`, `inside`, then the file's.

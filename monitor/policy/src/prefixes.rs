@@ -27,6 +27,8 @@ pub(super) struct Ruling {
     pub class: Option<Weighed>,
     /// Any statement says that it is within the trust boundary, even where a class of its own has the say.
     pub inside: bool,
+    /// Any statement says that the host depends on it.
+    pub lifeline: bool,
 }
 
 /// A statement with its weight against others of its kind.
@@ -58,6 +60,7 @@ impl Ruling {
                 self.class = heavier(self.class, (0, length));
                 self.inside |= *number == INSIDE;
             }
+            Grant::Lifeline => self.lifeline = true,
         }
         self
     }
@@ -77,6 +80,9 @@ impl Ruling {
         }
         if self.inside {
             bits |= leaf::INSIDE;
+        }
+        if self.lifeline {
+            bits |= leaf::LIFELINE;
         }
         bits
     }

@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::Result;
 use datapath::Kernel;
 use ipnet::IpNet;
-use policy::ImportedList;
+use policy::{ImportedList, Surroundings};
 
 use super::delta::{ConfigSetting, Flags};
 use super::effect::Effect;
@@ -26,6 +26,8 @@ pub trait Host: Send {
     fn list(&mut self, path: &Path) -> Result<Vec<u8>, String>;
     /// What the host needs to reach anybody; nothing when it cannot be told.
     fn network(&mut self) -> Neighbourhood;
+    /// What rules depend on of the host's network.
+    fn surroundings(&mut self) -> Surroundings;
     /// Whether there is an interface of this name.
     fn has_interface(&mut self, name: &str) -> bool;
     /// Keeps the configuration in force with its lists in `directory`, for a start that finds the file broken.

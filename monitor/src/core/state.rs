@@ -101,6 +101,10 @@ impl State {
         {
             tracing::info!("an operator's session is over");
         }
+        let surroundings = turn.host.surroundings();
+        if self.installed.surroundings_are(surroundings) {
+            self.changes.reinstall("surroundings", &mut self.installed, turn);
+        }
         self.follow_links(turn);
         let refreshed = turn.kernel.refresh_clock();
         turn.problems.report("clock", refreshed);

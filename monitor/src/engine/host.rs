@@ -10,15 +10,15 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 
 use super::workloads::Workloads;
-use super::{last_good, links, operators, regular};
+use super::{last_good, links, operators, regular, surroundings};
 use crate::core::Host;
 use crate::core::delta::{ConfigSetting, Flags};
 use crate::core::ports::Neighbourhood;
 use crate::core::refusal::{Code, Refusal};
 use crate::snapshot::Process;
 use crate::store::Moment;
-use policy::ImportedList;
 use policy::config::Config;
+use policy::{ImportedList, Surroundings};
 
 /// Larger files are a mistake, not a configuration.
 const LARGEST_FILE: u64 = 16 << 20;
@@ -46,6 +46,10 @@ impl Host for Machine {
 
     fn network(&mut self) -> Neighbourhood {
         links::neighbourhood()
+    }
+
+    fn surroundings(&mut self) -> Surroundings {
+        surroundings::look()
     }
 
     fn has_interface(&mut self, name: &str) -> bool {

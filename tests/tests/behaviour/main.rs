@@ -25,6 +25,7 @@ mod limiter;
 mod link_layer;
 mod losses;
 mod mirror;
+mod own_flows;
 mod parser;
 mod proofs;
 mod random;

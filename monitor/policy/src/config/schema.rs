@@ -230,6 +230,13 @@ impl Default for Fragments {
     }
 }
 
+/// `[reflection]`: UDP from ports that reflectors answer from, where this host asked nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Reflection {
+    pub mode: Mode,
+}
+
 /// What is done with a kind of malformed frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
