@@ -24,3 +24,4 @@ pub mod rule;
 pub mod sketch;
 pub mod table;
 pub mod verdict;
+pub mod vital;

@@ -90,8 +90,11 @@ pub mod capacity {
     pub const OWN_FLOWS: u32 = 32_768;
     /// Peers that this host contacted, a power of two.
     pub const CONTACTED: u32 = 16_384;
-    /// Buckets of fragments whose first one was not seen, a power of two. The map has one more, for all sources together.
+    /// Buckets of fragments whose first one was not seen, a power of two. The map has more behind them: one for all sources
+    /// together, one for each kind of vital packet, and [`VITALS`].
     pub const STRAYS: u32 = 8192;
+    /// Buckets of sources of vital packets, a power of two.
+    pub const VITALS: u32 = 4096;
     pub const CONVERSATIONS: u32 = 32_768;
     pub const RULES: u32 = 1024;
     pub const LIMITS: u32 = 1024;

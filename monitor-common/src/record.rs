@@ -90,8 +90,19 @@ pub struct Budget {
     pub no_room: u64,
     /// Observations that it had no room for. Counted here and not among the incidents, since in a flood it is every packet.
     pub skipped: u64,
+    /// When a spoofed source was last reported.
+    pub spoofed: u64,
 }
-plain!(Budget { new_sources: u64, heavy_sources: u64, observations: u64, no_room: u64, skipped: u64 } = 40);
+plain!(
+    Budget {
+        new_sources: u64,
+        heavy_sources: u64,
+        observations: u64,
+        no_room: u64,
+        skipped: u64,
+        spoofed: u64,
+    } = 48
+);
 
 /// What the kernel could not do, and other rare things, counted per CPU. The position is the index in the map.
 #[repr(u32)]
@@ -218,6 +229,8 @@ pub enum EventKind {
     FloodStarted = 4,
     /// An interface leaves flood mode; `value` is when it began.
     FloodEnded = 5,
+    /// A source came in through an interface that it cannot come through; at most one a second for each interface and CPU.
+    Spoofed = 6,
 }
 
 impl EventKind {
@@ -228,6 +241,7 @@ impl EventKind {
             3 => Some(Self::Banned),
             4 => Some(Self::FloodStarted),
             5 => Some(Self::FloodEnded),
+            6 => Some(Self::Spoofed),
             _ => None,
         }
     }

@@ -49,6 +49,8 @@ pub struct Case {
     pub has_aggregate: u32,
     /// 1 when limits may drop at all.
     pub enforce: u32,
+    /// What the prefix tree says of the source.
+    pub leaf: u32,
     /// Not 0 when the host depends on the source.
     pub lifeline: u32,
     /// 1 when the packet answers a flow that this host began; only of a source that is banned or contained.

@@ -7,7 +7,7 @@
 use core::ops::ControlFlow;
 
 use monitor_common::{
-    bucket::admit,
+    bucket::{Rate, admit},
     datagram::{self, Word},
     names::capacity,
     parse::Fragment,
@@ -68,7 +68,7 @@ fn is_over(settings: &Settings, case: &Case) -> bool {
 
 /// Charges one bucket; a CPU that loses the race passes its fragment on, which is one too many for each CPU at most.
 #[inline(always)]
-fn charge(place: u32, rate: &monitor_common::bucket::Rate, now: u64) -> bool {
+pub fn charge(place: u32, rate: &Rate, now: u64) -> bool {
     let Some(bucket) = maps::STRAYS.get_ptr_mut(place) else {
         return true;
     };

@@ -49,6 +49,8 @@ mod telemetry;
 #[cfg(target_arch = "bpf")]
 mod violation;
 #[cfg(target_arch = "bpf")]
+mod vital;
+#[cfg(target_arch = "bpf")]
 mod window;
 #[cfg(target_arch = "bpf")]
 mod word;

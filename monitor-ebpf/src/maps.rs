@@ -20,6 +20,7 @@ use monitor_common::{
     },
     sketch::{CELLS_PER_LINE, Line, lines},
     table::{Slot, Tags, WAYS},
+    vital,
 };
 
 use crate::case::Case;
@@ -87,9 +88,11 @@ pub static CONTAINED: HashMap<BanKey, Containment> = HashMap::with_max_entries(c
 /// Hash of a fragmented datagram -> what its first fragment said, in one word. Programs only.
 #[map]
 pub static DATAGRAMS: Array<u64> = Array::with_max_entries(capacity::DATAGRAMS, 0);
-/// Hash of the source -> bucket of its fragments without a first one; the last word is the bucket of all. Programs only.
+/// Hash of the source -> bucket of its fragments without a first one; then the bucket of all, those of the
+/// kinds of vital packets, and those of their sources. Programs only.
 #[map]
-pub static STRAYS: Array<u64> = Array::with_max_entries(capacity::STRAYS + 1, 0);
+pub static STRAYS: Array<u64> =
+    Array::with_max_entries(capacity::STRAYS + 1 + vital::KINDS + capacity::VITALS, 0);
 /// Hash of a flow -> what acknowledges our SYN-ACK, in one word. Programs only.
 #[map]
 pub static PROOFS: Array<u64> = Array::with_max_entries(capacity::PROOFS, 0);

@@ -4,10 +4,11 @@ use core::ops::ControlFlow;
 
 use monitor_common::{
     bucket::level,
+    conversation::tracking::{SECOND, since},
     flow::{BanKey, aggregate, is_mapped, protocol},
     names::capacity,
     parse::{Fragment, Frame},
-    record::{Incident, scope},
+    record::{EventKind, Incident, scope},
     rule::{
         BLOCKS, DEFAULT_SERVICE, FIRST_INNER_NODE, Limit, MAX_RULE_CHAIN, PORTS_PER_BLOCK,
         PREFIX_FILTER_WORDS, PROTOCOL_BLOCK, ROOT_NODES, ServiceRule, Settings, filter_place, leaf, setting,
@@ -64,7 +65,9 @@ pub fn admit(rules: &Rules, case: &mut Case) -> ControlFlow<Verdict> {
     let [high, low] = case.frame.source;
     // A source in the mapped form is the IPv4 address that it names, whichever header carried it.
     let is_v4 = is_mapped(high, low);
-    let leaf = leaf(rules.generation, high, low, is_v4);
+    case.leaf = leaf(rules.generation, high, low, is_v4);
+    // Read back, so that the verifier follows what comes after the walk once, however it went.
+    let leaf = fresh(&case.leaf);
     (case.high, case.low) = aggregate(high, low, is_v4, settings.v4_bits, settings.v6_bits);
     case.hash = sketch::source(settings.hash_key, case.high, case.low);
     case.class = leaf::class(leaf, settings.default_class);
@@ -73,6 +76,9 @@ pub fn admit(rules: &Rules, case: &mut Case) -> ControlFlow<Verdict> {
     case.inside = (leaf & leaf::INSIDE) / leaf::INSIDE;
     case.lifeline = leaf & leaf::LIFELINE;
     case.enforce = u32::from(leaf & leaf::EXEMPT == 0 && !watch_only && !is_stale(rules, case.now));
+    if leaf::is_misplaced(leaf, case.interface) && spoofed(settings, case) {
+        return ControlFlow::Break(Reason::Spoofed.into());
+    }
     if leaf & leaf::EXEMPT == 0 {
         if is_any_marked() && is_marked(case.hash) {
             marked(settings, case, watch_only)?;
@@ -260,6 +266,29 @@ fn unnamed(settings: &Settings, case: &mut Case) -> bool {
         return false;
     }
     true
+}
+
+/// A source from an interface that it cannot come through; whether it is dropped. It may be exempt, so what it claims does not
+/// save it.
+///
+/// Not inlined: rare.
+#[inline(never)]
+fn spoofed(settings: &Settings, case: &mut Case) -> bool {
+    if let Some(budget) = maps::BUDGETS.get_ptr_mut(case.interface) {
+        // SAFETY: the pointer is to this CPU's map value.
+        let last = unsafe { &mut (*budget).spoofed };
+        if *last == 0 || since(case.now, *last) >= SECOND {
+            *last = case.now;
+            let mut event = telemetry::about(EventKind::Spoofed, case.interface, case.now);
+            (event.high, event.low) = (case.frame.source[0], case.frame.source[1]);
+            telemetry::event(&event);
+        }
+    }
+    if settings.flags & (setting::DROP_SPOOFED | setting::WATCH_ONLY) == setting::DROP_SPOOFED {
+        return true;
+    }
+    case.note_would_drop(Reason::Spoofed.into());
+    false
 }
 
 /// The source that an address counts as, in halves.

@@ -13,6 +13,7 @@ mod load;
 pub mod operators;
 mod parts;
 mod regular;
+mod routes;
 mod run;
 mod sinks;
 pub mod start;

@@ -10,6 +10,7 @@ mod nearest;
 mod parse;
 mod place;
 mod prefix;
+mod reflection;
 mod schema;
 mod service;
 mod units;
@@ -18,10 +19,11 @@ pub use burst::{ASSUMED_TICK_NS, LARGEST_FRAME, Quantity, quantities};
 pub use nearest::nearest;
 pub use parse::{ConfigError, Place, Problem};
 pub use prefix::parse_prefix;
+pub use reflection::Reflection;
 pub use schema::{
     Access, AccessList, Alerts, Bpf, BpfLog, Capacity, Class, Control, Conversations, Flood, Format,
     Fragments, Heartbeat, Interfaces, ListAction, Log, Malformed, MalformedAction, Metrics, NativeMode,
-    Reflection, Source, State, Track, WhenStale,
+    Source, State, Track, WhenStale,
 };
 pub use service::{
     AggregateLimits, BanRule, BanScope, ClassProtection, Limits, Match, Mode, Ports, Protection, Protocol,

@@ -14,6 +14,7 @@ mod limits;
 mod list;
 mod numbering;
 mod prefixes;
+mod reverse_path;
 mod services;
 
 pub use access::{Grant, Permission};
@@ -23,6 +24,7 @@ pub use explain::{AppliedLimit, Explanation, Ground, explain};
 pub use guard::{Cut, would_cut};
 pub use list::{ImportedList, LineError, ListPolicy, import};
 pub use numbering::Numbering;
+pub use reverse_path::Route;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -60,12 +62,16 @@ pub struct Surroundings {
     pub lifelines: BTreeSet<IpAddr>,
     /// The lowest port that the host takes for connections of its own.
     pub ephemeral: u16,
+    /// Where packets can come from.
+    pub routes: Vec<Route>,
+    /// Guarded interfaces and their slots.
+    pub slots: BTreeMap<String, u32>,
 }
 
 impl Default for Surroundings {
     fn default() -> Self {
         // Linux: net.ipv4.ip_local_port_range.
-        Self { lifelines: BTreeSet::new(), ephemeral: 32_768 }
+        Self { lifelines: BTreeSet::new(), ephemeral: 32_768, routes: Vec::new(), slots: BTreeMap::new() }
     }
 }
 

@@ -12,6 +12,7 @@ use monitor_common::rule::{
 };
 
 use super::access::{Grant, Permission, Statement};
+use super::reverse_path::ANYWHERE;
 
 const EMPTY: PrefixNode = PrefixNode { children: [0; 16] };
 /// Bits that the root consumes: twelve by its index, four by the child.
@@ -29,6 +30,8 @@ pub(super) struct Ruling {
     pub inside: bool,
     /// Any statement says that the host depends on it.
     pub lifeline: bool,
+    /// Through which slots it comes; the longest prefix counts.
+    pub arrives: Option<Weighed>,
 }
 
 /// A statement with its weight against others of its kind.
@@ -61,6 +64,7 @@ impl Ruling {
                 self.inside |= *number == INSIDE;
             }
             Grant::Lifeline => self.lifeline = true,
+            Grant::Arrives(_) => self.arrives = heavier(self.arrives, (0, length)),
         }
         self
     }
@@ -83,6 +87,13 @@ impl Ruling {
         }
         if self.lifeline {
             bits |= leaf::LIFELINE;
+        }
+        // What is denied is dropped wherever it comes from, and its number stands where the slots would.
+        if let Some(arrives) = self.arrives.filter(|_| bits & leaf::DENIED == 0)
+            && let Grant::Arrives(slots) = statements[arrives.position].grant
+            && slots != ANYWHERE
+        {
+            bits |= leaf::BOUND | u32::from(slots);
         }
         bits
     }

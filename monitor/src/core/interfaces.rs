@@ -3,6 +3,8 @@
 //! In: the configuration, and the host's default routes where it names none. Out: rows for the snapshot. Attaching itself
 //! is the kernel port's.
 
+use std::collections::BTreeMap;
+
 use datapath::{AttachMode, Guarded};
 use policy::config::Config;
 
@@ -25,6 +27,12 @@ impl Interfaces {
     /// Whether this interface is to be guarded, there or not.
     pub fn wants(&self, name: &String) -> bool {
         self.wanted.contains(name)
+    }
+
+    /// The slots of the interfaces that are guarded, by name.
+    pub fn slots(&self) -> BTreeMap<String, u32> {
+        let there = self.guarded.iter().filter(|row| row.problem.is_none());
+        there.map(|row| (row.name.clone(), row.slot)).collect()
     }
 
     pub fn guards_loopback(&self) -> bool {

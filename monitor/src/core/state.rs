@@ -101,7 +101,8 @@ impl State {
         {
             tracing::info!("an operator's session is over");
         }
-        let surroundings = turn.host.surroundings();
+        let mut surroundings = turn.host.surroundings();
+        surroundings.slots = self.interfaces.slots();
         if self.installed.surroundings_are(surroundings) {
             self.changes.reinstall("surroundings", &mut self.installed, turn);
         }
@@ -141,6 +142,10 @@ impl State {
             return;
         }
         let log = self.view.take_event(kind);
+        if kind == EventKind::Spoofed {
+            self.watch.spoofed(event.interface, address_of(from_halves(event.high, event.low)));
+            return;
+        }
         if kind == EventKind::ExceedStarted {
             let address = address_of(from_halves(event.high, event.low));
             self.watch.exceeding(address, turn.now.wall);
@@ -320,6 +325,11 @@ impl State {
     pub fn follow_links(&mut self, turn: &mut Turn<'_>) {
         let config = self.changes.desired().rules().config.clone();
         self.interfaces.follow(&config, turn);
+        let mut surroundings = self.installed.surroundings().clone();
+        surroundings.slots = self.interfaces.slots();
+        if self.installed.surroundings_are(surroundings) {
+            self.changes.reinstall("surroundings", &mut self.installed, turn);
+        }
         self.installed.guard_loopback(self.interfaces.guards_loopback());
     }
 

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use policy::Surroundings;
 
-use super::links;
+use super::{links, routes};
 
 /// Where resolvers are named: the first is what programs read, the others are whom a local resolver asks.
 const RESOLVERS: [&str; 3] =
@@ -28,6 +28,7 @@ pub fn look() -> Surroundings {
     if let Some(lowest) = lowest_port(&fs::read_to_string(PORTS).unwrap_or_default()) {
         all.ephemeral = lowest;
     }
+    all.routes = routes::look();
     all
 }
 
