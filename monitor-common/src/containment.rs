@@ -29,6 +29,9 @@ pub struct Containment {
     pub mode: u32,
     /// 1: nothing at all may be sent; the rates do not count.
     pub cut_off: u32,
+    /// 1: what answers a flow that this host began passes and is not charged.
+    pub spares_answers: u32,
+    pub reserved: u32,
     pub rates: [Rate; DIMENSIONS],
     pub buckets: [u64; DIMENSIONS],
     /// What was judged.
@@ -41,11 +44,13 @@ plain!(
         until: u64,
         mode: u32,
         cut_off: u32,
+        spares_answers: u32,
+        reserved: u32,
         rates: [Rate; DIMENSIONS],
         buckets: [u64; DIMENSIONS],
         judged: Count,
         over: Count,
-    } = 144
+    } = 152
 );
 
 #[cfg(test)]

@@ -2,15 +2,16 @@
 
 use crate::{names::capacity::DATAGRAMS, parse::Frame, sketch};
 
-/// What a first fragment said: bits 0..16 the destination port, bit 16 it was dropped, bits 17..32 when, and the datagram's
-/// tag above.
+/// What a first fragment said: bits 0..16 the destination port, bit 16 it was dropped, bits 17..32 when, bit 32 it was an
+/// answer, and the datagram's tag above.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Word(pub u64);
 
 const DROPPED: u64 = 1 << 16;
 const TIME_SHIFT: u32 = 17;
 const TIME_MASK: u64 = 0x7fff;
-const TAG: u64 = 0xffff_ffff << 32;
+const ANSWER: u64 = 1 << 32;
+const TAG: u64 = 0x7fff_ffff << 33;
 /// A clock unit is a sixteenth of a nanosecond: times are kept in quarters of a second.
 const COARSE: u32 = 32;
 /// How long a word holds: Linux gives up a datagram of IPv4 after 30 seconds, of IPv6 after 60.
@@ -36,9 +37,9 @@ pub const fn place(hash: u64) -> u32 {
 
 impl Word {
     #[inline(always)]
-    pub const fn new(hash: u64, now: u64, port: u16, dropped: bool) -> Self {
+    pub const fn new(hash: u64, now: u64, port: u16, dropped: bool, answer: bool) -> Self {
         let time = (now >> COARSE & TIME_MASK) << TIME_SHIFT;
-        Self((hash & TAG) | time | (dropped as u64 * DROPPED) | port as u64)
+        Self((hash & TAG) | time | (answer as u64 * ANSWER) | (dropped as u64 * DROPPED) | port as u64)
     }
 
     /// Whether it is about the datagram with this hash, and still holds.
@@ -51,6 +52,12 @@ impl Word {
     #[inline(always)]
     pub const fn is_dropped(self) -> bool {
         self.0 & DROPPED != 0
+    }
+
+    /// Whether it answered a flow that this host began.
+    #[inline(always)]
+    pub const fn is_answer(self) -> bool {
+        self.0 & ANSWER != 0
     }
 
     #[inline(always)]
@@ -76,8 +83,8 @@ mod tests {
         let of = hash([3, 5], &frame(1, 7));
         for now in [0, 1 << 40, u64::MAX - SECOND] {
             for (port, dropped) in [(0, true), (53, false), (u16::MAX, true)] {
-                let word = Word::new(of, now, port, dropped);
-                assert_eq!((word.port(), word.is_dropped()), (port, dropped));
+                let word = Word::new(of, now, port, dropped, !dropped);
+                assert_eq!((word.port(), word.is_dropped(), word.is_answer()), (port, dropped, !dropped));
                 assert!(word.is_of(of, now) && word.is_of(of, now.wrapping_add(59 * SECOND)));
                 assert!(!word.is_of(of, now.wrapping_add(62 * SECOND)));
                 assert!(!word.is_of(hash([3, 5], &frame(1, 8)), now));

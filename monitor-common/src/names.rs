@@ -1,7 +1,7 @@
 //! Names of maps and programs, and capacities. A test holds the object to them.
 
 /// Version of all layouts in this crate; part of the pin directory's name. Raise it with any change of a layout.
-pub const LAYOUT: u32 = 4;
+pub const LAYOUT: u32 = 5;
 
 /// Programs.
 pub mod program {
@@ -37,6 +37,8 @@ pub mod map {
     pub const DATAGRAMS: &str = "DATAGRAMS";
     pub const STRAYS: &str = "STRAYS";
     pub const PROOFS: &str = "PROOFS";
+    pub const OWN_FLOWS: &str = "OWN_FLOWS";
+    pub const CONTACTED: &str = "CONTACTED";
     pub const INTERFACES: &str = "INTERFACES";
     pub const FLOODS: &str = "FLOODS";
     pub const BUDGETS: &str = "BUDGETS";
@@ -84,8 +86,15 @@ pub mod capacity {
     pub const DATAGRAMS: u32 = 16_384;
     /// SYN-ACKs of which the answer is waited for, a power of two.
     pub const PROOFS: u32 = 65_536;
-    /// Buckets of fragments whose first one was not seen, a power of two. The map has one more, for all sources together.
+    /// Flows that this host began, a power of two.
+    pub const OWN_FLOWS: u32 = 32_768;
+    /// Peers that this host contacted, a power of two.
+    pub const CONTACTED: u32 = 16_384;
+    /// Buckets of fragments whose first one was not seen, a power of two. The map has more behind them: one for all sources
+    /// together, one for each kind of vital packet, and [`VITALS`].
     pub const STRAYS: u32 = 8192;
+    /// Buckets of sources of vital packets, a power of two.
+    pub const VITALS: u32 = 4096;
     pub const CONVERSATIONS: u32 = 32_768;
     pub const RULES: u32 = 1024;
     pub const LIMITS: u32 = 1024;

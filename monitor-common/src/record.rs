@@ -11,7 +11,7 @@ use crate::{
     verdict::REASONS,
 };
 
-pub use source::{Ban, OWNED, Others, SETTLED, SHARED, SourceEntry, entry, origin};
+pub use source::{Ban, OWNED, Others, SETTLED, SHARED, SourceEntry, entry, origin, scope};
 
 /// Packets and bytes.
 #[repr(C)]
@@ -90,8 +90,19 @@ pub struct Budget {
     pub no_room: u64,
     /// Observations that it had no room for. Counted here and not among the incidents, since in a flood it is every packet.
     pub skipped: u64,
+    /// When a spoofed source was last reported.
+    pub spoofed: u64,
 }
-plain!(Budget { new_sources: u64, heavy_sources: u64, observations: u64, no_room: u64, skipped: u64 } = 40);
+plain!(
+    Budget {
+        new_sources: u64,
+        heavy_sources: u64,
+        observations: u64,
+        no_room: u64,
+        skipped: u64,
+        spoofed: u64,
+    } = 48
+);
 
 /// What the kernel could not do, and other rare things, counted per CPU. The position is the index in the map.
 #[repr(u32)]
@@ -127,10 +138,12 @@ pub enum Incident {
     BanMade = 13,
     /// A conversation entered the table.
     ConversationEntered = 14,
+    /// A source earned a ban, and this host depends on it or contacted it: it was limited but not banned.
+    BanWithheld = 15,
 }
 
 impl Incident {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::SourceTableFull,
         Self::BanTableFull,
         Self::EventLost,
@@ -146,6 +159,7 @@ impl Incident {
         Self::StaleHeartbeat,
         Self::BanMade,
         Self::ConversationEntered,
+        Self::BanWithheld,
     ];
 
     /// The value of the metric's label.
@@ -166,6 +180,7 @@ impl Incident {
             Self::StaleHeartbeat => "stale_heartbeat",
             Self::BanMade => "ban_made",
             Self::ConversationEntered => "conversation_entered",
+            Self::BanWithheld => "ban_withheld",
         }
     }
 }
@@ -214,6 +229,8 @@ pub enum EventKind {
     FloodStarted = 4,
     /// An interface leaves flood mode; `value` is when it began.
     FloodEnded = 5,
+    /// A source came in through an interface that it cannot come through; at most one a second for each interface and CPU.
+    Spoofed = 6,
 }
 
 impl EventKind {
@@ -224,6 +241,7 @@ impl EventKind {
             3 => Some(Self::Banned),
             4 => Some(Self::FloodStarted),
             5 => Some(Self::FloodEnded),
+            6 => Some(Self::Spoofed),
             _ => None,
         }
     }

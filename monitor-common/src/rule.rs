@@ -65,6 +65,12 @@ pub mod setting {
     pub const DROP_STRAYS: u32 = 1 << 9;
     /// What leaves is seen, so a TCP source can prove its address, and only one that did is known.
     pub const PROVES: u32 = 1 << 10;
+    /// Drop UDP from ports that reflectors answer from, where nothing was asked.
+    pub const DROP_REFLECTED: u32 = 1 << 11;
+    /// Count it.
+    pub const WATCH_REFLECTED: u32 = 1 << 12;
+    /// Drop sources from an interface that they cannot come through.
+    pub const DROP_SPOOFED: u32 = 1 << 13;
 }
 
 /// What holds for every packet, one per generation. All times are in clock units (sixteenths of a nanosecond).
@@ -92,6 +98,9 @@ pub struct Settings {
     /// Later fragments whose first one was not seen: of one source, and of all. A cost of 0 is no limit.
     pub stray: Rate,
     pub strays: Rate,
+    /// Vital packets that pass whatever the limits say: of one source, and of a kind.
+    pub vital: Rate,
+    pub vitals: Rate,
     /// Bits of an IPv4 address that make a source, 0..=32.
     pub v4_bits: u32,
     /// Bits of an IPv6 address that make a source, 0..=128.
@@ -99,6 +108,9 @@ pub struct Settings {
     pub flags: u32,
     /// Class of sources that no prefix names.
     pub default_class: u32,
+    /// The lowest port that the host takes for connections of its own.
+    pub ephemeral: u32,
+    pub reserved: u32,
 }
 plain!(
     Settings {
@@ -113,11 +125,15 @@ plain!(
         observations: Rate,
         stray: Rate,
         strays: Rate,
+        vital: Rate,
+        vitals: Rate,
         v4_bits: u32,
         v6_bits: u32,
         flags: u32,
         default_class: u32,
-    } = 152
+        ephemeral: u32,
+        reserved: u32,
+    } = 192
 );
 
 /// A node of the prefix tree: sixteen children, one per value of the next four bits of the address.
@@ -157,7 +173,8 @@ pub fn filter_word(nodes: &[PrefixNode]) -> u64 {
 /// What a child of a [`PrefixNode`] says.
 ///
 /// Bit 31: the rest is the number of a node, relative to the generation's base. Otherwise a leaf: bit 30 exempt, bit 29
-/// denied, bit 28 the class in bits 20..27 is set, bit 27 inside, bits 0..20 the number of the denial.
+/// denied, bit 28 the class in bits 20..25 is set, bit 27 inside, bit 26 a lifeline, bit 25 bound to interfaces, bits 0..20 the
+/// number of the denial. Of a bound leaf that is not denied, bits 0..16 say for each slot whether it may come in there.
 pub mod leaf {
     pub const NODE: u32 = 1 << 31;
     pub const EXEMPT: u32 = 1 << 30;
@@ -166,7 +183,16 @@ pub mod leaf {
     /// Within the trust boundary, whatever the class: its conversations are followed.
     pub const INSIDE: u32 = 1 << 27;
     pub const CLASS_SHIFT: u32 = 20;
-    pub const CLASS_MASK: u32 = 0x7f;
+    pub const CLASS_MASK: u32 = 0x1f;
+    /// The host depends on it: never banned without an operator's word.
+    pub const LIFELINE: u32 = 1 << 26;
+    pub const BOUND: u32 = 1 << 25;
+
+    /// Whether a source with this leaf cannot come in through the interface in `slot`.
+    #[inline(always)]
+    pub const fn is_misplaced(leaf: u32, slot: u32) -> bool {
+        leaf & (BOUND | DENIED) == BOUND && (leaf >> (slot & 15)) & 1 == 0
+    }
     pub const DENIAL_MASK: u32 = (1 << 20) - 1;
 
     /// The class a leaf gives, or `default`.
@@ -293,7 +319,8 @@ pub struct Limit {
     pub ban_growth: u32,
     /// 1: sources that did not prove their address are banned as well.
     pub ban_unproven: u32,
-    pub reserved: u32,
+    /// What a ban refuses, a constant of [`crate::record::scope`].
+    pub ban_scope: u32,
     /// Clock units.
     pub ban_within: u64,
     pub ban_first: u64,
@@ -307,7 +334,7 @@ plain!(
         ban_after: u32,
         ban_growth: u32,
         ban_unproven: u32,
-        reserved: u32,
+        ban_scope: u32,
         ban_within: u64,
         ban_first: u64,
         ban_longest: u64,

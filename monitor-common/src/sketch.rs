@@ -48,7 +48,7 @@ pub const fn hash(key: [u64; 2], high: u64, low: u64, service: u32) -> u64 {
 
 /// A bijective finaliser (the constants are those of the splitmix64 generator, public domain).
 #[inline(always)]
-const fn mix(mut word: u64) -> u64 {
+pub const fn mix(mut word: u64) -> u64 {
     word ^= word >> 32;
     word = word.wrapping_mul(0xbf58_476d_1ce4_e5b9);
     word ^= word >> 29;

@@ -67,6 +67,10 @@ reasons! {
     TagStack = 23, Drop, "tag_stack", "more VLAN tags than are taken off";
     Encapsulated = 24, Drop, "encapsulated", "a PPPoE session or MPLS, which this host is not said to end";
     StrayFragment = 25, Drop, "stray_fragment", "a later fragment whose first one was dropped, or was not seen and too many such come";
+    Answer = 26, Pass, "answer", "it answers a flow that this host began, so it is charged to nothing";
+    Reflected = 27, Drop, "reflected", "UDP from a port that reflectors answer from, and this host asked nothing of it";
+    Spoofed = 28, Drop, "spoofed", "the source cannot come in through this interface, by the host's routes";
+    Vital = 29, Pass, "vital", "over a limit, but neighbour discovery, DHCP or a path MTU message within its safe rate";
 }
 
 /// A [`Reason`] by its number: what stages break with in the kernel, where a number is cheaper to verify than an enum.
@@ -117,10 +121,18 @@ impl Verdict {
         self.0
     }
 
-    /// Banned or denied: shut out whatever it sends.
+    /// Banned or denied, shut out whatever it sends, or not from whom it says.
     #[inline(always)]
     pub const fn is_exclusion(self) -> bool {
-        self.0 == Reason::Banned as u32 || self.0 == Reason::Denied as u32
+        const EXCLUSIONS: u32 =
+            1 << Reason::Banned as u32 | 1 << Reason::Denied as u32 | 1 << Reason::Spoofed as u32;
+        (EXCLUSIONS >> (self.0 & 31)) & 1 != 0
+    }
+
+    /// Over a limit of its source or of its service.
+    #[inline(always)]
+    pub const fn is_over_a_limit(self) -> bool {
+        self.0 >= Reason::PacketRate as u32 && self.0 <= Reason::Contended as u32
     }
 
     #[inline(always)]
@@ -168,6 +180,8 @@ mod tests {
         for (position, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, position);
             assert_eq!(Verdict::from(*reason).drops(), reason.action() == Action::Drop);
+            let over = reason.label().ends_with("_rate") || *reason == Reason::Contended;
+            assert_eq!(Verdict::from(*reason).is_over_a_limit(), over, "{}", reason.label());
         }
     }
 }

@@ -49,6 +49,12 @@ pub struct Case {
     pub has_aggregate: u32,
     /// 1 when limits may drop at all.
     pub enforce: u32,
+    /// What the prefix tree says of the source.
+    pub leaf: u32,
+    /// Not 0 when the host depends on the source.
+    pub lifeline: u32,
+    /// 1 when the packet answers a flow that this host began; only of a source that is banned or contained.
+    pub answer: u32,
     /// 1 when the source lies within the trust boundary.
     pub inside: u32,
     /// 1 when the source has no entry of its own, as in a flood.
@@ -81,6 +87,7 @@ impl Case {
         case.would_drop = NOTHING;
         case.candidate = 0;
         case.stranger = 0;
+        case.answer = 0;
         Some(case)
     }
 

@@ -39,6 +39,9 @@ fn exceeds(key: &BanKey, case: &mut Case) -> bool {
         if level((*found).until, now) == 0 && (*found).until != u64::MAX {
             return false;
         }
+        if (*found).spares_answers != 0 && fresh(&case.answer) != 0 {
+            return false;
+        }
         word::add(&raw mut (*found).judged.packets, packets);
         word::add(&raw mut (*found).judged.bytes, bytes);
         let over = (*found).cut_off != 0

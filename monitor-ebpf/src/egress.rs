@@ -17,7 +17,7 @@ use monitor_common::{
 
 use crate::{
     case::{Case, fresh, hook},
-    clock, containment as contained, conversations,
+    clock, containment as contained, conversations, own_flow,
     policy::{self, Rules},
     proof, telemetry, window,
 };
@@ -56,10 +56,22 @@ pub fn sluice_egress(ctx: TcContext) -> i32 {
         if proof::is_syn_ack(case) {
             proof::expect(rules.settings, case);
         }
+        own_flow::leave(&rules, case, is_connected(ctx.skb.skb));
         return NEXT;
     }
     telemetry::count(case, verdict);
     DROP
+}
+
+/// Whether the sending socket is connected to one peer.
+#[inline(always)]
+fn is_connected(ctx: *mut __sk_buff) -> bool {
+    // SAFETY: the kernel calls a classifier with a valid context, and the socket's pointer is null or valid; volatile, so that
+    // each stays the one load of its width that the verifier knows.
+    unsafe {
+        let socket = (&raw const (*ctx).__bindgen_anon_2.sk).read_volatile();
+        !socket.is_null() && (&raw const (*socket).dst_port).read_volatile() != 0
+    }
 }
 
 /// What leaves as one large segment costs what it becomes on the wire. Behind a network card nobody can see it, and

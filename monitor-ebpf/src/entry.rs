@@ -23,7 +23,7 @@ use crate::{
     case::{Case, fresh, hook},
     clock, conversations, fragments, limiter, maps,
     policy::{self, Rules},
-    proof, telemetry, window,
+    proof, telemetry, vital, window,
 };
 
 /// Judges one packet.
@@ -40,6 +40,9 @@ pub fn sluice_ingress(ctx: XdpContext) -> u32 {
         case.now = clock::now(rules.settings.tick);
         if parsed & (end::DEFECTIVE - 1) == end::IP {
             judge(ctx.ctx, rules, case);
+            if Verdict::from_number(fresh(&case.verdict)).is_over_a_limit() {
+                vital::spare(rules.settings, case);
+            }
             if clock::is_simulated() && proof::is_syn_ack(case) {
                 // A capture holds both ways, and both come in.
                 proof::expect(rules.settings, case);

@@ -7,7 +7,7 @@
 use core::ops::ControlFlow;
 
 use monitor_common::{
-    bucket::admit,
+    bucket::{Rate, admit},
     datagram::{self, Word},
     names::capacity,
     parse::Fragment,
@@ -27,9 +27,12 @@ use crate::{
 pub fn remember(settings: &Settings, case: &Case) {
     let hash = datagram::hash(settings.hash_key, &case.frame);
     if let Some(place) = maps::DATAGRAMS.get_ptr_mut(datagram::place(hash)) {
-        let dropped = Verdict::from_number(fresh(&case.verdict)).drops();
+        let verdict = Verdict::from_number(fresh(&case.verdict));
+        let answer = verdict == Reason::Answer.into();
         // SAFETY: the pointer is to a map value; a plain store of a word, of which the last one may win.
-        unsafe { *place = Word::new(hash, case.now, case.frame.destination_port, dropped).0 };
+        unsafe {
+            *place = Word::new(hash, case.now, case.frame.destination_port, verdict.drops(), answer).0;
+        }
     }
 }
 
@@ -42,6 +45,8 @@ pub fn resolve(settings: &Settings, case: &mut Case) -> ControlFlow<Verdict> {
         if !is_over(settings, case) {
             return ControlFlow::Continue(());
         }
+    } else if word.is_answer() {
+        return ControlFlow::Break(Reason::Answer.into());
     } else if !word.is_dropped() {
         case.frame.destination_port = word.port();
         case.piece = Fragment::Whole as u32;
@@ -63,7 +68,7 @@ fn is_over(settings: &Settings, case: &Case) -> bool {
 
 /// Charges one bucket; a CPU that loses the race passes its fragment on, which is one too many for each CPU at most.
 #[inline(always)]
-fn charge(place: u32, rate: &monitor_common::bucket::Rate, now: u64) -> bool {
+pub fn charge(place: u32, rate: &Rate, now: u64) -> bool {
     let Some(bucket) = maps::STRAYS.get_ptr_mut(place) else {
         return true;
     };

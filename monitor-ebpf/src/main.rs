@@ -33,6 +33,8 @@ mod limiter;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
+mod own_flow;
+#[cfg(target_arch = "bpf")]
 mod policy;
 #[cfg(target_arch = "bpf")]
 mod proof;
@@ -46,6 +48,8 @@ mod table;
 mod telemetry;
 #[cfg(target_arch = "bpf")]
 mod violation;
+#[cfg(target_arch = "bpf")]
+mod vital;
 #[cfg(target_arch = "bpf")]
 mod window;
 #[cfg(target_arch = "bpf")]

@@ -18,8 +18,9 @@ use monitor_common::{
         Active, Aggregate, BLOCKS, Denial, Limit, PREFIX_FILTER_WORDS, PortBlock, PrefixNode, ServiceRule,
         Settings,
     },
-    sketch::{Line, lines},
+    sketch::{CELLS_PER_LINE, Line, lines},
     table::{Slot, Tags, WAYS},
+    vital,
 };
 
 use crate::case::Case;
@@ -87,12 +88,20 @@ pub static CONTAINED: HashMap<BanKey, Containment> = HashMap::with_max_entries(c
 /// Hash of a fragmented datagram -> what its first fragment said, in one word. Programs only.
 #[map]
 pub static DATAGRAMS: Array<u64> = Array::with_max_entries(capacity::DATAGRAMS, 0);
-/// Hash of the source -> bucket of its fragments without a first one; the last word is the bucket of all. Programs only.
+/// Hash of the source -> bucket of its fragments without a first one; then the bucket of all, those of the
+/// kinds of vital packets, and those of their sources. Programs only.
 #[map]
-pub static STRAYS: Array<u64> = Array::with_max_entries(capacity::STRAYS + 1, 0);
+pub static STRAYS: Array<u64> =
+    Array::with_max_entries(capacity::STRAYS + 1 + vital::KINDS + capacity::VITALS, 0);
 /// Hash of a flow -> what acknowledges our SYN-ACK, in one word. Programs only.
 #[map]
 pub static PROOFS: Array<u64> = Array::with_max_entries(capacity::PROOFS, 0);
+/// Line -> eight flows that this host began, a word each. Programs only.
+#[map]
+pub static OWN_FLOWS: Array<Line> = Array::with_max_entries(capacity::OWN_FLOWS / CELLS_PER_LINE, MMAPABLE);
+/// Hash of a source -> when this host contacted it. Programs write, the daemon reads.
+#[map]
+pub static CONTACTED: Array<u64> = Array::with_max_entries(capacity::CONTACTED, 0);
 /// Interface index (open addressing) -> slot. Daemon writes.
 #[map]
 pub static INTERFACES: Array<InterfaceIndex> = Array::with_max_entries(capacity::INTERFACE_INDEXES, 0);

@@ -4,10 +4,11 @@ use core::ops::ControlFlow;
 
 use monitor_common::{
     bucket::level,
+    conversation::tracking::{SECOND, since},
     flow::{BanKey, aggregate, is_mapped, protocol},
     names::capacity,
     parse::{Fragment, Frame},
-    record::Incident,
+    record::{EventKind, Incident, scope},
     rule::{
         BLOCKS, DEFAULT_SERVICE, FIRST_INNER_NODE, Limit, MAX_RULE_CHAIN, PORTS_PER_BLOCK,
         PREFIX_FILTER_WORDS, PROTOCOL_BLOCK, ROOT_NODES, ServiceRule, Settings, filter_place, leaf, setting,
@@ -18,7 +19,9 @@ use monitor_common::{
 
 use crate::{
     case::{Case, fresh},
-    containment, ledger, maps, telemetry, word,
+    containment, ledger, maps,
+    own_flow::{self, Unnamed},
+    telemetry, word,
 };
 
 /// The generation that judges this packet, read once.
@@ -62,17 +65,23 @@ pub fn admit(rules: &Rules, case: &mut Case) -> ControlFlow<Verdict> {
     let [high, low] = case.frame.source;
     // A source in the mapped form is the IPv4 address that it names, whichever header carried it.
     let is_v4 = is_mapped(high, low);
-    let leaf = leaf(rules.generation, high, low, is_v4);
+    case.leaf = leaf(rules.generation, high, low, is_v4);
+    // Read back, so that the verifier follows what comes after the walk once, however it went.
+    let leaf = fresh(&case.leaf);
     (case.high, case.low) = aggregate(high, low, is_v4, settings.v4_bits, settings.v6_bits);
     case.hash = sketch::source(settings.hash_key, case.high, case.low);
     case.class = leaf::class(leaf, settings.default_class);
     case.exempt = (leaf & leaf::EXEMPT) / leaf::EXEMPT;
     let watch_only = settings.flags & setting::WATCH_ONLY != 0;
     case.inside = (leaf & leaf::INSIDE) / leaf::INSIDE;
+    case.lifeline = leaf & leaf::LIFELINE;
     case.enforce = u32::from(leaf & leaf::EXEMPT == 0 && !watch_only && !is_stale(rules, case.now));
+    if leaf::is_misplaced(leaf, case.interface) && spoofed(settings, case) {
+        return ControlFlow::Break(Reason::Spoofed.into());
+    }
     if leaf & leaf::EXEMPT == 0 {
         if is_any_marked() && is_marked(case.hash) {
-            marked(case, watch_only)?;
+            marked(settings, case, watch_only)?;
         }
         if leaf & leaf::DENIED != 0 && is_denied(leaf & leaf::DENIAL_MASK, case) && !watch_only {
             return ControlFlow::Break(Reason::Denied.into());
@@ -153,7 +162,8 @@ fn leaf_v6_inner(generation: u32, mut child: u32, high: u64, low: u64) -> u32 {
 
 /// What the ban table and the containments say of a source that the filter lets look.
 #[inline(always)]
-fn marked(case: &mut Case, watch_only: bool) -> ControlFlow<Verdict> {
+fn marked(settings: &Settings, case: &mut Case, watch_only: bool) -> ControlFlow<Verdict> {
+    case.answer = u32::from(own_flow::answers(settings, case));
     if is_banned(case) && !watch_only {
         return ControlFlow::Break(Reason::Banned.into());
     }
@@ -185,6 +195,9 @@ fn is_banned(case: &Case) -> bool {
     // SAFETY: the pointer is to a map value, which stays valid for the whole run of the program.
     unsafe {
         if level((*ban).until, now) == 0 && (*ban).until != u64::MAX {
+            return false;
+        }
+        if (*ban).scope == scope::NEW_CONTACTS && fresh(&case.answer) != 0 {
             return false;
         }
         ledger::count_ban(ban, case.frame.length);
@@ -219,6 +232,9 @@ pub fn service(rules: &Rules, case: &mut Case) -> ControlFlow<Verdict, &'static 
         return ControlFlow::Break(Reason::NotReady.into());
     };
     case.service = rule.service;
+    if fresh(&case.service) == DEFAULT_SERVICE && unnamed(rules.settings, case) {
+        return ControlFlow::Break(Verdict::from_number(fresh(&case.verdict)));
+    }
     case.hash = sketch::at_service(case.hash, rule.service);
     case.has_aggregate = rule.has_aggregate;
     let number = rule.limits[(fresh(&case.class) & 15) as usize];
@@ -226,6 +242,59 @@ pub fn service(rules: &Rules, case: &mut Case) -> ControlFlow<Verdict, &'static 
         Some(limit) => ControlFlow::Continue(limit),
         None => ControlFlow::Break(Reason::NotReady.into()),
     }
+}
+
+/// What no service is for: answers to what this host asked are charged to nothing, and those that nobody asked for have a
+/// reason of their own. True when the verdict is in the case.
+///
+/// Not inlined, and one number is returned: the verifier follows what comes after it once.
+#[inline(never)]
+fn unnamed(settings: &Settings, case: &mut Case) -> bool {
+    if settings.flags & setting::PROVES == 0 {
+        return false;
+    }
+    let reason = match own_flow::unnamed(settings, case) {
+        Unnamed::Contact => return false,
+        Unnamed::Answer => Reason::Answer,
+        Unnamed::Reflected => Reason::Reflected,
+    };
+    case.verdict = reason as u32;
+    if Verdict::from(reason).drops()
+        && (settings.flags & setting::DROP_REFLECTED == 0 || fresh(&case.enforce) == 0)
+    {
+        case.note_would_drop(reason.into());
+        return false;
+    }
+    true
+}
+
+/// A source from an interface that it cannot come through; whether it is dropped. It may be exempt, so what it claims does not
+/// save it.
+///
+/// Not inlined: rare.
+#[inline(never)]
+fn spoofed(settings: &Settings, case: &mut Case) -> bool {
+    if let Some(budget) = maps::BUDGETS.get_ptr_mut(case.interface) {
+        // SAFETY: the pointer is to this CPU's map value.
+        let last = unsafe { &mut (*budget).spoofed };
+        if *last == 0 || since(case.now, *last) >= SECOND {
+            *last = case.now;
+            let mut event = telemetry::about(EventKind::Spoofed, case.interface, case.now);
+            (event.high, event.low) = (case.frame.source[0], case.frame.source[1]);
+            telemetry::event(&event);
+        }
+    }
+    if settings.flags & (setting::DROP_SPOOFED | setting::WATCH_ONLY) == setting::DROP_SPOOFED {
+        return true;
+    }
+    case.note_would_drop(Reason::Spoofed.into());
+    false
+}
+
+/// The source that an address counts as, in halves.
+#[inline(always)]
+pub fn source_of(settings: &Settings, [high, low]: [u64; 2]) -> [u64; 2] {
+    aggregate(high, low, is_mapped(high, low), settings.v4_bits, settings.v6_bits).into()
 }
 
 /// Whether the packet comes from a service that the rules name.

@@ -6,13 +6,16 @@ use monitor_common::{
     bucket::level,
     flow::BanKey,
     names::capacity,
-    record::{Ban, Count, Event, EventKind, Incident, SourceEntry, entry, origin},
+    record::{Ban, Count, Event, EventKind, Incident, SourceEntry, entry, origin, scope},
     rule::{Limit, Settings},
     sketch,
     verdict::Verdict,
 };
 
-use crate::{case::Case, maps, telemetry, word};
+use crate::{
+    case::{Case, fresh},
+    maps, own_flow, telemetry, word,
+};
 
 /// How long a source has to stay within its limit before the end is reported: a second, in clock units.
 const QUIET: u64 = 16_000_000_000;
@@ -61,6 +64,10 @@ pub unsafe fn punish(
         let proven = limit.ban_unproven != 0 || (*found).flags >> 8 >= entry::PROOFS_FOR_A_BAN;
         if (*found).violations >= limit.ban_after && proven {
             (*found).violations = 0;
+            if limit.ban_scope == u32::from(scope::NEW_CONTACTS) && is_needed(settings, case) {
+                telemetry::incident(Incident::BanWithheld);
+                return;
+            }
             ban(settings, limit, case);
             debug!(ctx, "a source was banned");
         }
@@ -98,6 +105,12 @@ fn report(kind: EventKind, case: &Case, reason: u32, value: u64) {
     });
 }
 
+/// Whether the host depends on the source, or contacted it not long ago.
+#[inline(never)]
+fn is_needed(settings: &Settings, case: &Case) -> bool {
+    fresh(&case.lifeline) != 0 || own_flow::is_contacted(settings, case.high, case.low, case.now)
+}
+
 #[inline(never)]
 fn ban(settings: &Settings, limit: &Limit, case: &Case) {
     let key = BanKey { high: case.high, low: case.low };
@@ -123,6 +136,7 @@ fn ban(settings: &Settings, limit: &Limit, case: &Case) {
         others: Count { packets: 0, bytes: 0 },
         strikes: strikes + 1,
         origin: origin::KERNEL,
+        scope: limit.ban_scope as u16,
         service: case.service,
         owner: 0,
     };

@@ -13,9 +13,11 @@ mod load;
 pub mod operators;
 mod parts;
 mod regular;
+mod routes;
 mod run;
 mod sinks;
 pub mod start;
+mod surroundings;
 #[cfg(test)]
 mod tests;
 mod webhook;

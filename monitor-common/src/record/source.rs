@@ -147,7 +147,9 @@ pub struct Ban {
     /// Bans of this source so far, for growing durations.
     pub strikes: u32,
     /// 0 the operator, 1 the kernel for violations.
-    pub origin: u32,
+    pub origin: u16,
+    /// What is refused, a constant of [`scope`].
+    pub scope: u16,
     /// The service where the violations happened (kernel's bans).
     pub service: u32,
     /// The number of the CPU and one; 0 nobody yet.
@@ -160,7 +162,8 @@ plain!(
         owned: Count,
         others: Count,
         strikes: u32,
-        origin: u32,
+        origin: u16,
+        scope: u16,
         service: u32,
         owner: u32,
     } = 64
@@ -178,6 +181,13 @@ impl Ban {
 
 /// [`Ban::origin`].
 pub mod origin {
-    pub const OPERATOR: u32 = 0;
-    pub const KERNEL: u32 = 1;
+    pub const OPERATOR: u16 = 0;
+    pub const KERNEL: u16 = 1;
+}
+
+/// [`Ban::scope`].
+pub mod scope {
+    pub const EVERYTHING: u16 = 0;
+    /// What answers a flow that this host began still passes.
+    pub const NEW_CONTACTS: u16 = 1;
 }

@@ -9,7 +9,8 @@ use anyhow::{Result, bail};
 use monitor_common::containment::Containment;
 use monitor_common::flow::BanKey;
 use monitor_common::names::{capacity::BAN_FILTER_WORDS, map};
-use monitor_common::record::{Ban, Count, origin};
+use monitor_common::own_flow::Contact;
+use monitor_common::record::{Ban, Count, origin, scope};
 use monitor_common::sketch;
 
 use super::object::Loaded;
@@ -24,6 +25,7 @@ pub struct Bans {
     map: Hash<BanKey, Ban>,
     contained: Hash<BanKey, Containment>,
     filter: Array<u64>,
+    contacted: Array<u64>,
 }
 
 /// What a sweep of the bans did.
@@ -41,6 +43,7 @@ impl Bans {
             map: Hash::new(loaded.map(map::BANS)?)?,
             contained: Hash::new(loaded.map(map::CONTAINED)?)?,
             filter: Array::new(loaded.map(map::BAN_FILTER)?)?,
+            contacted: Array::new(loaded.map(map::CONTACTED)?)?,
         })
     }
 
@@ -70,6 +73,7 @@ impl Bans {
             others: Count::default(),
             strikes: before.map_or(0, |ban| ban.strikes).max(1),
             origin: origin::OPERATOR,
+            scope: scope::EVERYTHING,
             service: 0,
             owner: 0,
         };
@@ -101,6 +105,12 @@ impl Bans {
         let removed = self.map.remove(key)?;
         self.rebuild(hash_key)?;
         Ok(removed)
+    }
+
+    /// Whether this host contacted the source not long ago.
+    pub fn is_contacted(&self, key: BanKey, now: u64, hash_key: [u64; 2]) -> Result<bool> {
+        let hash = sketch::source(hash_key, key.high, key.low);
+        Ok(Contact(self.contacted.get(Contact::place(hash))?).is_of(hash, now))
     }
 
     /// Every containment.
@@ -240,7 +250,7 @@ mod tests {
         assert!(!is_forgotten(&ban(u64::MAX), u64::MAX - 1, 0));
     }
 
-    fn ban(low: u64, until: u64, origin: u32) -> (BanKey, Ban) {
+    fn ban(low: u64, until: u64, origin: u16) -> (BanKey, Ban) {
         (BanKey { high: 0, low }, Ban { until, origin, ..Ban::zeroed() })
     }
 

@@ -95,6 +95,9 @@ pub trait Kernel: Send {
     /// Whether there was one.
     fn remove_ban(&mut self, key: BanKey) -> Result<bool>;
 
+    /// Whether this host contacted the source not long ago.
+    fn is_contacted(&self, key: BanKey) -> bool;
+
     /// Every containment in the kernel's table.
     fn contained(&self) -> Result<Vec<(BanKey, Containment)>>;
     fn contain(&mut self, key: BanKey, containment: Containment) -> Result<(), BanError>;

@@ -285,6 +285,13 @@ impl Kernel for Live {
         self.bans.remove(&key, key_of_hash)
     }
 
+    fn is_contacted(&self, key: BanKey) -> bool {
+        // What cannot be read is taken for contacted: the careful answer.
+        self.held()
+            .and_then(|held| self.bans.is_contacted(key, held.clock().now(), held.hash_key()))
+            .unwrap_or(true)
+    }
+
     fn contained(&self) -> Result<Vec<(BanKey, Containment)>> {
         self.bans.contained()
     }

@@ -79,7 +79,7 @@ pub struct LoadedProgram {
 }
 
 /// Every map that may outlive the process. The others (`.rodata`, logs, scratch) are made anew.
-const PINNED: [&str; 27] = [
+const PINNED: [&str; 29] = [
     map::ACTIVE,
     map::SETTINGS,
     map::PREFIXES,
@@ -96,6 +96,8 @@ const PINNED: [&str; 27] = [
     map::BANS,
     map::BAN_FILTER,
     map::CONTAINED,
+    map::OWN_FLOWS,
+    map::CONTACTED,
     map::INTERFACES,
     map::FLOODS,
     map::BUDGETS,

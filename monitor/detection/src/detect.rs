@@ -29,6 +29,16 @@ pub struct Moment {
     pub at: u64,
 }
 
+/// Packets that came in through an interface which the route to their source does not lead out of.
+#[derive(Clone, Copy, Debug)]
+pub struct Misplaced {
+    /// The slot of the interface.
+    pub interface: u32,
+    /// The last source.
+    pub source: IpAddr,
+    pub packets: u64,
+}
+
 pub trait Detect: Debug + Send {
     fn contact(&mut self, _contact: &Contact<'_>, _scope: &Scope<'_>, _signals: &mut Signals) {}
 
@@ -41,6 +51,9 @@ pub trait Detect: Debug + Send {
 
     /// The limiter reports that an inside source exceeds its limit.
     fn exceeded(&mut self, _source: IpAddr, _moment: Moment, _signals: &mut Signals) {}
+
+    /// The kernel counted packets whose source cannot come in through their interface.
+    fn misplaced(&mut self, _misplaced: &Misplaced, _moment: Moment, _signals: &mut Signals) {}
 
     /// Adds what should outlive the process.
     fn learned(&self, _learned: &mut Learned) {}

@@ -53,7 +53,7 @@ use self::{
     bounded::{Bounded, StateSize},
     clock::Clock,
     contact::{Contact, Inside, Progress, ip_of},
-    detect::{Detect, Moment, Scope, registry},
+    detect::{Detect, Misplaced, Moment, Scope, registry},
     finding::{About, Detector, Finding, Signals},
     ledger::{DetectorCount, Dropped, FindingChange, Ledger, Summary},
     lookups::Lookups,
@@ -187,6 +187,18 @@ impl Detection {
         let moment = Moment { now, at: now_ns };
         for detector in &mut self.detectors {
             detector.service(service, rate, moment, &mut self.signals);
+        }
+        self.settle();
+    }
+
+    /// The kernel counted packets from sources that cannot come in through this interface.
+    pub fn misplaced(&mut self, interface: u32, source: IpAddr, packets: u64, now_ns: u64) {
+        let now = self.clock.advance(now_ns);
+        self.last_at = now_ns;
+        let moment = Moment { now, at: now_ns };
+        let misplaced = Misplaced { interface, source, packets };
+        for detector in &mut self.detectors {
+            detector.misplaced(&misplaced, moment, &mut self.signals);
         }
         self.settle();
     }

@@ -16,7 +16,7 @@ use serde_json::json;
 use super::{
     bounded::{Bounded, StateSize},
     contact::Contact,
-    detect::{Detect, Moment, Scope},
+    detect::{Detect, Misplaced, Moment, Scope},
     evidence,
     finding::{Detector, Party, Severity, Signal, Signals},
     statistics::real,
@@ -67,13 +67,16 @@ struct Interface {
     quiet_until: u64,
     /// The last packet, if it was not reported yet.
     last: Option<Last>,
+    /// Until then the kernel's own count is the better one.
+    counted_until: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Last {
     why: &'static str,
     source: IpAddr,
-    destination: IpAddr,
+    /// Absent where the kernel counted.
+    destination: Option<IpAddr>,
     mac: u64,
 }
 
@@ -124,26 +127,35 @@ impl Spoofed {
     }
 
     fn count(&mut self, contact: &Contact<'_>, why: &'static str, signals: &mut Signals) {
-        let now = contact.now;
-        let keep = |interface: &Interface| now - interface.touched < 3600 * SECOND;
+        let last = Last {
+            why,
+            source: contact.source,
+            destination: Some(contact.destination),
+            mac: contact.record.mac,
+        };
+        let moment = Moment { now: contact.now, at: contact.at };
         let index = contact.record.interface;
+        let counted = self.interfaces.get_mut(&index).is_some_and(|known| contact.now < known.counted_until);
+        if !counted {
+            self.add(index, u64::from(contact.record.weight.max(1)), last, moment, signals);
+        }
+    }
+
+    fn add(&mut self, index: u32, packets: u64, last: Last, moment: Moment, signals: &mut Signals) {
+        let now = moment.now;
+        let keep = |interface: &Interface| now - interface.touched < 3600 * SECOND;
         let Some(interface) = self.interfaces.entry(index, true, now, keep, Interface::default) else {
             return;
         };
         if interface.packets == 0 || now - interface.touched > 3600 * SECOND {
-            *interface = Interface { first_at: contact.at, ..Interface::default() };
+            *interface = Interface { first_at: moment.at, ..Interface::default() };
         }
         interface.touched = now;
-        interface.packets += u64::from(contact.record.weight.max(1));
+        interface.packets += packets;
         if interface.sources.len() < 64 {
-            interface.sources.insert(contact.source);
+            interface.sources.insert(last.source);
         }
-        interface.last = Some(Last {
-            why,
-            source: contact.source,
-            destination: contact.destination,
-            mac: contact.record.mac,
-        });
+        interface.last = Some(last);
         if now < interface.quiet_until {
             self.unreported.insert(index);
         } else {
@@ -225,6 +237,15 @@ impl Detect for Spoofed {
             self.count(contact, why, signals);
         } else if contact.source_inside && contact.record.mac != 0 {
             self.bind(contact, signals);
+        }
+    }
+
+    fn misplaced(&mut self, misplaced: &Misplaced, moment: Moment, signals: &mut Signals) {
+        let why = "no route to it leads out of this interface";
+        let last = Last { why, source: misplaced.source, destination: None, mac: 0 };
+        self.add(misplaced.interface, misplaced.packets, last, moment, signals);
+        if let Some(interface) = self.interfaces.get_mut(&misplaced.interface) {
+            interface.counted_until = moment.now + 10 * SECOND;
         }
     }
 

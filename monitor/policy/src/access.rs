@@ -6,8 +6,8 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Rules;
-use crate::config::ListAction;
+use super::{Rules, reverse_path};
+use crate::config::{ListAction, Mode};
 
 /// What a prefix grants or takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -29,6 +29,10 @@ pub enum Grant {
     },
     /// The class's number.
     Class(u32),
+    /// The host depends on it.
+    Lifeline,
+    /// It comes only through these slots, a bit each.
+    Arrives(u16),
 }
 
 /// A prefix, what is said about it, and where that stands.
@@ -60,6 +64,12 @@ pub(super) fn statements(rules: &Rules, now: Timestamp) -> Vec<Statement> {
             say(*prefix, Grant::Class(number), &format!("class {}", class.name));
         }
     }
+    for address in &rules.surroundings.lifelines {
+        // As the kernel bans: a source whole.
+        if let Ok(source) = IpNet::new(*address, config.source.bits(*address)) {
+            say(source, Grant::Lifeline, "the host depends on it");
+        }
+    }
     let for_ever = |permission| Grant::Permission { permission, until: None };
     for prefix in &config.access.exempt {
         say(*prefix, for_ever(Permission::Exempt), "access.exempt");
@@ -85,7 +95,41 @@ pub(super) fn statements(rules: &Rules, now: Timestamp) -> Vec<Statement> {
         };
         say(entry.prefix, Grant::Permission { permission: entry.permission, until: entry.until }, &source);
     }
+    for (interface, prefixes) in &config.access.exempt_on {
+        let source = format!("access.exempt_on.{interface}");
+        for prefix in prefixes {
+            say(*prefix, for_ever(Permission::Exempt), &source);
+        }
+    }
+    if config.access.reverse_path != Mode::Off {
+        all.extend(arrivals(rules, &all));
+    }
     all
+}
+
+/// Where the sources that are granted something can come from.
+fn arrivals(rules: &Rules, all: &[Statement]) -> Vec<Statement> {
+    let privileged = all.iter().filter(|statement| match &statement.grant {
+        Grant::Permission { permission, .. } => *permission == Permission::Exempt,
+        Grant::Class(_) => true,
+        Grant::Lifeline | Grant::Arrives(_) => false,
+    });
+    let surroundings = &rules.surroundings;
+    let mut masks =
+        reverse_path::arrivals(surroundings, privileged.map(|statement| statement.prefix), &rules.own);
+    if !surroundings.slots.is_empty() {
+        for (interface, prefixes) in &rules.config.access.exempt_on {
+            let slot =
+                surroundings.slots.get(interface).map_or(0, |slot| 1u16.checked_shl(*slot).unwrap_or(0));
+            masks.extend(prefixes.iter().map(|prefix| (prefix.trunc(), 1 | slot)));
+        }
+    }
+    let said = |(prefix, mask)| Statement {
+        prefix,
+        grant: Grant::Arrives(mask),
+        source: "the host's routes".to_owned(),
+    };
+    masks.into_iter().map(said).collect()
 }
 
 /// The prefix of one address.

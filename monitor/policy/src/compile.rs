@@ -25,6 +25,10 @@ use crate::config::{
     ASSUMED_TICK_NS, Config, DEFAULT_SERVICE, MalformedAction, Mode, Quantity, Rate, Track, WhenStale,
 };
 
+/// Packets a second that the host cannot be without and that pass over any limit: of one source, and of a kind.
+const VITAL: u64 = 50;
+const VITALS: u64 = 1000;
+
 /// What compilation needs to know of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Environment {
@@ -111,7 +115,14 @@ pub fn compile(
     let prefixes: BTreeSet<IpNet> = ends.keys().copied().collect();
     let numbering = numbering.assign(&names, &prefixes, capacity.services, capacity.denials)?;
 
-    let nodes = prefixes::build(&statements, |prefix| numbering.denial(prefix).unwrap_or_default());
+    let number = |prefix: &IpNet| numbering.denial(prefix).unwrap_or_default();
+    let mut nodes = prefixes::build(&statements, number);
+    if nodes.len() > capacity.prefix_nodes as usize {
+        // Where sources come from is worth less than who they are.
+        let mut statements = statements;
+        statements.retain(|statement| !matches!(statement.grant, Grant::Arrives(_)));
+        nodes = prefixes::build(&statements, number);
+    }
     if nodes.len() > capacity.prefix_nodes as usize {
         return Err(CompileError(format!(
             "capacity.prefix_nodes = {} is too small: {} are needed for these prefixes",
@@ -129,7 +140,7 @@ pub fn compile(
     let Services { blocks, rules: ways, limits, aggregates, names } =
         compile_services(rules, &effective, &numbering, environment)?;
     Ok(Image {
-        settings: settings(&rules.config, environment)?,
+        settings: settings(rules, environment)?,
         nodes,
         denials,
         blocks,
@@ -256,7 +267,8 @@ fn clock_at(moment: Timestamp, environment: &Environment) -> u64 {
     environment.clock.wrapping_add(units).min(u64::MAX - 1)
 }
 
-fn settings(config: &Config, environment: &Environment) -> Result<Settings, CompileError> {
+fn settings(rules: &Rules, environment: &Environment) -> Result<Settings, CompileError> {
+    let config = &rules.config;
     let rate = |place: &str, rate: Rate, burst: u64| {
         let quantity = Quantity {
             dimension: rule::PACKETS,
@@ -276,6 +288,10 @@ fn settings(config: &Config, environment: &Environment) -> Result<Settings, Comp
         (drops(malformed.vlan_tags), setting::DROP_TAGS),
         (drops(malformed.encapsulated), setting::DROP_ENCAPSULATED),
         (config.interfaces.egress, setting::PROVES),
+        // Without egress nobody knows what was asked.
+        (config.interfaces.egress && config.reflection.mode != Mode::Off, setting::WATCH_REFLECTED),
+        (config.reflection.mode == Mode::Enforce, setting::DROP_REFLECTED),
+        (config.access.reverse_path == Mode::Enforce, setting::DROP_SPOOFED),
         (fragments.mode == Mode::Enforce, setting::DROP_STRAYS),
         (config.heartbeat.when_stale == WhenStale::Observe, setting::OBSERVE_WHEN_STALE),
         (tracking.track != Track::Off, setting::TRACK),
@@ -298,10 +314,14 @@ fn settings(config: &Config, environment: &Environment) -> Result<Settings, Comp
         observations: rate("conversations.observations", tracking.observations, tracking.observations_burst)?,
         stray: strays("fragments.per_source", fragments.per_source, fragments.per_source_burst)?,
         strays: strays("fragments.total", fragments.total, fragments.total_burst)?,
+        vital: rate("the safe rate of a source", Rate::per_second(VITAL), VITAL)?,
+        vitals: rate("the safe rate of a kind", Rate::per_second(VITALS), VITALS)?,
         v4_bits: u32::from(config.source.ipv4_prefix),
         v6_bits: u32::from(config.source.ipv6_prefix),
         flags: flags.iter().filter(|(on, _)| *on).map(|(_, flag)| flag).sum(),
         default_class: OUTSIDE,
+        ephemeral: u32::from(rules.surroundings.ephemeral),
+        reserved: 0,
     })
 }
 

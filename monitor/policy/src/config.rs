@@ -11,6 +11,7 @@ mod parse;
 mod pattern;
 mod place;
 mod prefix;
+mod reflection;
 mod schema;
 mod service;
 mod units;
@@ -20,13 +21,15 @@ pub use nearest::nearest;
 pub use parse::{ConfigError, Place, Problem};
 pub use pattern::{is_pattern, matches};
 pub use prefix::parse_prefix;
+pub use reflection::Reflection;
 pub use schema::{
     Access, AccessList, Alerts, Bpf, BpfLog, Capacity, Class, Control, Conversations, Flood, Format,
     Fragments, Heartbeat, Interfaces, ListAction, Log, Malformed, MalformedAction, Metrics, NativeMode,
     Source, State, Track, WhenStale,
 };
 pub use service::{
-    AggregateLimits, BanRule, ClassProtection, Limits, Match, Mode, Ports, Protection, Protocol, Service,
+    AggregateLimits, BanRule, BanScope, ClassProtection, Limits, Match, Mode, Ports, Protection, Protocol,
+    Service,
 };
 pub use units::{Bytes, Duration, Period, Rate, Unit};
 
@@ -57,6 +60,7 @@ pub struct Config {
     pub services: Vec<Service>,
     pub malformed: Malformed,
     pub fragments: Fragments,
+    pub reflection: Reflection,
     pub flood: Flood,
     pub conversations: Conversations,
     pub heartbeat: Heartbeat,

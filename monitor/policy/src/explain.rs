@@ -66,14 +66,14 @@ pub fn explain(rules: &Rules, address: IpAddr, service: Option<&str>, now: Times
         let statement = &statements[weighed?.position];
         let until = match statement.grant {
             Grant::Permission { until, .. } => until,
-            Grant::Class(_) => None,
+            Grant::Class(_) | Grant::Lifeline | Grant::Arrives(_) => None,
         };
         Some(Ground { prefix: statement.prefix, from: statement.source.clone(), until })
     };
     let classes = rules.classes();
     let class = ruling.class.and_then(|weighed| match statements[weighed.position].grant {
         Grant::Class(number) => classes.get(usize::try_from(number).ok()?).copied(),
-        Grant::Permission { .. } => None,
+        _ => None,
     });
     let class = class.unwrap_or(OUTSIDE_CLASS);
     let mut limits: Vec<AppliedLimit> = rules

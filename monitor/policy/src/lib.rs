@@ -14,6 +14,7 @@ mod limits;
 mod list;
 mod numbering;
 mod prefixes;
+mod reverse_path;
 mod services;
 
 pub use access::{Grant, Permission};
@@ -23,8 +24,13 @@ pub use explain::{AppliedLimit, Explanation, Ground, explain};
 pub use guard::{Cut, would_cut};
 pub use list::{ImportedList, LineError, ListPolicy, import};
 pub use numbering::Numbering;
+pub use reverse_path::Route;
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -46,6 +52,27 @@ pub struct Rules {
     pub lists: Vec<ImportedList>,
     /// The host's own addresses: always of class `inside`.
     pub own: Vec<IpAddr>,
+    pub surroundings: Surroundings,
+}
+
+/// What the host says of its network, as far as rules depend on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Next hops of routes and resolvers in use: never banned without an operator's word.
+    pub lifelines: BTreeSet<IpAddr>,
+    /// The lowest port that the host takes for connections of its own.
+    pub ephemeral: u16,
+    /// Where packets can come from.
+    pub routes: Vec<Route>,
+    /// Guarded interfaces and their slots.
+    pub slots: BTreeMap<String, u32>,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        // Linux: net.ipv4.ip_local_port_range.
+        Self { lifelines: BTreeSet::new(), ephemeral: 32_768, routes: Vec::new(), slots: BTreeMap::new() }
+    }
 }
 
 /// Which limit is meant: a service (or [`DEFAULT_SERVICE`]), a class of its sources or all, and the limit's role.
@@ -146,7 +173,14 @@ pub struct EffectiveService {
 impl Rules {
     /// The desired state of `config` alone.
     pub fn new(config: Arc<Config>) -> Self {
-        Self { config, limits: BTreeMap::new(), access: Vec::new(), lists: Vec::new(), own: Vec::new() }
+        Self {
+            config,
+            limits: BTreeMap::new(),
+            access: Vec::new(),
+            lists: Vec::new(),
+            own: Vec::new(),
+            surroundings: Surroundings::default(),
+        }
     }
 
     /// Names of the classes in the order of their numbers: `outside`, `inside`, then the file's.

@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use monitor_common::{
     bucket::{RateError, UNITS_PER_NS},
     plain::Plain,
+    record::scope,
     rule::{self, Aggregate, CONNECTIONS, DIMENSIONS, FRAGMENTS, Limit, PACKETS, Slot, mode},
 };
 
 use super::{CompileError, Dimension, LimitKind, LimitName, LimitOverride};
-use crate::config::{AggregateLimits, BanRule, Duration, Limits, Mode, Protection, Quantity, quantities};
+use crate::config::{
+    AggregateLimits, BanRule, BanScope, Duration, Limits, Mode, Protection, Quantity, quantities,
+};
 
 /// What applies to the sources of one class at one service.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -126,6 +129,10 @@ pub(super) fn limit(of: &ClassLimit, tick_ns: u64, place: &str) -> Result<Limit,
         limit.ban_after = ban.after;
         limit.ban_growth = ban.growth.max(1);
         limit.ban_unproven = u32::from(ban.unproven);
+        limit.ban_scope = u32::from(match ban.scope {
+            BanScope::NewContacts => scope::NEW_CONTACTS,
+            BanScope::Everything => scope::EVERYTHING,
+        });
         limit.ban_within = units(ban.within);
         limit.ban_first = units(ban.first);
         limit.ban_longest = units(ban.longest);

@@ -12,6 +12,7 @@ use monitor_common::rule::{
 };
 
 use super::access::{Grant, Permission, Statement};
+use super::reverse_path::ANYWHERE;
 
 const EMPTY: PrefixNode = PrefixNode { children: [0; 16] };
 /// Bits that the root consumes: twelve by its index, four by the child.
@@ -27,6 +28,10 @@ pub(super) struct Ruling {
     pub class: Option<Weighed>,
     /// Any statement says that it is within the trust boundary, even where a class of its own has the say.
     pub inside: bool,
+    /// Any statement says that the host depends on it.
+    pub lifeline: bool,
+    /// Through which slots it comes; the longest prefix counts.
+    pub arrives: Option<Weighed>,
 }
 
 /// A statement with its weight against others of its kind.
@@ -58,6 +63,8 @@ impl Ruling {
                 self.class = heavier(self.class, (0, length));
                 self.inside |= *number == INSIDE;
             }
+            Grant::Lifeline => self.lifeline = true,
+            Grant::Arrives(_) => self.arrives = heavier(self.arrives, (0, length)),
         }
         self
     }
@@ -77,6 +84,16 @@ impl Ruling {
         }
         if self.inside {
             bits |= leaf::INSIDE;
+        }
+        if self.lifeline {
+            bits |= leaf::LIFELINE;
+        }
+        // What is denied is dropped wherever it comes from, and its number stands where the slots would.
+        if let Some(arrives) = self.arrives.filter(|_| bits & leaf::DENIED == 0)
+            && let Grant::Arrives(slots) = statements[arrives.position].grant
+            && slots != ANYWHERE
+        {
+            bits |= leaf::BOUND | u32::from(slots);
         }
         bits
     }

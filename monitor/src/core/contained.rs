@@ -17,6 +17,7 @@ use monitor_common::rule::{BYTES, PACKETS, mode};
 use super::address::key;
 use super::delta::Containments;
 use super::ports::Turn;
+use super::response;
 use crate::snapshot::Count;
 use crate::store::Storage;
 use api::containments::{Containment, Subject};
@@ -137,6 +138,7 @@ fn compiled(one: &Containment, kernel: &dyn Kernel) -> Result<containment::Conta
     value.until = one.until.map_or(u64::MAX, |until| kernel.clock(until));
     value.mode = if one.mode == Mode::Enforce { mode::ENFORCE } else { mode::OBSERVE };
     value.cut_off = u32::from(one.packets.is_none() && one.bytes.is_none());
+    value.spares_answers = u32::from(one.made_by == response::MADE_BY);
     for (dimension, rate) in [(PACKETS, one.packets), (BYTES, one.bytes)] {
         if let Some(per_second) = rate {
             value.rates[dimension] = rate_of(per_second, tick)?;

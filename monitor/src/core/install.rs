@@ -9,17 +9,18 @@ use datapath::{BanError, Kernel};
 use ipnet::IpNet;
 use jiff::Timestamp;
 use monitor_common::plain::Plain as _;
-use monitor_common::record::{self, origin};
+use monitor_common::record::{self, origin, scope};
 
 use super::address::key;
 use super::contained::{self, Contained};
 use super::defend::tighten;
 use super::delta::{self, Containments, Standing};
 use super::ports::Turn;
+use super::response;
 use super::sessions::Sessions;
 use crate::store::Storage;
 use api::{Code, Error};
-use policy::{CompileError, Image, Numbering, Rules, compile};
+use policy::{CompileError, Image, Numbering, Rules, Surroundings, compile};
 
 /// Where the numbering lies in the store.
 const AREA: &str = "engine";
@@ -33,6 +34,7 @@ pub struct Installed {
     judging: Option<Rules>,
     contained: Contained,
     sessions: Sessions,
+    surroundings: Surroundings,
     /// What every limit of a source is multiplied by.
     factor: f64,
     guards_loopback: bool,
@@ -41,7 +43,8 @@ pub struct Installed {
 impl Installed {
     /// Nothing is installed yet: `image` only carries the numbers that are taken.
     pub fn new(image: Image, contained: Contained, sessions: Sessions) -> Self {
-        Self { image, judging: None, contained, sessions, factor: 1.0, guards_loopback: false }
+        let surroundings = Surroundings::default();
+        Self { image, judging: None, contained, sessions, surroundings, factor: 1.0, guards_loopback: false }
     }
 
     pub const fn image(&self) -> &Image {
@@ -63,6 +66,15 @@ impl Installed {
 
     pub const fn sessions_mut(&mut self) -> &mut Sessions {
         &mut self.sessions
+    }
+
+    pub const fn surroundings(&self) -> &Surroundings {
+        &self.surroundings
+    }
+
+    /// From the next installation on. True when they are others.
+    pub fn surroundings_are(&mut self, surroundings: Surroundings) -> bool {
+        std::mem::replace(&mut self.surroundings, surroundings) != self.surroundings
     }
 
     /// From the next installation on.
@@ -135,6 +147,7 @@ impl Installed {
     /// `rules` with the sessions of operators exempt, and tightened while the host is overloaded.
     fn laid_over(&self, rules: &Rules) -> Rules {
         let mut effective = rules.clone();
+        effective.surroundings.clone_from(&self.surroundings);
         tighten(&mut effective, self.factor);
         if rules.config.access.operator_safe {
             effective.access.extend(self.sessions.exemptions(self.guards_loopback));
@@ -182,6 +195,7 @@ fn write_ban(source: IpNet, ban: &delta::Ban, kernel: &mut dyn Kernel) -> Result
         since: clock(ban.since),
         strikes: 1,
         origin: origin::OPERATOR,
+        scope: if ban.made_by == response::MADE_BY { scope::NEW_CONTACTS } else { scope::EVERYTHING },
         ..record::Ban::zeroed()
     };
     kernel.set_ban(key(source.network()), value).map_err(|error| match error {

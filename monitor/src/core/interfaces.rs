@@ -40,6 +40,12 @@ impl Interfaces {
         self.wanted.contains(name)
     }
 
+    /// The slots of the interfaces that are guarded, by name.
+    pub fn slots(&self) -> BTreeMap<String, u32> {
+        let there = self.guarded.iter().filter(|row| row.problem.is_none());
+        there.map(|row| (row.name.clone(), row.slot)).collect()
+    }
+
     pub fn guards_loopback(&self) -> bool {
         self.wanted.iter().any(|name| name == "lo")
     }

@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::Result;
 use datapath::{Interface, Kernel};
 use ipnet::IpNet;
-use policy::ImportedList;
+use policy::{ImportedList, Surroundings};
 
 use super::delta::{ConfigSetting, Flags};
 use super::effect::Effect;
@@ -28,6 +28,8 @@ pub trait Host: Send {
     fn network(&mut self) -> Neighbourhood;
     /// The interfaces of this namespace, with what they have received.
     fn links(&mut self) -> Result<Vec<Interface>>;
+    /// What rules depend on of the host's network.
+    fn surroundings(&mut self) -> Surroundings;
     /// Keeps the configuration in force with its lists in `directory`, for a start that finds the file broken.
     fn keep_last_good(
         &mut self,

@@ -24,7 +24,7 @@ use crate::store::Moment;
 use api::Error;
 use datapath::{AttachMode, BanError, Counters, Generation, Guarded, Interface, Kernel, MapUse};
 use policy::config::Config;
-use policy::{Environment, Image, ImportedList};
+use policy::{Environment, Image, ImportedList, Surroundings};
 
 /// When its clock began: in 2026, as it lasts for 36 years.
 const BEGAN: i128 = 1_767_225_600_000_000_000;
@@ -42,6 +42,7 @@ pub struct State {
     pub bans: BTreeMap<(u64, u64), Ban>,
     pub ban_capacity: usize,
     pub contained: BTreeMap<(u64, u64), Containment>,
+    pub contacted: BTreeSet<(u64, u64)>,
     pub refuses_rules: bool,
     pub sources: Vec<(SourceKey, SourceEntry)>,
     pub counters: Counters,
@@ -171,6 +172,10 @@ impl Kernel for StandIn {
         Ok(self.state().bans.remove(&(key.high, key.low)).is_some())
     }
 
+    fn is_contacted(&self, key: BanKey) -> bool {
+        self.state().contacted.contains(&(key.high, key.low))
+    }
+
     fn contained(&self) -> Result<Vec<(BanKey, Containment)>> {
         let state = self.state();
         Ok(state
@@ -237,6 +242,7 @@ pub struct StandHost {
     /// Empty: eth0 to eth3.
     pub links: Vec<Interface>,
     pub last_good: Option<(ConfigSetting, Vec<ImportedList>)>,
+    pub surroundings: Surroundings,
 }
 
 impl StandHost {
@@ -259,6 +265,10 @@ impl Host for StandHost {
     fn network(&mut self) -> Neighbourhood {
         let (gateways, networks) = ("198.18.77.1".parse().unwrap(), "198.18.77.0/24".parse().unwrap());
         Neighbourhood { gateways: vec![gateways], networks: vec![networks] }
+    }
+
+    fn surroundings(&mut self) -> Surroundings {
+        self.surroundings.clone()
     }
 
     fn links(&mut self) -> Result<Vec<Interface>> {

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use datapath::{Interface, Kernel};
 use ipnet::IpNet;
 use jiff::Timestamp;
-use monitor_common::record::origin;
+use monitor_common::record::{origin, scope};
 
 use super::alerts;
 use super::change::{Changes, Desired};
@@ -23,6 +23,7 @@ use super::install::{Installed, numbering};
 use super::lists;
 use super::names::source_of;
 use super::ports::Turn;
+use super::response;
 use super::sessions::Sessions;
 use super::silences::Silences;
 use super::supervise;
@@ -166,6 +167,7 @@ pub fn begin(beginning: Beginning, turn: &mut Turn<'_>) -> Result<Begun> {
     );
     let mut tune = Tune::new(standing.rules.config.tuning.clone(), now);
     let mut installed = Installed::new(image, Contained::found(&*turn.kernel)?, Sessions::new(operator));
+    installed.surroundings_are(turn.host.surroundings());
     let rules = Rules { lists: first.lists, ..standing.rules.clone() };
     let before = Standing { bans: held, rules, containments: BTreeMap::new() };
     let mut changes = Changes::new(Desired::new(before, config));
@@ -265,7 +267,9 @@ fn bans_held(kernel: &dyn Kernel, rules: &Rules) -> Result<BTreeMap<IpNet, Ban>>
         if ban.origin == origin::OPERATOR && (for_ever || ban.until.wrapping_sub(clock).cast_signed() > 0) {
             let source = source_of(rules.config.source, address_of(key.address()));
             let until = (!for_ever).then(|| kernel.wall(ban.until));
-            let made_by = "an operator, before the last start".to_owned();
+            let by_itself = ban.scope == scope::NEW_CONTACTS;
+            let made_by = if by_itself { response::MADE_BY } else { "an operator, before the last start" };
+            let made_by = made_by.to_owned();
             bans.insert(source, Ban { since: kernel.wall(ban.since), until, comment: None, made_by });
         }
     }

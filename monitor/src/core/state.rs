@@ -111,6 +111,11 @@ impl State {
         {
             tracing::info!("an operator's session is over");
         }
+        let mut surroundings = turn.host.surroundings();
+        surroundings.slots = self.interfaces.slots();
+        if self.installed.surroundings_are(surroundings) {
+            self.changes.reinstall("surroundings", &mut self.installed, turn);
+        }
         self.follow_links(turn);
         let refreshed = turn.kernel.refresh_clock();
         turn.problems.report("clock", refreshed);
@@ -147,6 +152,10 @@ impl State {
             return;
         }
         let log = self.view.take_event(kind);
+        if kind == EventKind::Spoofed {
+            self.watch.spoofed(event.interface, address_of(from_halves(event.high, event.low)));
+            return;
+        }
         if kind == EventKind::ExceedStarted {
             let address = address_of(from_halves(event.high, event.low));
             self.watch.exceeding(address, turn.now.wall);
@@ -329,6 +338,11 @@ impl State {
     pub fn follow_links(&mut self, turn: &mut Turn<'_>) {
         let config = self.changes.desired().rules().config.clone();
         self.interfaces.follow(&config, turn);
+        let mut surroundings = self.installed.surroundings().clone();
+        surroundings.slots = self.interfaces.slots();
+        if self.installed.surroundings_are(surroundings) {
+            self.changes.reinstall("surroundings", &mut self.installed, turn);
+        }
         self.installed.guard_loopback(self.interfaces.guards_loopback());
     }
 

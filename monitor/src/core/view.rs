@@ -265,7 +265,7 @@ pub fn log_event(kind: EventKind, event: &Event, names: &Names<'_>) {
         EventKind::FloodStarted => {
             tracing::warn!(interface, "flood: new sources come too fast, strangers are judged by the sketch");
         }
-        EventKind::FloodEnded => {}
+        EventKind::FloodEnded | EventKind::Spoofed => {}
     }
 }
 

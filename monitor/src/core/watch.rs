@@ -10,6 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use monitor_common::conversation::Record;
+use monitor_common::verdict::Reason;
 
 use super::continued::Continued;
 use super::feed;
@@ -62,6 +63,9 @@ pub struct Watch {
     continued: Continued,
     /// Packets and bytes of each service at the last second.
     carried: HashMap<u32, (u64, u64)>,
+    /// The last source of each interface that cannot come in there, and how many packets of such it had.
+    misplaced: HashMap<u32, IpAddr>,
+    misplaced_packets: HashMap<u32, u64>,
     /// The first reading of the source table says nothing of who is new.
     has_read: bool,
 }
@@ -99,6 +103,8 @@ impl Watch {
             recent: Recent::default(),
             continued: Continued::restored(open, since_boot + hold),
             carried: HashMap::new(),
+            misplaced: HashMap::new(),
+            misplaced_packets: HashMap::new(),
             has_read: false,
         }
     }
@@ -142,6 +148,11 @@ impl Watch {
         feed::exceeding(&mut self.detection, [source], nanoseconds(now));
     }
 
+    /// The kernel met a source that cannot come in through this interface.
+    pub fn spoofed(&mut self, interface: u32, source: IpAddr) {
+        self.misplaced.insert(interface, source);
+    }
+
     /// A new reading of the source table, if there was one at this second.
     pub fn sources(&mut self, table: &SourceTable, since_boot: Duration) {
         let at = u64::try_from(since_boot.as_nanos()).unwrap_or(u64::MAX);
@@ -173,10 +184,28 @@ impl Watch {
             }
         }
         self.carried = carried;
+        self.count_misplaced(counters, at);
         feed::second(&mut self.detection, self.meter.end_second(), image, at);
         let exceeding = table.rows.iter().filter(|row| row.exceeding()).map(super::sources::Row::address);
         feed::exceeding(&mut self.detection, exceeding.take(EXCEEDING), at);
         self.detection.tick(at);
+    }
+
+    /// Packets from sources that cannot come from where they came, by interface.
+    fn count_misplaced(&mut self, counters: &Counters, at: u64) {
+        let mut now: HashMap<u32, u64> = HashMap::new();
+        for row in &counters.totals {
+            let of = |counts: &[monitor_common::record::Count]| counts[Reason::Spoofed as usize].packets;
+            *now.entry(row.slot).or_default() += of(&row.totals.ended) + of(&row.totals.would_drop);
+        }
+        for (slot, packets) in now {
+            let before = self.misplaced_packets.insert(slot, packets).unwrap_or(0);
+            // A slot that another interface took begins again at nothing.
+            let new = packets.checked_sub(before).unwrap_or(packets);
+            if let Some(source) = self.misplaced.get(&slot).filter(|_| new > 0) {
+                self.detection.misplaced(slot, *source, new, at);
+            }
+        }
     }
 
     /// What changed since the last call, with public numbers.

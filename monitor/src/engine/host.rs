@@ -11,15 +11,15 @@ use datapath::Interface;
 use jiff::Timestamp;
 
 use super::workloads::Workloads;
-use super::{last_good, links, operators, regular};
+use super::{last_good, links, operators, regular, surroundings};
 use crate::core::Host;
 use crate::core::delta::{ConfigSetting, Flags};
 use crate::core::ports::Neighbourhood;
 use crate::snapshot::Process;
 use crate::store::Moment;
 use api::{Code, Error};
-use policy::ImportedList;
 use policy::config::Config;
+use policy::{ImportedList, Surroundings};
 
 /// Larger files are a mistake, not a configuration.
 const LARGEST_FILE: u64 = 16 << 20;
@@ -47,6 +47,10 @@ impl Host for Machine {
 
     fn network(&mut self) -> Neighbourhood {
         links::neighbourhood()
+    }
+
+    fn surroundings(&mut self) -> Surroundings {
+        surroundings::look()
     }
 
     fn links(&mut self) -> Result<Vec<Interface>> {

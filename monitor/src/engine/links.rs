@@ -104,7 +104,7 @@ fn socket() -> Result<OwnedFd> {
 }
 
 /// What `ask` answers, from within a runtime as well, where nothing may be waited for.
-fn asked<T: Send, F: Future<Output = Result<T>>>(ask: impl FnOnce() -> F + Send) -> Result<T> {
+pub fn asked<T: Send, F: Future<Output = Result<T>>>(ask: impl FnOnce() -> F + Send) -> Result<T> {
     std::thread::scope(|scope| {
         let thread = scope
             .spawn(|| tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(ask()));
@@ -113,7 +113,7 @@ fn asked<T: Send, F: Future<Output = Result<T>>>(ask: impl FnOnce() -> F + Send)
 }
 
 /// All routes of both families, of every table.
-async fn routes() -> Result<Vec<RouteMessage>> {
+pub async fn routes() -> Result<Vec<RouteMessage>> {
     let (connection, handle, _) = new_connection().context("open a netlink socket")?;
     let task = tokio::spawn(connection);
     let v4 = RouteMessageBuilder::<Ipv4Addr>::new().build();

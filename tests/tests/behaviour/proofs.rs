@@ -210,3 +210,57 @@ fn what_is_reserved_for_the_known_is_not_bought_with_a_forged_packet_each() {
         assert!(served >= 190, "{served} of 500");
     });
 }
+
+fn below(random: &mut Random, bound: u32) -> u32 {
+    u32::try_from(random.word() % u64::from(bound)).unwrap()
+}
+
+/// Anything that a sender without an answer can make of an address: any flags, numbers, ports, sizes and protocols.
+fn forged(victim: &Client<'_>, random: &mut Random) -> Vec<u8> {
+    let port = [1000, 1001, 1002, 1003, 1004, 1005][random.below(6)];
+    let service = [22, 22, 22, 80, 40_000][random.below(5)];
+    if random.below(8) == 0 {
+        return victim.bare.clone().udp([53, port][random.below(2)], service).build();
+    }
+    let flags = u8::try_from(below(random, 64)).unwrap();
+    let mut frame = victim.bare.clone().tcp(port, service, flags).build();
+    let header = if frame[12] == 0x86 { 54 } else { 34 };
+    // Numbers near those in use, and any others; never the one that was told, which nobody guesses twice in 2^32.
+    let spread = if random.below(2) == 0 { 64 } else { u32::MAX };
+    let number = below(random, spread);
+    frame[header + 8..header + 12].copy_from_slice(&number.to_be_bytes());
+    frame
+}
+
+#[test]
+fn no_sequence_of_forged_packets_changes_the_standing_of_the_proven() {
+    // Its own limit is all that others can spend: 50 packets a second, 5 connections.
+    let text = RULES
+        .replace("limit = { connections", "limit = { packets = \"50/s\", packets_burst = 50, connections");
+    with_clients("sequences of forged packets", &text, |victim, ssh| {
+        let mut random = Random::seeded("sequences of forged packets");
+        let mut now = START;
+        assert!(victim.connect(1000, 1 << 20));
+        for round in 0..60u16 {
+            let before = victim.flags(ssh);
+            for _ in 0..random.below(400) {
+                now += random.word() % (SECOND / 100);
+                victim.program.set_clock(now);
+                victim.program.judge(&forged(victim, &mut random), 1);
+            }
+            let after = victim.flags(ssh);
+            assert!(after & entry::PROVEN != 0, "round {round}: the proof is lost");
+            assert!(after >> 8 <= before >> 8, "round {round}: a forged packet counts as proof");
+            assert!(!victim.is_banned(), "round {round}");
+            // A second of silence, and it is served again, whatever was sent in its name.
+            now += 2 * SECOND;
+            victim.program.set_clock(now);
+            if random.below(3) == 0 {
+                let sequence = (1 << 20) + below(&mut random, 1 << 30);
+                assert!(victim.connect(1000 + round % 6, sequence), "round {round}");
+            } else {
+                assert_eq!(victim.send(1000, ACK, 1), PASS, "round {round}");
+            }
+        }
+    });
+}

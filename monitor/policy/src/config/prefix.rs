@@ -54,3 +54,29 @@ pub(super) fn serialize<S: Serializer>(prefixes: &[IpNet], serializer: S) -> Res
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
     Vec::<Written>::deserialize(deserializer).map(|written| written.into_iter().map(|one| one.0).collect())
 }
+
+/// Prefixes under names.
+pub(super) mod by_name {
+    use std::collections::BTreeMap;
+
+    use super::{Deserialize, Deserializer, IpNet, Serializer, Written};
+
+    #[derive(serde::Serialize)]
+    #[serde(transparent)]
+    struct Many<'a>(&'a BTreeMap<String, Vec<IpNet>>);
+
+    pub fn serialize<S: Serializer>(
+        named: &BTreeMap<String, Vec<IpNet>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serde::Serialize::serialize(&Many(named), serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<String, Vec<IpNet>>, D::Error> {
+        let written = BTreeMap::<String, Vec<Written>>::deserialize(deserializer)?;
+        let plain = |list: Vec<Written>| list.into_iter().map(|one| one.0).collect();
+        Ok(written.into_iter().map(|(name, list)| (name, plain(list))).collect())
+    }
+}

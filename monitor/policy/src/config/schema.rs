@@ -3,6 +3,7 @@
 //! Plain data: strict in its keys, checked by `parse` as a whole.
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
 };
@@ -83,6 +84,11 @@ pub struct Access {
     /// Never dropped; still counted and judged.
     #[serde(with = "super::prefix")]
     pub exempt: Vec<IpNet>,
+    /// Exempt where it comes through this interface; by the interface's name.
+    #[serde(with = "super::prefix::by_name", skip_serializing_if = "BTreeMap::is_empty")]
+    pub exempt_on: BTreeMap<String, Vec<IpNet>>,
+    /// Exempt, inside, own and impossible sources from an interface that they cannot come through.
+    pub reverse_path: Mode,
     /// Always dropped, unless exempt.
     #[serde(with = "super::prefix")]
     pub denied: Vec<IpNet>,
@@ -109,6 +115,8 @@ impl Default for Access {
                 v6(0xfe80, 10),
             ],
             exempt: Vec::new(),
+            exempt_on: BTreeMap::new(),
+            reverse_path: Mode::Observe,
             denied: Vec::new(),
             operator_safe: true,
             lists: Vec::new(),

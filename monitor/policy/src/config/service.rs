@@ -141,6 +141,18 @@ pub struct BanRule {
     /// Ban sources that did not prove their address as well: whoever forges an address then bans its owner.
     #[serde(default)]
     pub unproven: bool,
+    #[serde(default)]
+    pub scope: BanScope,
+}
+
+/// `ban.scope`: what a ban that nobody ordered refuses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BanScope {
+    /// What answers this host still passes; what it depends on or contacted is not banned.
+    #[default]
+    NewContacts,
+    Everything,
 }
 
 impl BanRule {

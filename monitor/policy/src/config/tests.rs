@@ -63,7 +63,7 @@ fn an_unknown_key_names_its_place_and_what_was_meant() {
     check_error("[flod]\nhold = \"1s\"\n", "1:2: unknown key `flod`; did you mean `flood`?");
     check_error(
         "[access]\nallowed = []\n",
-        "2:1: unknown key `allowed` in [access]; known are inside, exempt, denied, operator_safe, lists",
+        "2:1: unknown key `allowed` in [access]; known are inside, exempt, exempt_on, reverse_path, denied, operator_safe, lists",
     );
     check_error(
         "[default.aggregate]\nreserved = 0.5\n",

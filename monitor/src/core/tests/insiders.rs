@@ -5,6 +5,9 @@ use crate::core::stand_in::scan_records;
 use api::alerts::{ListSilences, SilenceLift};
 use datapath::Kernel;
 use detection::finding::Detector;
+use monitor_common::flow::SourceKey;
+use monitor_common::plain::Plain as _;
+use monitor_common::record::{SourceEntry, entry, scope};
 
 /// Refused connections from the scanner to many ports of one host.
 fn scan(bench: &mut Bench, first: u16, count: u16) {
@@ -130,10 +133,72 @@ fn a_silence_ends_by_itself_and_outlives_a_reload() {
     assert!(bench.ask(NOW, ListSilences {}).unwrap().silences.is_empty());
 }
 
+/// The scanner completed a handshake with a service here.
+fn prove(bench: &mut Bench) {
+    let key = SourceKey::new(0, 0xffff_0a00_0005, 1);
+    let proven = SourceEntry { flags: entry::PROVEN, packets: 3, ..SourceEntry::zeroed() };
+    bench.kernel.state().sources.push((key, proven));
+    bench.read();
+}
+
+fn banning(more: &str) -> String {
+    format!(
+        "{CONFIG}{more}[detection.respond]\nport_scan = {{ action = \"ban\", for_s = 60, packets_per_second = 70 }}\n"
+    )
+}
+
+/// What a response did: bans and containments.
+fn responded(bench: &mut Bench) -> (usize, usize) {
+    scan(bench, 1, 80);
+    let held = bench.ask(NOW, ListContainments {}).unwrap().containments;
+    assert!(held.iter().all(|one| one.containment.packets == Some(policy::config::Rate::per_second(70))));
+    (bench.banned().len(), held.len())
+}
+
+#[test]
+fn a_response_limits_who_did_not_prove_its_address() {
+    let mut bench = Bench::new();
+    bench.configure(&banning(""));
+    bench.ask(NOW, Reload {}).unwrap();
+    assert_eq!(responded(&mut bench), (0, 1));
+    let held = *bench.kernel.state().contained.values().next().unwrap();
+    assert_eq!(held.spares_answers, 1);
+}
+
+#[test]
+fn a_response_bans_who_proved_its_address_for_new_contacts_only() {
+    let mut bench = Bench::new();
+    bench.configure(&banning(""));
+    bench.ask(NOW, Reload {}).unwrap();
+    prove(&mut bench);
+    assert_eq!(responded(&mut bench), (1, 0));
+    let scope_of = |bench: &Bench| bench.kernel.state().bans.values().next().unwrap().scope;
+    assert_eq!(scope_of(&bench), scope::NEW_CONTACTS);
+    assert_eq!(scope_of(&bench.restart()), scope::NEW_CONTACTS);
+}
+
+#[test]
+fn a_response_bans_nobody_whom_the_host_contacted_or_depends_on() {
+    let mut bench = Bench::new();
+    bench.configure(&banning(""));
+    bench.ask(NOW, Reload {}).unwrap();
+    prove(&mut bench);
+    bench.kernel.state().contacted.insert((0, 0xffff_0a00_0005));
+    assert_eq!(responded(&mut bench), (0, 1), "contacted");
+    let mut bench = Bench::new();
+    bench.host.surroundings.lifelines.insert("10.0.0.5".parse().unwrap());
+    bench.configure(&banning(""));
+    bench.ask(NOW, Reload {}).unwrap();
+    bench.look();
+    prove(&mut bench);
+    assert_eq!(responded(&mut bench), (0, 0), "a lifeline");
+}
+
 #[test]
 fn a_response_bans_for_a_time_but_never_the_exempt() {
     for (exempt, banned) in [("", vec!["10.0.0.5/32"]), ("[access]\nexempt = [\"10.0.0.5/32\"]\n", vec![])] {
         let mut bench = Bench::new();
+        prove(&mut bench);
         let respond = "[detection.respond]\nport_scan = { action = \"ban\", for_s = 60 }\n";
         bench.configure(&format!("{CONFIG}{exempt}{respond}"));
         bench.ask(NOW, Reload {}).unwrap();

@@ -16,6 +16,14 @@ pub struct Match {
     pub destinations: Vec<IpNet>,
 }
 
+impl Match {
+    /// Whether packets of this protocol to this port belong to it, by their destination address where it names some.
+    pub fn is_for(&self, protocol: Protocol, port: u16) -> bool {
+        let ports = || self.ports.is_empty() || self.ports.iter().any(|ports| ports.contains(port));
+        self.protocols.contains(&protocol) && (!protocol.has_ports() || ports())
+    }
+}
+
 /// An IP protocol, by name where it has one here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Protocol(pub u8);
@@ -155,6 +163,10 @@ impl Ports {
     /// How many ports it covers.
     pub const fn count(self) -> u32 {
         self.last as u32 - self.first as u32 + 1
+    }
+
+    pub const fn contains(self, port: u16) -> bool {
+        self.first <= port && port <= self.last
     }
 
     pub const fn overlaps(self, other: Self) -> bool {

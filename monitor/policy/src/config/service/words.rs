@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{AggregateLimits, BanRule, Limits, Match, Mode};
+use super::{AggregateLimits, BanRule, BanScope, Limits, Match, Mode};
 
 impl Display for Mode {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -51,9 +51,12 @@ impl Display for AggregateLimits {
 
 impl Display for BanRule {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { after, within, first, growth, longest, unproven } = self;
+        let Self { after, within, first, growth, longest, unproven, scope } = self;
         write!(f, "after {after} within {within} for {first}, then {growth} times as long up to {longest}")?;
-        if *unproven { f.write_str(", forged addresses too") } else { Ok(()) }
+        if *unproven {
+            f.write_str(", forged addresses too")?;
+        }
+        if *scope == BanScope::Everything { f.write_str(", answers to this host too") } else { Ok(()) }
     }
 }
 
