@@ -11,6 +11,7 @@ mod change;
 pub mod command;
 mod contained;
 mod containment;
+mod continued;
 mod coverage;
 mod dangers;
 mod defend;
@@ -33,8 +34,10 @@ mod persist;
 mod plan;
 pub mod ports;
 mod problems;
+mod recent;
 mod response;
 mod sessions;
+mod silences;
 mod sources;
 #[cfg(test)]
 pub mod stand_in;
@@ -42,7 +45,7 @@ pub mod start;
 mod state;
 mod supervise;
 #[cfg(test)]
-pub mod tests;
+pub(crate) mod tests;
 mod tune;
 mod view;
 mod watch;
@@ -172,7 +175,16 @@ impl Core {
             return;
         }
         if endpoint.role > Role::Viewer {
-            tracing::info!(uid = caller.uid, pid = caller.pid, ?options, "command: {}", endpoint.name);
+            let api::ChangeOptions { save, confirm_within_seconds: confirm_within, yes } = options;
+            tracing::info!(
+                uid = caller.uid,
+                pid = caller.pid,
+                save,
+                confirm_within,
+                yes,
+                "command: {}",
+                endpoint.name
+            );
             self.state.remember_operator(&caller, turn);
         }
         let answer = request.perform(self, &Asking::of(caller, options), turn);

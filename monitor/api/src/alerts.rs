@@ -87,9 +87,23 @@ impl Command for AlertClose {
 }
 
 /// Silences findings: they are still counted and kept, and not reported.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(transparent)]
-pub struct AlertSilence(pub Silence);
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AlertSilence {
+    /// Of this detector only; it or `subject` must be given.
+    #[serde(default)]
+    pub detector: Option<Detector>,
+    /// About subjects within this prefix only.
+    #[serde(default, deserialize_with = "optional_prefix")]
+    #[schemars(with = "Option<schema::PrefixOrAddress>")]
+    pub subject: Option<IpNet>,
+    /// Why, for those who wonder later.
+    pub reason: String,
+    /// How long; left out: until it is lifted.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub for_seconds: Option<u64>,
+}
 
 impl Command for AlertSilence {
     type Answer = Applied;
@@ -99,6 +113,62 @@ impl Command for AlertSilence {
         path: "/v1/silences",
         role: Role::Operator,
         about: "Silences findings; they are still counted and kept.",
+        errors: &[],
+    };
+}
+
+/// Asks which findings are silenced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListSilences {}
+
+impl Command for ListSilences {
+    type Answer = Silences;
+    const ENDPOINT: Endpoint = Endpoint {
+        name: "alerts silences",
+        method: Method::Get,
+        path: "/v1/silences",
+        role: Role::Viewer,
+        about: "The silences in force. Those of the configuration stand in its `[[detection.silences]]`.",
+        errors: &[],
+    };
+}
+
+/// The answer to [`ListSilences`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Silences {
+    pub silences: Vec<SilenceInForce>,
+}
+
+/// A silence in force.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SilenceInForce {
+    pub number: u64,
+    #[serde(flatten)]
+    pub silence: Silence,
+    /// `None`: until it is lifted.
+    pub until: Option<Timestamp>,
+    pub made_by: String,
+    pub made_at: Timestamp,
+    /// It outlives the daemon.
+    pub saved: bool,
+}
+
+/// Lifts a silence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SilenceLift {
+    pub number: u64,
+}
+
+impl Command for SilenceLift {
+    type Answer = Applied;
+    const ENDPOINT: Endpoint = Endpoint {
+        name: "alerts unsilence",
+        method: Method::Delete,
+        path: "/v1/silences/{number}",
+        role: Role::Operator,
+        about: "Lifts a silence.",
         errors: &[],
     };
 }

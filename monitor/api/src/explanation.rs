@@ -7,8 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::access::AccessEntry;
+use crate::alerts::Alert;
 use crate::command::{Command, Endpoint, Method, Role};
 use crate::containments::Containment;
+use crate::history::Change;
 use crate::schema;
 use crate::snapshot::{Ban, LimitInForce, RateAndBurst, Source};
 
@@ -43,6 +45,9 @@ pub struct Explanation {
     pub class: String,
     /// The verdict in one sentence.
     pub verdict: String,
+    /// What the address is to this host: `an address of this host`, `the gateway`, `multicast`, ...; empty for any other.
+    #[serde(default)]
+    pub roles: Vec<String>,
     /// The exemption that covers it.
     pub exempt: Option<AccessEntry>,
     /// The denial that covers it.
@@ -51,6 +56,12 @@ pub struct Explanation {
     pub containment: Option<Containment>,
     /// One per service where it has an entry.
     pub services: Vec<ExplainedService>,
+    /// Open findings about it, newest first; at most ten.
+    #[serde(default)]
+    pub findings: Vec<Alert>,
+    /// The last changes of bans, entries and containments that cover it, newest first; at most five.
+    #[serde(default)]
+    pub changes: Vec<Change>,
 }
 
 /// One source at one service, with its limit and bucket levels.
@@ -61,6 +72,20 @@ pub struct ExplainedService {
     pub trial: Option<LimitInForce>,
     pub aggregate: Option<LimitInForce>,
     pub buckets: Vec<BucketLevel>,
+    /// What the limit does to its next packet.
+    pub next_packet: NextPacket,
+}
+
+/// What happens to a packet that comes now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NextPacket {
+    /// It fits, or there is no limit.
+    Passes,
+    /// It exceeds a limit that only observes.
+    WouldDrop,
+    /// It exceeds a limit in force.
+    Drops,
 }
 
 /// How full a bucket is.
@@ -71,4 +96,6 @@ pub struct BucketLevel {
     pub rate: RateAndBurst,
     /// Used share of the burst, 0 to 1.
     pub used: f64,
+    /// The next packet, connection or fragment exceeds it.
+    pub is_full: bool,
 }

@@ -24,6 +24,8 @@ pub struct FlowQuery {
     /// A part of the workload's name.
     pub workload: Option<String>,
     pub outcome: Option<FlowOutcome>,
+    /// Only those with a packet at or after this moment; what ended is remembered for an hour.
+    pub since: Option<Timestamp>,
     /// At most this many, most bytes first; 0 stands for 50.
     pub limit: usize,
 }
@@ -35,7 +37,7 @@ impl Command for FlowQuery {
         method: Method::Get,
         path: "/v1/flows",
         role: Role::Viewer,
-        about: "Flows of insiders, most bytes first.",
+        about: "Flows of insiders: open ones, and those that ended within the last hour; most bytes first.",
         errors: &[],
     };
 }
@@ -68,7 +70,7 @@ pub struct FlowList {
     pub flows: Vec<Flow>,
 }
 
-/// One conversation.
+/// One open conversation, or several alike that ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Flow {
     #[schemars(with = "schema::Address")]
@@ -79,6 +81,10 @@ pub struct Flow {
     pub responder_port: u16,
     pub protocol: String,
     pub outcome: FlowOutcome,
+    /// How many it stands for: ended ones are told together when their ends, port and outcome are the same.
+    pub conversations: u64,
+    /// It stands now; otherwise it ended.
+    pub open: bool,
     /// From the initiator, and back.
     pub forward: Count,
     pub backward: Count,

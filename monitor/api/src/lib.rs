@@ -25,7 +25,9 @@ pub mod sources;
 pub mod status;
 pub mod tune;
 
-pub use command::{Applied, ChangeOptions, Command, Done, Endpoint, Method, Role, Versioned};
+pub use command::{
+    Applied, ChangeOptions, Command, Done, Endpoint, LONGEST_WAIT_SECONDS, Method, Role, Versioned,
+};
 pub use error::{Code, Error};
 pub use origin::Origin;
 
@@ -51,6 +53,8 @@ macro_rules! commands {
             $crate::alerts::AlertShow,
             $crate::alerts::AlertClose,
             $crate::alerts::AlertSilence,
+            $crate::alerts::ListSilences,
+            $crate::alerts::SilenceLift,
             $crate::flows::FlowQuery,
             $crate::flows::ShowGraph,
             $crate::config::ShowConfig,

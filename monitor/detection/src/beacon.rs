@@ -4,6 +4,7 @@
 //! In: contacts. Out: one signal per source and destination. It reads times and sizes only. A poll, a heartbeat or a health
 //! check is as regular as an implant, so [`suspicion`] weighs what else is known, and the rest is for `[[expected]]`.
 
+mod answers;
 mod bursts;
 mod report;
 mod rhythm;
@@ -134,6 +135,10 @@ const TOGETHER: u64 = SECOND * 3 / 4;
 /// From here on a destination counts as regular for its source, long before it is flagged.
 const CANDIDATE_BEATS: usize = 5;
 const CANDIDATE_SCORE: f64 = 0.7;
+/// Login services that people reach outside at their own pace, and no program on a timer.
+const OUTWARD_LOGINS: [u16; 6] = [139, 445, 3389, 5900, 5901, 5985];
+/// Share of bursts that each end alone must have sent to be one that speaks by its own timer.
+const OWN_TIMERS: f64 = 0.12;
 /// Fast beats that are few must be this regular to be worth an `info`.
 const FAST_SCORE: f64 = 0.9;
 
@@ -161,7 +166,24 @@ struct Bursts {
     /// Payload per burst.
     sent: VecDeque<f64>,
     received: VecDeque<f64>,
+    /// Bursts in which only the initiator spoke, only the responder, both.
+    alone: [u32; 3],
     quiet_until: u64,
+}
+
+impl Bursts {
+    /// Both ends speak unasked: bursts of the initiator alone and of the responder alone are both common.
+    fn own_timers(&self) -> bool {
+        let [up, down, _] = self.alone.map(f64::from);
+        let all: f64 = self.alone.iter().copied().map(f64::from).sum();
+        up.min(down) >= OWN_TIMERS * all.max(1.0)
+    }
+
+    /// Nearly all bursts are of the initiator alone.
+    fn unanswered(&self) -> bool {
+        let [up, down, both] = self.alone;
+        up >= 10 && (down + both) * 10 <= up
+    }
 }
 
 /// Since when, until when, and how, a destination looked regular.
@@ -171,6 +193,8 @@ struct Regular {
     last: u64,
     port: u16,
     period: f64,
+    /// How many times in a row it weighed enough for a warning.
+    suspected: u8,
 }
 
 impl Pair {
@@ -258,7 +282,7 @@ impl Beacon {
             pair.total += 1;
             push(&mut pair.starts, now);
             let naming = lookups.naming(contact.source, now);
-            pair.named.add(naming);
+            pair.named.add(naming, lookups.chance(contact.source, now));
             if naming == Naming::Unnamed && contact.is_tcp() {
                 self.count_unnamed(contact);
             }
@@ -303,16 +327,18 @@ impl Beacon {
         if score < CANDIDATE_SCORE || beat.period < p.least_period_s {
             return None;
         }
+        let is_outward = contact.source_inside && !contact.destination_inside;
+        let naming = pair.naming(contact.now, p.names_last_s);
         let enough = !is_fast || pair.starts.len() >= p.fast_beats;
         let least = if enough { p.score } else { p.score.max(FAST_SCORE) };
         let (most_sent, most_received) = p.check_bytes;
         let is_check = contact.port == 80 && (1.0..most_sent).contains(&sent) && received < most_received;
         let usual = received > p.bulk_bytes
             || is_check
-            || !beat.is_regular()
             || !pair.reached
             || !enough
-            || p.login_ports.contains(&contact.port);
+            || (p.login_ports.contains(&contact.port)
+                && !(is_outward && OUTWARD_LOGINS.contains(&contact.port)));
         Some(Call {
             beat,
             score,
@@ -325,8 +351,10 @@ impl Beacon {
             unnamed: false,
             odd_port: !p.usual_ports.contains(&contact.port),
             size_spread: if pair.sent.len() < 3 { 0.0 } else { sent_spread.max(received_spread) },
-            naming: pair.naming(contact.now, p.names_last_s),
+            naming,
             keeps_alive: false,
+            own_timers: false,
+            unanswered: false,
             uploads: pair.sent.iter().any(|bytes| *bytes >= p.upload_bytes && *bytes >= 4.0 * sent),
         })
     }
@@ -349,6 +377,8 @@ impl Detect for Beacon {
         if contact.record.outcome != outcome::MIDSTREAM && contact.record.forward.packets > 0 {
             self.connection(key, contact, scope.lookups, signals);
         }
+        let contact = &contact.oriented(&self.parameters.heartbeat_ports);
+        let key = (contact.source, contact.destination, contact.protocol, contact.port);
         self.conversation(key, contact, signals);
     }
 
@@ -390,6 +420,8 @@ struct Call {
     size_spread: f64,
     naming: Naming,
     keeps_alive: bool,
+    own_timers: bool,
+    unanswered: bool,
     uploads: bool,
 }
 

@@ -12,7 +12,10 @@ use std::{
     net::IpAddr,
 };
 
-use monitor_common::{conversation::outcome, flow::protocol};
+use monitor_common::{
+    conversation::outcome,
+    flow::{protocol, tcp},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -29,6 +32,10 @@ const SECOND: u64 = 1_000_000_000;
 
 /// Sessions remembered per pair.
 const REMEMBERED: usize = 256;
+/// Names and passwords differ by this many bytes, however short the rest is.
+const PASSWORD_OFF: f64 = 6.0;
+/// Sizes of requests that a poll does not have, on whatever timer: one try after the other is one as well.
+const MANY_SIZES: usize = 6;
 /// Regularity of beginnings from which sessions are on a timer.
 const TIMED: f64 = 0.85;
 
@@ -174,6 +181,12 @@ impl Detect for BruteForce {
         if record.forward.payload == 0 && record.backward.payload == 0 {
             return;
         }
+        // Who guesses leaves; what is merely over with the capture, or forgotten, may be a pool.
+        let flags = record.forward_flags | record.backward_flags;
+        let is_left = flags & u32::from(tcp::FIN | tcp::RST) != 0 || contact.duration() <= 10 * SECOND;
+        if !is_left {
+            return;
+        }
         let short = record.forward.payload.saturating_add(record.backward.payload) <= parameters.short_bytes
             && contact.duration() <= parameters.short_s * SECOND;
         let session = Session {
@@ -239,6 +252,8 @@ struct Likeness {
     answer: f64,
     answer_spread: f64,
     sent_spread: f64,
+    /// Median absolute deviation of what is sent, in bytes.
+    sent_off: f64,
 }
 
 impl Sessions {
@@ -264,9 +279,10 @@ impl Sessions {
             (middle, median_deviation(&sizes, middle) / middle.max(1.0))
         };
         let (answer, answer_spread) = spread(short().map(|one| f64::from(one.answered_bytes)).collect());
-        let (_, sent_spread) = spread(short().map(|one| f64::from(one.sent_bytes)).collect());
+        let (sent, sent_spread) = spread(short().map(|one| f64::from(one.sent_bytes)).collect());
+        let sent_off = sent_spread * sent.max(1.0);
         let short_share = count(short().count()) / count(self.recent.len());
-        Likeness { short_share, answer, answer_spread, sent_spread }
+        Likeness { short_share, answer, answer_spread, sent_spread, sent_off }
     }
 
     /// Whether they begin as on a timer, which is how programs ask for what they know.
@@ -333,7 +349,7 @@ impl Parameters {
         let alike = likeness.short_share >= 0.9
             && likeness.answer > 0.0
             && likeness.answer_spread <= self.alike
-            && likeness.sent_spread <= 2.0 * self.alike;
+            && (likeness.sent_spread <= 2.0 * self.alike || likeness.sent_off <= PASSWORD_OFF);
         let is_refusal =
             |one: &&Session| (f64::from(one.answered_bytes) / likeness.answer - 1.0).abs() <= self.alike;
         let refusals = sessions.recent.iter().filter(is_refusal).count();
@@ -346,7 +362,7 @@ impl Parameters {
         // What an outsider asked may not have been seen.
         let is_unseen = sizes.len() == 1 && sizes.contains(&0);
         let differ = sizes.len() >= self.guessed_sizes || is_unseen || likeness.answer <= self.refusal_bytes;
-        differ && (is_fast || !sessions.is_timed())
+        differ && (is_fast || sizes.len() >= MANY_SIZES || !sessions.is_timed())
     }
 
     fn judge_spraying(&self, sessions: &mut Sessions, contact: &Contact<'_>) -> Option<Signal> {

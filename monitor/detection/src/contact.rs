@@ -116,6 +116,35 @@ impl Contact<'_> {
         self.at.saturating_sub(since(self.record.at, self.record.first_seen) / UNITS_PER_NS)
     }
 
+    /// A conversation whose start was not seen may have been entered by a packet of its server: the same the other way
+    /// round when addresses or ports say so.
+    #[must_use]
+    pub fn oriented(self, services: &[u16]) -> Self {
+        if self.record.outcome != outcome::MIDSTREAM || self.observed().is_some() {
+            return self;
+        }
+        let (from, to) = (self.record.initiator_port, self.port);
+        let serves = |port: u16| port < 1024 || services.contains(&port);
+        let turned = if self.source_inside == self.destination_inside {
+            serves(from) && !serves(to)
+        } else {
+            self.destination_inside && !serves(to)
+        };
+        if !turned {
+            return self;
+        }
+        let delta = Delta { forward: self.delta.backward, backward: self.delta.forward, ..self.delta };
+        Self {
+            source: self.destination,
+            destination: self.source,
+            source_inside: self.destination_inside,
+            destination_inside: self.source_inside,
+            port: from,
+            delta,
+            ..self
+        }
+    }
+
     pub const fn to_group(&self) -> bool {
         is_group(self.destination)
     }

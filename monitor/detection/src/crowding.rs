@@ -44,6 +44,9 @@ impl Default for Parameters {
     }
 }
 
+/// Bytes with which a service welcomes a client at least.
+const WELCOME: u64 = 2;
+
 type Pair = (IpAddr, IpAddr, u16);
 
 #[derive(Debug)]
@@ -76,6 +79,14 @@ impl Crowding {
             pairs: Bounded::new("crowding", parameters.pairs),
             over: Vec::new(),
         }
+    }
+}
+
+impl Held {
+    /// Connections that must be open. Pools inside are filled at once, and each of their connections is welcomed.
+    fn least_open(&self, p: &Parameters) -> u64 {
+        let is_ignored = self.sent > 0 && self.received < WELCOME * self.total;
+        if self.inside && !is_ignored { p.open_inside } else { p.open }
     }
 }
 
@@ -142,7 +153,7 @@ impl Detect for Crowding {
             held.open = held.open.saturating_sub(1);
         }
         let p = &self.parameters;
-        let least = if held.inside { p.open_inside } else { p.open };
+        let least = held.least_open(p);
         if held.open < least {
             held.over_since = None;
         } else if held.over_since.is_none() {
@@ -150,7 +161,9 @@ impl Detect for Crowding {
             self.over.push(pair);
         }
         let [completed] = held.completed.sums(now);
-        if !held.inside && completed >= p.connections && now >= held.quiet_until {
+        // Programs of one network open as many, and are answered.
+        let may_be_ours = held.inside && (held.received > 0 || held.open * 2 > held.total);
+        if !may_be_ours && completed >= p.connections && now >= held.quiet_until {
             held.quiet_until = now + SECOND;
             signals.push(signal(&pair, held, completed, p.connections, "connections in 10 s"));
         }
@@ -167,7 +180,7 @@ impl Detect for Crowding {
             let each = |bytes: u64| real(bytes) / real(held.total).max(1.0);
             if each(held.sent).max(each(held.received)) <= p.idle_bytes {
                 held.quiet_until = now + 5 * SECOND;
-                let least = if held.inside { p.open_inside } else { p.open };
+                let least = held.least_open(p);
                 signals.push(signal(pair, held, held.open, least, "open connections"));
             }
             true

@@ -47,6 +47,8 @@ pub struct Parameters {
     pub fragments_per_second_many: u64,
     /// Large answers per second of amplifiers that were not asked for, from many sources,
     pub amplified_per_second: u64,
+    /// or from few,
+    pub amplified_per_second_few_sources: u64,
     /// and what makes them large.
     pub amplified_bytes: f64,
     /// Echo requests per second to a group, in the name of one address: everybody answers it.
@@ -81,6 +83,7 @@ impl Default for Parameters {
             fragments_per_second: 1000,
             fragments_per_second_many: 100,
             amplified_per_second: 50,
+            amplified_per_second_few_sources: 300,
             amplified_bytes: 400.0,
             group_echoes_per_second: 100,
             broadcasts_per_second: 300,
@@ -382,6 +385,10 @@ impl Parameters {
             }
             Kind::Datagram if many && mostly_amplified => (Detector::Reflection, self.answers_per_second),
             Kind::Datagram if many => (Detector::UdpFlood, self.datagrams_per_second),
+            // Nobody asked them: what was asked for is a conversation.
+            Kind::Datagram if mostly_amplified && is_large => {
+                (Detector::Reflection, self.amplified_per_second_few_sources)
+            }
             Kind::Datagram => (Detector::UdpFlood, self.datagrams_per_second_few_sources),
         };
         if over.peak < threshold {

@@ -9,11 +9,14 @@ use std::{collections::VecDeque, net::IpAddr};
 use super::{
     bounded::{Bounded, StateSize},
     contact::Contact,
+    statistics::{count, real},
 };
 
 const SECOND: u64 = 1_000_000_000;
 /// A program connects this soon after it knows the address: resolution, address families, a retry.
 const SOON: u64 = 3 * SECOND;
+/// Over what time the rate of queries is taken at least.
+const OFTEN: u64 = 300 * SECOND;
 /// Queries that are remembered per source.
 const RECENT: usize = 32;
 /// Queries of a source before their absence says anything: a source whose names are resolved elsewhere has none.
@@ -81,27 +84,43 @@ impl Lookups {
     }
 }
 
+impl Lookups {
+    /// The chance that some query of `source` is near a connection that has nothing to do with it.
+    pub fn chance(&self, source: IpAddr, now: u64) -> f64 {
+        let Some(known) = self.sources.get(&source) else { return 0.0 };
+        let Some(first) = known.recent.front() else { return 0.0 };
+        let span = now.saturating_sub(*first).max(OFTEN);
+        (count(known.recent.len()) * real(SOON) / real(span)).min(1.0)
+    }
+}
+
 /// How the connections of a pair came about, over many of them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Named {
-    named: u32,
-    unnamed: u32,
+    asked: u32,
+    unasked: u32,
+    /// Of them, those that chance would name on a host that asks as often as this one.
+    by_chance: f64,
 }
 
 impl Named {
-    pub const fn add(&mut self, naming: Naming) {
+    pub const fn add(&mut self, naming: Naming, chance: f64) {
         match naming {
-            Naming::Unknown => {}
-            Naming::Named => self.named = self.named.saturating_add(1),
-            Naming::Unnamed => self.unnamed = self.unnamed.saturating_add(1),
+            Naming::Unknown => return,
+            Naming::Named => self.asked = self.asked.saturating_add(1),
+            Naming::Unnamed => self.unasked = self.unasked.saturating_add(1),
         }
+        self.by_chance += chance;
     }
 
     /// Answers outlive a connection in caches, so that only several connections without a query say something.
-    pub const fn settled(self, least: u32) -> Naming {
-        if self.named * 3 >= self.unnamed && self.named > 0 {
+    pub fn settled(self, least: u32) -> Naming {
+        let named = f64::from(self.asked);
+        // On a host that asks all the time nothing follows; the benefit is the program's.
+        let is_busy = 2.0 * self.by_chance > f64::from(self.asked + self.unasked);
+        if self.asked * 3 >= self.unasked && (named > 2.0 * self.by_chance || (is_busy && self.asked > 0)) {
             Naming::Named
-        } else if self.named == 0 && self.unnamed >= least {
+        } else if named <= self.by_chance && self.unasked >= least {
             Naming::Unnamed
         } else {
             Naming::Unknown

@@ -11,10 +11,13 @@ use super::change::ChangeArgs;
 use super::context::{Output, print};
 use super::table::{self, Page};
 use super::{Context, Execute, Exit, Failure, figures};
-use api::alerts::{Alert, AlertClose, AlertQuery, AlertShow, AlertSilence, AlertState};
+use api::alerts::{
+    Alert, AlertClose, AlertQuery, AlertShow, AlertSilence, AlertState, ListSilences, SilenceInForce, SilenceLift,
+};
 use api::schema::parse_prefix;
-use detection::parameters::Silence;
 use detection::finding::{Detector, Severity};
+use detection::parameters::Silence;
+use policy::config;
 
 /// Shows and handles findings
 #[derive(Clone, Debug, Args)]
@@ -33,8 +36,18 @@ enum Action {
     Follow(Follow),
     /// Keeps findings quiet; they are still counted and kept
     Silence(Silencing),
+    /// Lists the silences in force
+    Silences,
+    /// Lifts a silence
+    Unsilence(Lifting),
     /// Closes a finding by hand
     Close(Number),
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+struct Lifting {
+    /// Its number, as `sluice alerts silences` shows it
+    number: u64,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -82,6 +95,9 @@ struct Silencing {
     /// Why, for those who wonder later
     #[arg(long, value_name = "TEXT")]
     reason: String,
+    /// How long; until it is lifted, if left out
+    #[arg(long = "for", value_name = "TIME")]
+    duration: Option<config::Duration>,
     #[command(flatten)]
     change: ChangeArgs,
 }
@@ -99,9 +115,16 @@ impl Execute for Alerts {
                 context.show(&alert, |alert, page| details(&alert.answer, page))
             }
             Action::Follow(follow) => follow.run(context),
-            Action::Silence(Silencing { detector, subject, reason, change }) => {
-                let silence = Silence { detector, subject, reason };
-                context.change(&AlertSilence(silence), &change)
+            Action::Silence(Silencing { detector, subject, reason, duration, change }) => {
+                let for_seconds = duration.map(|config::Duration(time)| time.as_secs().max(1));
+                context.change(&AlertSilence { detector, subject, reason, for_seconds }, &change)
+            }
+            Action::Silences => {
+                let list = context.ask(&ListSilences {})?;
+                context.show(&list, |list, page| silences(&list.answer.silences, page))
+            }
+            Action::Unsilence(Lifting { number }) => {
+                context.change(&SilenceLift { number }, &ChangeArgs::default())
             }
             Action::Close(Number { number }) => {
                 let alert = context.ask(&AlertClose { number })?;
@@ -181,6 +204,23 @@ fn measured(alert: &Alert) -> String {
 
 fn number(value: f64) -> String {
     if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.2}") }
+}
+
+fn silences(silences: &[SilenceInForce], page: &mut Page) {
+    let rows = silences.iter().map(|one| {
+        let Silence { detector, subject, reason } = &one.silence;
+        vec![
+            one.number.to_string(),
+            detector.map_or("any", |detector| detector.label()).to_owned(),
+            subject.map_or_else(|| "any".to_owned(), |subject| subject.to_string()),
+            one.until.map_or_else(|| "lifted".to_owned(), figures::moment),
+            if one.saved { "yes".to_owned() } else { "no".to_owned() },
+            one.made_by.clone(),
+            reason.clone(),
+        ]
+    });
+    let headings = [">NUMBER", "DETECTOR", "SUBJECT", "UNTIL", "~SAVED", "~BY", "REASON"];
+    page.table(&headings, rows.collect(), "nothing is silenced by hand");
 }
 
 const fn state(state: AlertState) -> &'static str {

@@ -243,6 +243,8 @@ pub fn flow() -> Flow {
         responder_port: 443,
         protocol: "tcp".to_owned(),
         outcome: FlowOutcome::Established,
+        conversations: 1,
+        open: true,
         forward: Count { packets: 10, bytes: 1500 },
         backward: Count { packets: 20, bytes: 30_000 },
         first_seen: noon(),

@@ -1,6 +1,6 @@
 //! `sluice status`: is it guarding, how well, and what is wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use api::status::ShowStatus;
@@ -13,7 +13,8 @@ use super::table::Page;
 use super::{Context, Execute, Exit, Failure, figures};
 use crate::daemon;
 use crate::engine::delta::Flags;
-use crate::snapshot::{Findings, Snapshot, Total};
+use crate::snapshot::{Findings, LimitInForce, Snapshot, Total};
+use policy::LimitKind;
 
 /// Shows what is guarded, what is dropped and what is wrong
 ///
@@ -92,7 +93,7 @@ pub fn render(snapshot: &Snapshot, page: &mut Page) {
     page.blank();
     interfaces(snapshot, page);
     page.blank();
-    services(&snapshot.totals, page);
+    services(snapshot, page);
     fills(snapshot, page);
 }
 
@@ -124,19 +125,28 @@ fn interfaces(snapshot: &Snapshot, page: &mut Page) {
     }
 }
 
-fn services(totals: &[Total], page: &mut Page) {
-    let mut by_service: BTreeMap<&str, Vec<&Total>> = BTreeMap::new();
-    for total in totals {
+/// Every service, with or without packets: what is asked of it is decided before they come.
+fn services(snapshot: &Snapshot, page: &mut Page) {
+    let mut by_service: BTreeMap<&str, Vec<&Total>> =
+        snapshot.services.iter().map(|service| (service.name.as_str(), Vec::new())).collect();
+    for total in &snapshot.totals {
         by_service.entry(&total.service).or_default().push(total);
     }
     let rows = by_service.into_iter().map(|(service, totals)| {
-        let mut row = vec![service.to_owned()];
+        let mut row = vec![service.to_owned(), modes(&snapshot.limits, service)];
         row.extend(Flows::of(totals.iter().copied()).cells());
         row.push(reasons(&totals));
         row
     });
-    let headings = ["SERVICE", ">PASSED/S", ">DROPPED/S", "~>WOULD DROP/S", "~>DROPPED", "DROPPED FOR"];
-    page.table(&headings, rows.collect(), "no packet was seen yet");
+    let headings = ["SERVICE", "MODE", ">PASSED/S", ">DROPPED/S", "~>WOULD DROP/S", "~>DROPPED", "DROPPED FOR"];
+    page.table(&headings, rows.collect(), "no service is known");
+}
+
+/// Modes of a service's limits, each named once; the trial limit never drops and is left out.
+fn modes(limits: &[LimitInForce], service: &str) -> String {
+    let of_it = |limit: &&LimitInForce| limit.service == service && limit.kind != LimitKind::Trial;
+    let modes: BTreeSet<_> = limits.iter().filter(of_it).map(|limit| limit.mode.label()).collect();
+    if modes.is_empty() { "no limit".to_owned() } else { modes.into_iter().collect::<Vec<_>>().join(", ") }
 }
 
 /// Why packets of these totals were dropped, most frequent first.
@@ -229,8 +239,9 @@ findings      0 open
 INTERFACE  MODE    EGRESS  FLOOD  PASSED/S  DROPPED/S  WOULD DROP/S  DROPPED
 eth0       native  -       calm     2.00 k     48.0 k             0   1.20 M
 
-SERVICE  PASSED/S  DROPPED/S  WOULD DROP/S  DROPPED  DROPPED FOR
-web        2.00 k     48.0 k             0   1.20 M  packet_rate
+SERVICE  MODE      PASSED/S  DROPPED/S  WOULD DROP/S  DROPPED  DROPPED FOR
+default  no limit         0          0             0        0
+web      enforce     2.00 k     48.0 k             0   1.20 M  packet_rate
 ";
         assert_eq!(page.text(), wanted);
     }

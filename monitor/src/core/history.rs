@@ -1,6 +1,7 @@
 //! The audit: records of changes, and the list that `sluice history` shows.
 
 use anyhow::{Context, Result};
+use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -20,6 +21,17 @@ pub fn list(query: HistoryQuery, store: &dyn Storage) -> Result<Vec<Change>, Err
     let limit = if query.limit == 0 { 50 } else { query.limit.min(LONGEST_PAGE) };
     let records = store.history(limit, query.before).map_err(|error| Error::failed(&error))?;
     Ok(records.into_iter().map(told).collect())
+}
+
+/// The newest changes of bans, access entries and containments that cover an address or a prefix.
+pub fn touching(source: IpNet, most: usize, store: &dyn Storage) -> Result<Vec<Change>, Error> {
+    let records = store.history(LONGEST_PAGE, None).map_err(|error| Error::failed(&error))?;
+    let covers = |record: &ChangeRecord| {
+        [&record.before, &record.after].into_iter().any(|side| {
+            serde_json::from_value::<Delta>(side.clone()).is_ok_and(|delta| delta.touches(source))
+        })
+    };
+    Ok(records.into_iter().filter(covers).take(most).map(told).collect())
 }
 
 /// A change that can be undone.

@@ -145,17 +145,19 @@ impl Interfaces {
         (self.wanted, self.stands_for) = (names, stands_for);
     }
 
-    /// Interfaces may come later, so that one is missing is no reason not to start, unless it was named on the command
-    /// line. That another program holds the only one is.
+    /// Who names an interface on the command line waits for an answer: what cannot be guarded is an error. What the
+    /// configuration names becomes a problem and is tried again: another program may leave the hook, and a link may come.
     pub fn refuse_to_guard_nothing(&self, named: bool, turn: &mut Turn<'_>) -> Result<(), Error> {
-        let taken = |row: &&Guarded| row.problem.is_some() && row.ifindex != 0;
-        let missing = |row: &&Guarded| row.problem.is_some() && row.ifindex == 0;
         let none = self.guarded.iter().all(|row| row.problem.is_some());
-        let refused =
-            self.guarded.iter().find(taken).filter(|_| named || none).map(|row| (Code::Conflict, row));
-        let refused = refused
-            .or_else(|| self.guarded.iter().find(missing).filter(|_| named).map(|row| (Code::NotFound, row)));
-        let Some((code, row)) = refused else { return Ok(()) };
+        if !named {
+            return Ok(());
+        }
+        let refused = |taken: bool| {
+            self.guarded.iter().find(|row| row.problem.is_some() && (row.ifindex != 0) == taken)
+        };
+        let taken = refused(true).map(|row| (Code::Conflict, row));
+        let missing = || refused(false).map(|row| (Code::NotFound, row));
+        let Some((code, row)) = taken.or_else(missing) else { return Ok(()) };
         let error = Error::new(code, row.problem.clone().unwrap_or_default());
         if none {
             // What was loaded for nothing is not left behind.

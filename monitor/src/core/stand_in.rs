@@ -322,6 +322,23 @@ pub fn scan_records(at: u64, first: u16, count: u16) -> Vec<Record> {
     (first..first + count).map(record).collect()
 }
 
+/// A TCP conversation that ended, as the kernel reports it.
+pub fn ended(from: &str, to: &str, port: u16, outcome: u32) -> Record {
+    let address = |text: &str| match text.parse().unwrap() {
+        IpAddr::V4(v4) => mapped(v4.octets()),
+        IpAddr::V6(v6) => v6.octets(),
+    };
+    let mut record = Record::zeroed();
+    (record.initiator, record.responder) = (address(from), address(to));
+    record.kind = record_kind::ENDED;
+    record.outcome = outcome;
+    record.weight = 1;
+    record.protocol = u32::from(protocol::TCP);
+    (record.initiator_port, record.responder_port) = (40_000, port);
+    (record.forward.packets, record.forward.bytes) = (1, 60);
+    record
+}
+
 /// A reply, and where its answer arrives.
 pub fn reply<T: Send + 'static>() -> (Reply<T>, Receiver<Result<T, Error>>) {
     let (sender, answer) = channel();

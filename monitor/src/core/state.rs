@@ -23,6 +23,7 @@ use super::interfaces::Interfaces;
 use super::origin::Origin;
 use super::plan::Plan;
 use super::ports::Turn;
+use super::silences::Silences;
 use super::start::{self, Beginning, Begun};
 use super::tune::{Circumstances, Tune};
 use super::view::{self, View};
@@ -41,6 +42,7 @@ pub struct State {
     pub interfaces: Interfaces,
     pub view: View,
     pub watch: Watch,
+    pub silences: Silences,
     pub tune: Tune,
     /// The revision of the desired state that the other parts follow.
     followed: Revision,
@@ -50,7 +52,7 @@ impl State {
     /// The rules in force, the interfaces guarded.
     pub fn begin(beginning: Beginning, turn: &mut Turn<'_>) -> Result<Self> {
         let named = !beginning.config.flags.interfaces.is_empty();
-        let Begun { changes, installed, watch, tune } = start::begin(beginning, turn)?;
+        let Begun { changes, installed, watch, silences, tune } = start::begin(beginning, turn)?;
         let mut state = Self {
             followed: changes.desired().revision(),
             changes,
@@ -58,6 +60,7 @@ impl State {
             interfaces: Interfaces::default(),
             view: View::default(),
             watch,
+            silences,
             tune,
         };
         state.follow_tuning(turn);
@@ -91,6 +94,12 @@ impl State {
         self.changes.roll_back_when_due(&mut self.installed, turn);
         self.interfaces.look(turn);
         self.follow(turn);
+        if self.silences.expire(turn) {
+            self.silence();
+        }
+        let ended = self.watch.ended(turn.now.since_boot);
+        let closed = alerts::end(&ended, &mut *turn.store, turn.now.wall);
+        turn.problems.report("close earlier findings", closed);
         let swept = turn.kernel.sweep();
         turn.problems.report("sweep", swept);
     }
@@ -255,6 +264,11 @@ impl State {
         }
     }
 
+    /// Detection takes over which findings are silenced.
+    pub fn silence(&mut self) {
+        self.watch.silence(&self.changes.desired().rules().config, &self.silences.all());
+    }
+
     fn keep_findings(&mut self, changes: &[(u64, FindingChange)], turn: &mut Turn<'_>) {
         if changes.is_empty() {
             return;
@@ -308,10 +322,7 @@ impl State {
             self.follow_links(turn);
             turn.effects.push(self.sinks());
             supervise::keep_last_good(self, turn);
-            let read = alerts::stored_silences(&*turn.store);
-            let silences = turn.problems.report("read the silences", read).unwrap_or_default();
-            let changes = self.watch.follow(self.changes.desired().rules(), &silences);
-            self.keep_findings(&changes, turn);
+            self.watch.follow(self.changes.desired().rules(), &self.silences.all(), turn.now.since_boot);
         }
     }
 

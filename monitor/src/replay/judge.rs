@@ -28,7 +28,9 @@ const DRAINED: usize = 65_536;
 const SWEEP_NS: u64 = 10 * SECOND;
 const RARE_SWEEP_NS: u64 = 60 * SECOND;
 const FRAMES_PER_SWEEP: u64 = 2048;
+/// The same for sources, whose table is larger by far: few frames cannot fill it, and an idle entry limits nobody.
 const SOURCES_SWEEP_NS: u64 = 60 * SECOND;
+const RARE_SOURCES_SWEEP_NS: u64 = 3600 * SECOND;
 /// Seconds of silence that pass one by one: whatever waits for an answer has waited long enough then.
 const SILENT_SECONDS: u64 = 120;
 
@@ -50,6 +52,8 @@ pub struct Judge {
     swept: u64,
     sources_swept: u64,
     since_sweep: u64,
+    frames_judged: u64,
+    frames_at_sweep: u64,
     sources_kept: Kept,
     /// The last second in which a source was over its limit.
     exceeded: HashMap<IpAddr, u64>,
@@ -92,6 +96,8 @@ impl Judge {
             swept: 0,
             sources_swept: 0,
             since_sweep: 0,
+            frames_judged: 0,
+            frames_at_sweep: 0,
             sources_kept: Kept::under(&standing.image),
             exceeded: HashMap::new(),
         })
@@ -131,6 +137,7 @@ impl Judge {
         self.now = self.clock.advance(at_ns);
         self.at_ns = at_ns;
         self.since_sweep += 1;
+        self.frames_judged += 1;
         let Some(second) = self.second else {
             (self.second, self.swept, self.sources_swept) = (Some(at_ns), self.now, self.now);
             return Ok(());
@@ -162,8 +169,9 @@ impl Judge {
         // In one step: the order within the table is not the same in another run.
         self.conversations.sweep(now, u32::MAX, &mut seen.records)?;
         seen.times.resize(seen.records.len(), self.at_ns);
-        if self.now - self.sources_swept >= SOURCES_SWEEP_NS {
-            self.sources_swept = self.now;
+        let (silent, frames) = (self.now - self.sources_swept, self.frames_judged - self.frames_at_sweep);
+        if is_due_for_sources(silent, frames) {
+            (self.sources_swept, self.frames_at_sweep) = (self.now, self.frames_judged);
             self.sources.sweep(&mut SweptTo::default(), now, self.sources_kept, u32::MAX);
             self.exceeded.clear();
         }
@@ -210,6 +218,11 @@ impl Ended {
     }
 }
 
+/// Whether the table of sources is walked after so long and so many frames.
+const fn is_due_for_sources(silent_ns: u64, frames: u64) -> bool {
+    silent_ns >= RARE_SOURCES_SWEEP_NS || (silent_ns >= SOURCES_SWEEP_NS && frames >= FRAMES_PER_SWEEP)
+}
+
 /// The last CPU that this thread may run on.
 fn stay_on_one_cpu() -> rustix::io::Result<()> {
     let allowed = sched_getaffinity(None)?;
@@ -217,4 +230,24 @@ fn stay_on_one_cpu() -> rustix::io::Result<()> {
     let mut one = CpuSet::new();
     one.set(cpu);
     sched_setaffinity(None, &one)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_of_few_frames_walks_the_table_of_sources_once_an_hour() {
+        let (frames_a_minute, mut walks, mut silent, mut frames) = (4, 0, 0, 0);
+        for _ in 0..24 * 60 {
+            (silent, frames) = (silent + 60 * SECOND, frames + frames_a_minute);
+            if is_due_for_sources(silent, frames) {
+                (walks, silent, frames) = (walks + 1, 0, 0);
+            }
+        }
+        assert_eq!(walks, 24);
+        assert!(
+            is_due_for_sources(60 * SECOND, FRAMES_PER_SWEEP) && !is_due_for_sources(10 * SECOND, 1 << 30)
+        );
+    }
 }

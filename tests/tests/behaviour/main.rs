@@ -14,6 +14,7 @@ mod crafted;
 mod datapath_life;
 mod debts;
 mod defence;
+mod described;
 mod faults;
 mod fixtures;
 mod floods;

@@ -27,6 +27,14 @@ impl Beacon {
         bursts.touched = now;
         push(&mut bursts.sent, real(contact.delta.forward.payload) / f64::from(news));
         push(&mut bursts.received, real(contact.delta.backward.payload) / f64::from(news));
+        if news == 1 {
+            match (contact.delta.forward.payload, contact.delta.backward.payload) {
+                (0, 0) => {}
+                (_, 0) => bursts.alone[0] += 1,
+                (0, _) => bursts.alone[1] += 1,
+                _ => bursts.alone[2] += 1,
+            }
+        }
         let gap = f64::from(reported.last_gap_ms) / 1000.0;
         for _ in 0..news.min(if bursts.gaps.is_empty() { 1 } else { 3 }) {
             push(&mut bursts.gaps, gap);
@@ -37,14 +45,29 @@ impl Beacon {
         let gaps: Vec<f64> = bursts.gaps.iter().copied().collect();
         let Some(beat) = Beat::of(&gaps) else { return };
         let p = &self.parameters;
-        let timer = beat.is_jittered_timer() && beat.gaps >= 24;
+        let timer = beat.is_jittered_timer() && beat.gaps >= 24 && beat.period >= p.fast_period_s;
         let mut score = 0.6 * beat.regularity + 0.4 * beat.steadiness;
         if timer {
             score = score.max(0.5 + 0.4 * beat.bounded);
         }
+        let naming = self.pairs.get(&key).map_or(Naming::Unknown, |pair| pair.naming(now, p.names_last_s));
+        if score < p.score
+            || beat.period < p.least_burst_period_s
+            || !(beat.regularity >= p.burst_regularity || timer)
+        {
+            let Some(bursts) = self.bursts.get(&place) else { return };
+            if let Some(call) = self.answers(bursts, beat, naming, contact) {
+                if let Some(bursts) = self.bursts.get_mut(&place) {
+                    bursts.quiet_until = now + SECOND;
+                }
+                self.judge(call, contact, signals);
+                return;
+            }
+        }
         if score < CANDIDATE_SCORE || beat.period < p.least_burst_period_s {
             return;
         }
+        let Some(bursts) = self.bursts.get_mut(&place) else { return };
         bursts.quiet_until = now + SECOND;
         let ((sent, sent_spread), (received, received_spread)) =
             (rhythm::sizes(&bursts.sent), rhythm::sizes(&bursts.received));
@@ -64,9 +87,11 @@ impl Beacon {
             unnamed: false,
             odd_port: !p.heartbeat_ports.contains(&contact.port),
             size_spread: sent_spread.max(received_spread),
-            naming: self.pairs.get(&key).map_or(Naming::Unknown, |pair| pair.naming(now, p.names_last_s)),
+            naming,
             keeps_alive: sent <= p.keep_alive_bytes,
-            uploads: false,
+            own_timers: bursts.own_timers(),
+            unanswered: bursts.unanswered(),
+            uploads: bursts.sent.iter().any(|bytes| *bytes >= p.upload_bytes && *bytes >= 4.0 * sent),
         };
         self.judge(call, contact, signals);
     }

@@ -16,14 +16,13 @@ use crate::{
     statistics::{count, real, rounded},
 };
 
+/// Times in a row that a warning must weigh enough.
+const SUSPECTED: u8 = 2;
+
 impl Beacon {
     /// Weighs a rhythm and reports it.
     pub(super) fn judge(&mut self, call: Call, contact: &Contact<'_>, signals: &mut Signals) {
         let context = self.context(contact, call.beat.period);
-        if call.beats < if call.unnamed { self.parameters.unnamed_calls } else { self.parameters.least_beats }
-        {
-            return;
-        }
         let suspicion = Suspicion::of(
             &Facts {
                 beat: call.beat,
@@ -35,16 +34,33 @@ impl Beacon {
                 destinations: context.destinations,
                 alike: context.alike,
                 keeps_alive: call.keeps_alive,
+                own_timers: call.own_timers,
+                unanswered: call.unanswered,
                 uploads: call.uploads,
             },
             &self.parameters,
         );
-        let usual = call.usual || context.is_echo || context.sources >= self.parameters.prevalent;
-        let severity = if usual || !suspicion.is_warning() { Severity::Info } else { Severity::Warning };
+        let is_loose = call.unit == "connections" && !call.beat.is_regular() && suspicion.weight < 4;
+        let usual = call.usual || is_loose || context.is_echo || context.sources >= self.parameters.prevalent;
+        let is_firm = self.is_suspected(contact, !usual && call.beats > 0 && suspicion.is_warning());
+        if call.beats < if call.unnamed { self.parameters.unnamed_calls } else { self.parameters.least_beats }
+        {
+            return;
+        }
+        let is_grave = !usual && suspicion.is_warning() && (is_firm || call.unnamed);
+        let severity = if is_grave { Severity::Warning } else { Severity::Info };
         if severity == Severity::Info && (call.unnamed || !self.may_note(contact)) {
             return;
         }
         signals.push(self.signal(contact, &call, severity, &context, &suspicion));
+    }
+
+    /// Chance makes a rhythm for a beat or two: a warning is weighed so three times in a row.
+    fn is_suspected(&mut self, contact: &Contact<'_>, is_now: bool) -> bool {
+        let regular = self.regular.get_mut(&contact.source).and_then(|all| all.get_mut(&contact.destination));
+        let Some(regular) = regular else { return is_now };
+        regular.suspected = if is_now { regular.suspected.saturating_add(1) } else { 0 };
+        regular.suspected >= SUSPECTED
     }
 
     /// One `info` a day and source: who has one rhythm has several.
@@ -67,12 +83,13 @@ impl Beacon {
         let known = self.prevalence.get(&(contact.destination, contact.port)).map_or(1, Vec::len);
         let inside = contact.source_inside;
         let keep = |all: &HashMap<IpAddr, Regular>| all.values().any(|one| now - one.last < DAY / 12);
-        let regular = Regular { first: now, last: now, port: contact.port, period };
+        let regular = Regular { first: now, last: now, port: contact.port, period, suspected: 0 };
         let (mut destinations, mut alike) = (1, 1);
         if let Some(all) = self.regular.entry(contact.source, inside, now, keep, HashMap::new) {
             if all.len() < 64 || all.contains_key(&contact.destination) {
-                let first = all.get(&contact.destination).map_or(now, |one| one.first);
-                all.insert(contact.destination, Regular { first, ..regular });
+                let before = all.get(&contact.destination).copied().unwrap_or(regular);
+                let Regular { first, suspected, .. } = before;
+                all.insert(contact.destination, Regular { first, suspected, ..regular });
             }
             all.retain(|_, one| now - one.last < DAY / 12);
             destinations = all.len();
@@ -96,7 +113,7 @@ impl Beacon {
         let p = &self.parameters;
         let beat = &call.beat;
         let threshold = match call.unit {
-            "calls" => p.unnamed_calls,
+            "calls" | "answers" => p.unnamed_calls,
             _ if severity > Severity::Info && beat.period < p.fast_period_s => p.fast_beats,
             _ => p.least_beats,
         };

@@ -24,6 +24,10 @@ pub struct Facts {
     pub alike: usize,
     /// What is sent is so little that it says nothing.
     pub keeps_alive: bool,
+    /// Bursts that nobody answers.
+    pub unanswered: bool,
+    /// Each end of a conversation speaks unasked.
+    pub own_timers: bool,
     /// Far more is sent now and then than is asked each time.
     pub uploads: bool,
 }
@@ -45,17 +49,28 @@ impl Suspicion {
             }
         };
         let beat = &facts.beat;
-        weigh(!facts.within && beat.spread > p.exact && beat.bounded >= 0.9, 1, "jittered");
-        weigh(facts.size_spread > p.alike_sizes && !facts.bursts, 1, "sizes vary");
+        let is_jittered = !facts.within && beat.spread > p.exact && beat.bounded >= 0.9;
+        let varies = facts.size_spread > p.alike_sizes && !facts.bursts;
+        let is_often = !facts.bursts && beat.period < p.often_s;
+        let is_plain =
+            !(facts.bursts || is_jittered || varies || facts.odd_port || facts.uploads || is_often);
+        weigh(is_jittered, 1, "jittered");
+        weigh(varies, 1, "sizes vary");
         weigh(facts.odd_port, 1, "odd port");
         weigh(facts.uploads, 1, "sends far more now and then");
-        weigh(!facts.bursts && beat.period < p.often_s, 1, "often, by new connections");
-        weigh(facts.naming == Naming::Unnamed, 2, "by address, never by name");
+        weigh(is_often, 1, "often, by new connections");
+        // A small device has its server's address built in as well: exact, alike, on a usual port.
+        let by_address = if is_plain { 0 } else { 2 };
+        weigh(facts.naming == Naming::Unnamed, by_address, "by address, never by name");
+        let crosses = !facts.within;
+        weigh(crosses && facts.unanswered && facts.keeps_alive, 1, "keep-alives that nobody answers");
         weigh(facts.naming == Naming::Named, -1, "by name");
         weigh(facts.keeps_alive, -1, "keeps a connection open");
+        weigh(facts.own_timers, -2, "both ends speak unasked");
         weigh(facts.bursts && !facts.odd_port, -1, "a port of long connections");
-        weigh(facts.within && !facts.bursts, -4, "both ends inside");
+        weigh(facts.within, if facts.bursts { -1 } else { -4 }, "both ends inside");
         weigh(facts.destinations >= p.several, -1, "several regular destinations");
+        weigh(facts.destinations >= 3 * p.several, -2, "a peer among peers");
         weigh(facts.alike >= p.several, -1, "several destinations of this rhythm");
         suspicion
     }

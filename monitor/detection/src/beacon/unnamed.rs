@@ -64,6 +64,8 @@ impl Beacon {
             size_spread: 0.0,
             naming: Naming::Unnamed,
             keeps_alive: false,
+            own_timers: false,
+            unanswered: false,
             uploads: false,
         })
     }

@@ -124,10 +124,23 @@ fn guess(port: u16, varies: u64, every: u64) -> Scene {
     scene
 }
 
+/// A console that is asked for names and passwords, one try after the other.
+fn short_guess(varies: u64) -> Scene {
+    let mut scene = Scene::default();
+    for number in 0..150u64 {
+        let sent = 14 + number.wrapping_mul(31) % (varies + 1);
+        scene.connect(HOST, "10.0.3.3", 5038, Goes::Well(sent, 84, S / 5));
+        scene.pass(3 * S);
+    }
+    scene
+}
+
 #[test]
 fn guesses_differ_by_a_password_and_are_refused_alike_on_any_port() {
     assert!(guess(80, 9, 1).found(Detector::BruteForce, HOST, Severity::Warning));
     assert!(guess(18_080, 9, 1).found(Detector::BruteForce, HOST, Severity::Warning));
+    assert!(short_guess(9).found(Detector::BruteForce, HOST, Severity::Warning));
+    assert!(short_guess(0).quiet());
     assert!(guess(80, 0, 3).quiet(), "a program asks the same each time");
 }
 
@@ -167,24 +180,27 @@ fn mail_to_many_is_a_bot_unless_mail_is_received_too() {
 
 #[test]
 fn connections_that_are_held_and_hardly_used_are_a_flood() {
-    let hold = |sent: u64| {
+    let hold = |source: &str, sent: u64, received: u64| {
         let mut scene = Scene::default();
         let mut open = Vec::new();
         for _ in 0..150 {
-            let mut record = scene.record(PEER, "10.0.0.8", protocol::TCP, 80);
+            let mut record = scene.record(source, "10.0.0.8", protocol::TCP, 80);
             scene.send(&record);
             record.kind = record_kind::ACTIVE;
             record.outcome = outcome::ESTABLISHED;
             record.forward_flags |= u32::from(tcp::ACK) | HANDSHAKE_REPORTED;
             record.forward = direction(3, sent);
+            record.backward = direction(2, received);
             scene.again(&mut record, MS);
             open.push(record);
         }
         scene.pass(20 * S);
         scene
     };
-    assert!(hold(200).found(Detector::SynFlood, PEER, Severity::Warning));
-    assert!(hold(40_000).quiet());
+    assert!(hold(PEER, 200, 0).found(Detector::SynFlood, PEER, Severity::Warning));
+    assert!(hold(PEER, 40_000, 0).quiet());
+    assert!(hold(HOST, 200, 0).found(Detector::SynFlood, HOST, Severity::Warning));
+    assert!(hold(HOST, 90, 420).quiet(), "a pool that is welcomed");
 }
 
 #[test]

@@ -20,11 +20,11 @@ fn run(served: &Served, line: &str) -> (Exit, String) {
 
 #[test]
 fn each_command_asks_the_engine_for_what_was_typed() {
+    use Exit::{Conflict, NeedsConfirmation, NotFound, Success};
     // The server needs a runtime of its own: commands block on theirs.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let served = runtime.block_on(async { Served::start(Limits::default()) });
     // The core has one service, `web`, one finding, with the number 3, and no change that waits.
-    use Exit::{Conflict, NeedsConfirmation, NotFound, Success};
     for (line, exit, wanted) in [
         ("status", Success, ""),
         ("status -o json", Success, ""),
@@ -71,11 +71,9 @@ fn each_command_asks_the_engine_for_what_was_typed() {
         ),
         ("alerts show 3", Success, "AlertShow { number: 3 }"),
         ("alerts follow --looks 1 -o json", Success, "AlertQuery"),
-        (
-            "alerts silence --subject 10.0.0.5 --reason check",
-            Success,
-            "AlertSilence(Silence { detector: None",
-        ),
+        ("alerts silence --subject 10.0.0.5 --reason check", Success, "AlertSilence { detector: None"),
+        ("alerts silences", Success, "ListSilences"),
+        ("alerts unsilence 1", Success, "SilenceLift { number: 1 }"),
         ("alerts close 3", Success, "AlertClose { number: 3 }"),
         ("flows --address 10.0.0.5 --outcome refused", Success, "address: Some(10.0.0.5/32)"),
         ("graph", Success, "ShowGraph"),

@@ -43,6 +43,8 @@ fn requests() -> BTreeMap<&'static str, (&'static str, Value)> {
         ("alerts show", ("/v1/alerts/3", none())),
         ("alerts close", ("/v1/alerts/3/close", none())),
         ("alerts silence", ("/v1/silences", json!({"detector": "beacon", "reason": "a health check"}))),
+        ("alerts silences", ("/v1/silences", none())),
+        ("alerts unsilence", ("/v1/silences/1", none())),
         ("flows", ("/v1/flows?port=443", none())),
         ("graph", ("/v1/graph", none())),
         ("config show", ("/v1/config", none())),

@@ -11,7 +11,7 @@ use crate::core::{Core, flows};
 impl Perform for FlowQuery {
     fn perform(self, core: &mut Core, _: &Asking, turn: &mut Turn<'_>) -> Result<FlowList, Error> {
         let facts = core.state.facts(&*turn.kernel, turn.now.wall);
-        flows::list(&facts, &mut *turn.host, &self)
+        flows::list(&facts, &mut *turn.host, core.state.watch.recent(), &self)
     }
 }
 
@@ -19,6 +19,6 @@ impl Perform for ShowGraph {
     fn perform(self, core: &mut Core, _: &Asking, turn: &mut Turn<'_>) -> Result<Graph, Error> {
         let new = core.state.watch.new_edges();
         let facts = core.state.facts(&*turn.kernel, turn.now.wall);
-        flows::graph(&facts, &mut *turn.host, &new)
+        flows::graph(&facts, &mut *turn.host, core.state.watch.recent(), &new)
     }
 }

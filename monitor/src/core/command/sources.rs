@@ -26,6 +26,7 @@ impl Perform for SourceQuery {
 
 impl Perform for Explain {
     fn perform(self, core: &mut Core, _: &Asking, turn: &mut Turn<'_>) -> Result<Explanation, Error> {
-        explain::explain(&core.facts(turn), self.address)
+        let network = turn.host.network();
+        explain::explain(&core.facts(turn), &core.state.watch, &*turn.store, &network, self.address)
     }
 }

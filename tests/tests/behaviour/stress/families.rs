@@ -3,14 +3,21 @@
 
 mod floods;
 mod guessing;
+mod homes;
 mod honest;
 mod implants;
 mod lateral;
+mod malware;
+mod sessions;
 mod tunnels;
 
 use std::collections::BTreeMap;
 
-use detection::{contact::default_inside, finding::Severity, parameters::Parameters};
+use detection::{
+    contact::default_inside,
+    finding::{Finding, Severity},
+    parameters::Parameters,
+};
 use monitor_tests::harness::{
     timeline::{Dice, EPOCH, S, Traffic},
     tracker::Tracker,
@@ -51,7 +58,10 @@ const fn family(name: &'static str, draw: fn(&mut Dice) -> Drawn) -> Family {
 
 fn all() -> Vec<Family> {
     let mut all = implants::all();
+    all.extend(malware::all());
+    all.extend(sessions::all());
     all.extend(guessing::all());
+    all.extend(homes::all());
     all.extend(lateral::all());
     all.extend(tunnels::all());
     all.extend(floods::all());
@@ -98,6 +108,9 @@ fn judge(family: &Family, seed: u64, parameters: &Parameters, tally: &mut Tally)
             tally.delays.push(late as f64 / 1e9);
         } else {
             tally.notes.push(format!("seed {seed}: missed {who}"));
+            let near =
+                findings.iter().filter(|one| is_about(one, who) || Some(&one.subject) == drawn.also.as_ref());
+            tally.notes.extend(near.take(3).map(|one| format!("seed {seed}:   only {}", described(one))));
         }
         others.retain(|one| !is_about(one, who) && Some(&one.subject) != drawn.also.as_ref());
         let source = who.split("->").next();
@@ -105,12 +118,22 @@ fn judge(family: &Family, seed: u64, parameters: &Parameters, tally: &mut Tally)
     }
     tally.falsely += u32::from(!others.is_empty());
     tally.false_warnings += u32::try_from(others.len()).unwrap();
-    for one in others.iter().take(2) {
-        let target = one.target.as_deref().unwrap_or("-");
-        tally
-            .notes
-            .push(format!("seed {seed}: false {} {} {target} {}", one.detector, one.subject, one.unit));
-    }
+    tally.notes.extend(others.iter().take(2).map(|one| format!("seed {seed}: false {}", described(one))));
+}
+
+/// A finding in a line.
+fn described(one: &Finding) -> String {
+    let service = one.service.as_ref().map_or(String::new(), |service| format!(":{}", service.port));
+    format!(
+        "{} {} {} {}{service} {} {} {}",
+        one.severity.label(),
+        one.detector,
+        one.subject,
+        one.target.as_deref().unwrap_or("-"),
+        one.measured,
+        one.unit,
+        serde_json::to_string(&one.evidence).unwrap_or_default(),
+    )
 }
 
 fn run(

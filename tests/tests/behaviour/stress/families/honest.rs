@@ -26,6 +26,7 @@ pub fn all() -> Vec<Family> {
         family("honest, names and their resolver", names),
         family("honest, sip phones", phones),
         family("honest, games and calls", games),
+        family("honest, a screen and its controller", control),
     ]
 }
 
@@ -252,6 +253,28 @@ fn games(dice: &mut Dice) -> Drawn {
     for tick in 0..4000 {
         let at = EPOCH + tick * 33 * MS;
         traffic.datagram(at, (ME, own), (&server, port), size(dice, 40, 120), Some(size(dice, 60, 500)));
+    }
+    Drawn::honest(traffic)
+}
+
+/// A screen and a controller, or two peers of a session, that keep in touch over one connection: whose timer runs out
+/// first speaks, and both timers begin anew. Neither, one or both of them are inside.
+fn control(dice: &mut Dice) -> Drawn {
+    let (mut traffic, own) = (Traffic::default(), dice.port());
+    let (screen, controller) = match dice.below(3) {
+        0 => (outside(dice), outside(dice)),
+        1 => (ME.to_owned(), outside(dice)),
+        _ => (ME.to_owned(), "192.168.7.9".to_owned()),
+    };
+    let port = pick(dice, &[2010, 502, 2404, 20_000, 44_818, 179, 4840]);
+    let (from, to) = (dice.between(5, 20), dice.between(0, 10));
+    let (up, down) = (size(dice, 19, 400), size(dice, 19, 400));
+    let (client, server) = ((screen.as_str(), own), (controller.as_str(), port));
+    let mut at = EPOCH;
+    for _ in 0..dice.between(100, 400) {
+        at += from * S + dice.below(to * S + 1) + dice.below(S / 4);
+        let turns = if dice.chance(50) { [turn(0, up, 0)] } else { [turn(0, 0, down)] };
+        traffic.talk(at, client, server, &turns);
     }
     Drawn::honest(traffic)
 }
