@@ -69,8 +69,8 @@ fn active_features(interface: &str) -> io::Result<Vec<String>> {
 
 /// The names whose bit is set among the active ones.
 fn read_active(names: &[u8], blocks: &[u8]) -> Vec<String> {
-    let named = names.chunks_exact(NAME).enumerate();
-    let active = named.filter(|(number, _)| get(blocks, number / 32 * 16 + 8) >> (number % 32) & 1 == 1);
+    let numbered = names.chunks_exact(NAME).enumerate();
+    let active = numbered.filter(|(number, _)| get(blocks, number / 32 * 16 + 8) >> (number % 32) & 1 == 1);
     active
         .map(|(_, name)| {
             let name = name.split(|byte| *byte == 0).next().unwrap_or_default();

@@ -128,8 +128,7 @@ impl Role {
         }
         match (self, protocol) {
             (Self::Web, Protocol::Tcp) => tcp(("20k/s", 60_000), ("50/s", 500)),
-            (Self::Web, Protocol::Udp) => udp(("20k/s", 60_000)),
-            (Self::Api, Protocol::Tcp) => tcp(("20k/s", 60_000), ("200/s", 2000)),
+            (Self::Api | Self::Other, Protocol::Tcp) => tcp(("20k/s", 60_000), ("200/s", 2000)),
             (Self::Dns, Protocol::Tcp) => tcp(("500/s", 2000), ("20/s", 200)),
             (Self::Dns, Protocol::Udp) => udp(("500/s", 2000)),
             (Self::Ssh, Protocol::Tcp) => tcp(("60k/s", 200_000), ("60/min", 30)),
@@ -137,7 +136,6 @@ impl Role {
             (Self::Mail, Protocol::Tcp) => tcp(("10k/s", 40_000), ("10/s", 100)),
             (Self::Game, Protocol::Udp) => udp(("1k/s", 3000)),
             (Self::Game, Protocol::Tcp) => tcp(("2k/s", 10_000), ("5/s", 50)),
-            (Self::Other, Protocol::Tcp) => tcp(("20k/s", 60_000), ("200/s", 2000)),
             (_, Protocol::Udp) => udp(("20k/s", 60_000)),
         }
     }
