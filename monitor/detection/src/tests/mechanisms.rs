@@ -56,18 +56,27 @@ fn who_never_asks_for_a_name_calls_home_without_a_rhythm() {
 }
 
 #[test]
-fn the_same_scan_an_hour_later_is_found_again_and_measured_to_its_end() {
+fn the_same_scan_is_found_again_however_much_later_and_measured_to_its_end() {
+    for hours in [1, 24, 8 * 24] {
+        scan_twice(hours);
+    }
+}
+
+fn scan_twice(hours: u64) {
     let mut scene = Scene::default();
     for _ in 0..2 {
         for port in 0..100 {
             scene.connect(HOST, "10.0.5.5", 1000 + port, Goes::Refused);
             scene.pass(20 * MS);
         }
-        scene.pass(3600 * S);
+        scene.pass(hours * 3600 * S);
     }
     let scans = scene.findings();
     let measured: Vec<_> = scans.iter().map(|finding| (finding.detector, finding.measured)).collect();
-    assert_eq!(measured, [(Detector::PortScan, 100.0), (Detector::PortScan, 100.0)]);
+    let wanted = [(Detector::PortScan, 100.0), (Detector::PortScan, 100.0)];
+    assert_eq!(measured, wanted, "{hours} hours later");
+    let seen = |at: usize| scans[at].last_seen.as_second();
+    assert!(seen(1) - seen(0) >= i64::try_from(hours * 3600).unwrap(), "{hours} hours later");
 }
 
 #[test]
