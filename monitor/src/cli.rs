@@ -7,8 +7,9 @@ pub mod change;
 pub mod context;
 pub mod failure;
 pub mod figures;
-pub mod path;
 pub mod reference;
+#[cfg(test)]
+pub mod samples;
 pub mod session;
 pub mod table;
 

@@ -11,6 +11,7 @@ mod change;
 pub mod command;
 mod contained;
 mod containment;
+mod continued;
 mod dangers;
 mod defend;
 pub mod delta;
@@ -32,9 +33,10 @@ mod persist;
 mod plan;
 pub mod ports;
 mod problems;
-pub mod refusal;
+mod recent;
 mod response;
 mod sessions;
+mod silences;
 mod sources;
 #[cfg(test)]
 pub mod stand_in;
@@ -42,7 +44,7 @@ pub mod start;
 mod state;
 mod supervise;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 mod tune;
 mod view;
 mod watch;
@@ -57,14 +59,12 @@ pub use effect::{Counted, Effect, Ended, Input, News, Reading, Told};
 pub use ports::{Host, Ports};
 pub use start::Beginning;
 
+use api::Role;
 use asking::Asking;
-use command::{AccessImport, Applied, Command, ConfigText, Request, Role, SourceList, SourceQuery};
-use delta::Delta;
-use effect::Answer;
-use plan::Plan;
+use command::Request;
+use facts::Facts;
 use ports::Turn;
 use problems::Problems;
-use refusal::{Code, Refusal};
 use state::State;
 use tuning::defence::Load;
 
@@ -165,223 +165,38 @@ impl Core {
         turn.problems.report("prune the store", pruned);
     }
 
-    #[expect(clippy::too_many_lines, reason = "a table: one arm for each command")]
     fn command(&mut self, request: Request, turn: &mut Turn<'_>) {
-        let Request { caller, options, command } = request;
-        if caller.role < command.role() {
+        let endpoint = request.endpoint();
+        let (caller, options) = (request.caller.clone(), request.options);
+        if caller.role < endpoint.role {
             // The handle refuses this already; a second check costs nothing.
-            tracing::error!("{} by {} past the handle", command.name(), caller.role.label());
+            tracing::error!("{} by {} past the handle", endpoint.name, caller.role.label());
             return;
         }
-        if command.role() > Role::Viewer {
-            tracing::info!(uid = caller.uid, pid = caller.pid, ?options, "command: {}", command.name());
+        if endpoint.role > Role::Viewer {
+            let api::ChangeOptions { save, confirm_within_seconds: confirm_within, yes } = options;
+            tracing::info!(
+                uid = caller.uid,
+                pid = caller.pid,
+                save,
+                confirm_within,
+                yes,
+                "command: {}",
+                endpoint.name
+            );
             self.state.remember_operator(&caller, turn);
         }
-        let asking = &Asking::of(caller, options);
-        let now = turn.now.wall;
-        macro_rules! facts {
-            () => {
-                &self.state.facts(&*turn.kernel, now)
-            };
-        }
-        macro_rules! rules {
-            () => {
-                self.state.changes.desired().rules()
-            };
-        }
-        let tick_ns = turn.kernel.environment().tick_ns;
-        let answer = match command {
-            Command::Sources(query, reply) => Answer::new(reply, self.sources(&query, turn)),
-            Command::Explain(address, reply) => Answer::new(reply, explain::explain(facts!(), address)),
-            Command::LimitList(reply) => Answer::new(reply, Ok(facts!().limits())),
-            Command::LimitSet(set, reply) => {
-                let plan = limits::set(rules!(), &set);
-                Answer::new(reply, self.make(asking, plan, turn))
-            }
-            Command::LimitUnset(target, reply) => {
-                let plan = limits::unset(rules!(), &target);
-                Answer::new(reply, self.make(asking, plan, turn))
-            }
-            Command::AccessAdd(add, reply) => {
-                let plan = access::add(facts!(), asking, &add);
-                Answer::new(reply, self.make(asking, plan, turn))
-            }
-            Command::AccessImport(list, reply) => Answer::new(reply, self.import(asking, &list, turn)),
-            Command::AccessRemove(target, reply) => {
-                let removal = access::remove(facts!(), target);
-                Answer::new(
-                    reply,
-                    match removal {
-                        Ok(access::Removal::KernelBan(source)) => access::lift_kernel_ban(source, turn),
-                        Ok(access::Removal::Change(plan)) => self.make(asking, Ok(*plan), turn),
-                        Err(refusal) => Err(refusal),
-                    },
-                )
-            }
-            Command::AccessList(reply) => Answer::new(reply, access::list(facts!())),
-            Command::Reload(reply) => Answer::new(reply, self.reload(asking, turn)),
-            Command::Stop(reply) => {
-                turn.effects.push(Effect::End(Ended::Stopped));
-                Answer::new(reply, Ok(()))
-            }
-            Command::Detach(reply) => Answer::new(reply, self.detach(asking, turn)),
-            Command::ConfigShow(reply) => Answer::new(reply, self.show_config()),
-            Command::Confirm(number, reply) => {
-                Answer::new(reply, self.state.changes.confirm(asking, number, turn))
-            }
-            Command::History(query, reply) => Answer::new(reply, history::list(query, &*turn.store)),
-            Command::Revert(number, reply) => Answer::new(reply, self.state.undo(asking, number, turn)),
-            Command::AlertList(query, reply) => {
-                Answer::new(reply, alerts::list(facts!(), &self.state.watch, &*turn.store, &query))
-            }
-            Command::AlertShow(number, reply) => {
-                Answer::new(reply, alerts::show(facts!(), &self.state.watch, &*turn.store, number))
-            }
-            Command::AlertClose(number, reply) => Answer::new(reply, self.close_alert(number, turn)),
-            Command::AlertSilence(silence, reply) => {
-                Answer::new(reply, alerts::silence(&mut self.state.watch, asking, silence, turn))
-            }
-            Command::Flows(query, reply) => {
-                Answer::new(reply, flows::list(facts!(), &mut *turn.host, &query))
-            }
-            Command::Graph(reply) => {
-                let new = self.state.watch.new_edges();
-                Answer::new(reply, flows::graph(facts!(), &mut *turn.host, &new))
-            }
-            Command::TuneShow(query, reply) => {
-                Answer::new(reply, self.state.tune.show(rules!(), &query, tick_ns, now))
-            }
-            Command::TuneTry(target, reply) => {
-                let plan = self.state.tune.plan_trial(rules!(), &target);
-                Answer::new(reply, self.make(asking, plan, turn))
-            }
-            Command::TuneEnd(target, reply) => {
-                let plan = tune::plan_end(rules!(), &target);
-                Answer::new(reply, self.make(asking, plan, turn))
-            }
-            Command::TuneApply(target, reply) => {
-                let plan = self.state.tune.plan_application(rules!(), &target, asking);
-                Answer::new(reply, self.make(asking, plan, turn))
-            }
-            Command::TuneForget(service, reply) => {
-                Answer::new(reply, self.state.tune.forget(asking, &service, turn))
-            }
-            Command::Contain(set, reply) => {
-                let plan = containment::contain(facts!(), &mut *turn.host, asking, &set);
-                Answer::new(reply, self.make(asking, plan, turn))
-            }
-            Command::Lift(subject, reply) => {
-                let plan = containment::lift(facts!(), &subject);
-                Answer::new(reply, self.make(asking, plan, turn))
-            }
-            Command::ContainmentList(reply) => Answer::new(reply, containment::list(facts!())),
-        };
+        let answer = request.perform(self, &Asking::of(caller, options), turn);
         turn.effects.push(Effect::Answer(answer));
     }
 
-    fn make(
-        &mut self,
-        asking: &Asking,
-        plan: Result<Plan, Refusal>,
-        turn: &mut Turn<'_>,
-    ) -> Result<Applied, Refusal> {
-        self.state.make(asking, plan?, turn)
+    /// What plans and answers are made from.
+    fn facts<'a>(&'a self, turn: &'a Turn<'_>) -> Facts<'a> {
+        self.state.facts(&*turn.kernel, turn.now.wall)
     }
 
-    fn sources(&self, query: &SourceQuery, turn: &mut Turn<'_>) -> Result<SourceList, Refusal> {
-        let facts = &self.state.facts(&*turn.kernel, turn.now.wall);
-        // What leaves is judged at no service.
-        let asked = query.senders && query.service.is_none();
-        let limit = if query.limit == 0 { 20 } else { query.limit };
-        let senders = if asked {
-            flows::local_senders(facts, &mut *turn.host, query.prefix, limit)?
-        } else {
-            Vec::new()
-        };
-        explain::list_sources(facts, query, senders)
-    }
-
-    fn import(
-        &mut self,
-        asking: &Asking,
-        list: &AccessImport,
-        turn: &mut Turn<'_>,
-    ) -> Result<Applied, Refusal> {
-        let lifelines = turn.host.lifelines();
-        let operators = self.state.installed.sessions().protected(&asking.caller, &lifelines);
-        let facts = self.state.facts(&*turn.kernel, turn.now.wall);
-        let import::Import { plan, summary, warnings } = import::import(&facts, &operators, asking, list)?;
-        let Some(plan) = plan else { return Ok(Applied { summary, warnings, ..Applied::default() }) };
-        let applied = self.state.make(asking, plan, turn)?;
-        let warnings = warnings.into_iter().chain(applied.warnings).collect();
-        Ok(Applied { summary, warnings, ..applied })
-    }
-
-    fn reload(&mut self, asking: &Asking, turn: &mut Turn<'_>) -> Result<Applied, Refusal> {
-        let flags = self.state.changes.desired().config().flags.clone();
-        let outcome = turn.host.configuration(self.path.as_deref(), flags).and_then(|config| {
-            let delta = Delta { config: Some(config), ..Delta::default() };
-            self.state.make(asking, Plan::new("reload".to_owned(), delta), turn)
-        });
-        // Log rotation sends the same signal.
-        turn.effects.push(Effect::ReopenLogs);
-        self.reload.at = turn.now.wall;
-        match &outcome {
-            Ok(applied) => {
-                self.reload.succeeded_at = Some(turn.now.wall);
-                self.reload.error = None;
-                self.reload.successes += 1;
-                turn.problems.clear("configuration");
-                supervise::keep_last_good(&self.state, turn);
-                tracing::info!("the configuration is reloaded: {} differences", applied.summary.len());
-            }
-            Err(refusal) => {
-                self.reload.error = Some(refusal.to_string());
-                self.reload.failures += 1;
-                tracing::error!(
-                    "the configuration is not reloaded, the one before stays in force: {refusal}"
-                );
-            }
-        }
-        outcome
-    }
-
-    fn detach(&self, asking: &Asking, turn: &mut Turn<'_>) -> Result<(), Refusal> {
-        if !asking.options.yes {
-            let held = self.state.interfaces.guarded().iter().filter(|row| row.problem.is_none());
-            let held = held.map(|row| row.name.as_str()).collect::<Vec<_>>().join(", ");
-            return Err(Refusal::new(
-                Code::NeedsConfirmation,
-                format!("this takes the guard off {held}, with every ban, limit and count"),
-            )
-            .next(
-                "nothing was changed; ask again with --yes if you mean it (`sluice stop` keeps the guard)",
-            ));
-        }
-        turn.kernel.detach().map_err(|error| Refusal::failed(&error))?;
-        turn.effects.push(Effect::End(Ended::Detached));
-        Ok(())
-    }
-
-    fn close_alert(&mut self, number: u64, turn: &mut Turn<'_>) -> Result<command::Alert, Refusal> {
-        let now = turn.now.wall;
-        let show = |state: &State, turn: &Turn<'_>| {
-            alerts::show(&state.facts(&*turn.kernel, now), &state.watch, &*turn.store, number)
-        };
-        let known = show(&self.state, turn)?;
-        if known.state != command::AlertState::Open || !self.state.watch.close(number) {
-            return Err(Refusal::new(Code::Conflict, format!("finding {number} is not open")));
-        }
-        self.state.handle_findings(turn);
-        show(&self.state, turn)
-    }
-
-    fn show_config(&self) -> Result<ConfigText, Refusal> {
-        let desired = self.state.changes.desired();
-        let toml = desired.rules().config.to_toml();
-        let toml =
-            toml.map_err(|error| Refusal::new(Code::Failed, format!("print the configuration: {error}")))?;
-        Ok(ConfigText { path: desired.config().path.clone(), toml })
+    fn rules(&self) -> &policy::Rules {
+        self.state.changes.desired().rules()
     }
 
     fn snapshot(&self, turn: &Turn<'_>) -> Snapshot {

@@ -22,12 +22,12 @@ use rustix::fs::Mode;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, interval};
 
-use crate::engine::command::{Caller, ChangeOptions, Command};
+use crate::engine::command::{Caller, ChangeOptions, Reload, Stop};
 use crate::engine::delta::Flags;
-use crate::engine::refusal::{Code, Refusal};
 use crate::engine::start::{self, First};
 use crate::engine::{Ended, Handle, Parts, Pulse, Start, last_good, links, operators, read_configuration};
 use crate::store::{self, Store};
+use api::{Code, Error};
 use datapath::Live;
 use serving::Doors;
 use setting::Chosen;
@@ -63,7 +63,7 @@ fn not_permitted(error: anyhow::Error) -> anyhow::Error {
         io.is_some_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
     };
     if error.chain().any(denied) && !rustix::process::geteuid().is_root() {
-        Refusal::new(Code::NotPermitted, format!("{error:#}")).next("run it as root").into()
+        Error::new(Code::NotPermitted, format!("{error:#}")).next("run it as root").into()
     } else {
         error
     }
@@ -89,7 +89,7 @@ async fn live(path: Option<PathBuf>, chosen: Chosen, signals: Signals) -> Result
     store::ensure_unused(state)?;
     if !privilege::may_load() {
         let told = "load the kernel side: the process has no CAP_BPF";
-        return Err(Refusal::new(Code::NotPermitted, told).next("run it as root").into());
+        return Err(Error::new(Code::NotPermitted, told).next("run it as root").into());
     }
     let mut kernel = Live::open(&config).context("load the kernel side").map_err(not_permitted)?;
     if let Some(away) = kernel.moved() {
@@ -176,7 +176,7 @@ async fn wait(
                     tracing::info!("told to stop");
                     let handle = handle.clone();
                     tokio::spawn(async move {
-                        handle.ask(Caller::DAEMON, ChangeOptions::default(), Command::Stop).await
+                        handle.ask(Caller::DAEMON, ChangeOptions::default(), Stop {}).await
                     });
                 }
             },
@@ -194,10 +194,10 @@ async fn wait(
 
 async fn reload(handle: &Handle) {
     notify::reloading();
-    let outcome = handle.ask(Caller::DAEMON, ChangeOptions::default(), Command::Reload).await;
+    let outcome = handle.ask(Caller::DAEMON, ChangeOptions::default(), Reload {}).await;
     match outcome {
         Ok(_) => notify::ready("guarding"),
-        Err(refusal) => notify::ready(&format!("guarding; the last reload was refused: {refusal}")),
+        Err(error) => notify::ready(&format!("guarding; the last reload was refused: {error}")),
     }
 }
 

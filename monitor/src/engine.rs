@@ -22,7 +22,7 @@ mod webhook;
 mod workloads;
 
 pub use crate::core::effect::Ended;
-pub use crate::core::{command, delta, refusal};
+pub use crate::core::{command, delta};
 pub use handle::Handle;
 pub use host::{configuration_path, read_configuration};
 pub use parts::Parts;

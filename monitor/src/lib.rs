@@ -15,5 +15,5 @@ pub mod engine;
 pub mod metrics;
 
 pub mod replay;
-pub mod snapshot;
+pub use api::snapshot;
 pub mod store;

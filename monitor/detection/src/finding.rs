@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 /// The detectors. The names are API: findings, metrics, silences and documents use exactly these.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Detector {
     PortScan,
@@ -138,7 +140,9 @@ impl fmt::Display for Detector {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Worth knowing; nobody needs to be woken.
@@ -210,7 +214,9 @@ pub struct About {
 }
 
 /// A protocol and a port.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 pub struct Service {
     pub protocol: String,
     pub port: u16,
@@ -254,7 +260,7 @@ pub struct Signal {
 pub type Signals = Vec<Signal>;
 
 /// A signal that was judged, as `sluice alerts` and `sluice replay` print it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Finding {
     pub detector: Detector,
     pub severity: Severity,
@@ -265,8 +271,10 @@ pub struct Finding {
     pub raised_at: Timestamp,
     pub last_seen: Timestamp,
     #[serde(serialize_with = "plain_number")]
+    #[schemars(with = "f64")]
     pub measured: f64,
     #[serde(serialize_with = "plain_number")]
+    #[schemars(with = "f64")]
     pub threshold: f64,
     pub unit: String,
     pub window_s: u64,

@@ -142,11 +142,12 @@ impl Ledger {
         self.flagged.contains_key(&address)
     }
 
-    pub fn silence(&mut self, silence: Silence) {
+    pub fn silence(&mut self, silences: &[Silence]) {
+        self.silences = silences.to_vec();
         for (key, open) in &mut self.open {
-            open.silenced |= silence.covers(key.detector, key.subject.address());
+            let covers = |silence: &Silence| silence.covers(key.detector, key.subject.address());
+            open.silenced = self.silences.iter().any(covers);
         }
-        self.silences.push(silence);
     }
 
     /// What changed since the last call. What was opened and retracted in between was told to nobody, and is not now:

@@ -233,8 +233,9 @@ impl Detection {
         self.ledger.close(id)
     }
 
-    pub fn silence(&mut self, silence: Silence) {
-        self.ledger.silence(silence);
+    /// These, and no others, keep findings quiet from now on.
+    pub fn silence(&mut self, silences: &[Silence]) {
+        self.ledger.silence(silences);
     }
 
     pub fn counts(&self) -> Vec<DetectorCount> {

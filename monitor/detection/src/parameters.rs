@@ -141,12 +141,13 @@ impl Expected {
 }
 
 /// Findings that are kept and not told.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Silence {
     #[serde(default)]
     pub detector: Option<Detector>,
     #[serde(default)]
+    #[schemars(with = "Option<String>")]
     pub subject: Option<IpNet>,
     pub reason: String,
 }

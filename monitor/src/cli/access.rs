@@ -13,8 +13,8 @@ use super::sources::address;
 use super::table::Page;
 use super::{Context, Execute, Exit, Failure, figures};
 use policy::config::Duration;
-use crate::control::protocol::{AccessBody, Versioned, parse_prefix};
-use crate::engine::command::{AccessEntry, AccessImport, AccessKind, AccessList, Applied};
+use api::access::{AccessAdd, AccessEntry, AccessImport, AccessKind, AccessList, AccessRemove, ListAccess};
+use api::schema::parse_prefix;
 use crate::snapshot::Ban;
 
 /// Exempts, denies and bans
@@ -90,7 +90,7 @@ impl Execute for Access {
     fn execute(self, context: &Context) -> Result<(), Failure> {
         match self.action {
             Action::List => {
-                let lists: Versioned<AccessList> = context.get("/v1/access")?;
+                let lists = context.ask(&ListAccess {})?;
                 context.show(&lists, |lists, page| render(&lists.answer, Timestamp::now(), page))
             }
             Action::Exempt(entry) => put_in(context, AccessKind::Exempt, entry),
@@ -105,18 +105,14 @@ impl Execute for Access {
 }
 
 fn put_in(context: &Context, kind: AccessKind, entry: Entry) -> Result<(), Failure> {
-    let path = entry.change.path(&list_path(kind), &[]);
     // Less than a second is no time: it would be over before it began.
     let for_seconds = entry.duration.map(|Duration(time)| time.as_secs().max(1));
-    let body = AccessBody { prefix: entry.prefix, for_seconds, comment: entry.reason };
-    let applied: Applied = context.post(&path, &body)?;
-    context.show(&applied, render_change)
+    let add = AccessAdd { kind, prefix: entry.prefix, for_seconds, comment: entry.reason };
+    context.change(&add, &entry.change)
 }
 
 fn take_out(context: &Context, kind: AccessKind, removal: &Removal) -> Result<(), Failure> {
-    let path = removal.change.path(&list_path(kind), &[("prefix", removal.prefix.to_string())]);
-    let applied: Applied = context.delete(&path)?;
-    context.show(&applied, render_change)
+    context.change(&AccessRemove { kind, prefix: removal.prefix }, &removal.change)
 }
 
 fn take_over(context: &Context, import: &Import) -> Result<(), Failure> {
@@ -139,17 +135,13 @@ fn take_over(context: &Context, import: &Import) -> Result<(), Failure> {
     let kind = if import.exempt { AccessKind::Exempt } else { AccessKind::Deny };
     let for_seconds = import.duration.map(|Duration(time)| time.as_secs().max(1));
     let list = AccessImport { name, kind, text, dry_run: import.dry_run, for_seconds };
-    let applied: Applied = context.post(&import.change.path("/v1/access/import", &[]), &list)?;
+    let applied = context.ask_with(&list, &import.change.options())?;
     context.show(&applied, |applied, page| {
         if import.dry_run {
             page.line("a dry run: nothing was changed");
         }
-        render_change(applied, page);
+        render_change(&applied.answer, page);
     })
-}
-
-fn list_path(kind: AccessKind) -> String {
-    format!("/v1/access/{}", kind.label())
 }
 
 pub fn render(lists: &AccessList, now: Timestamp, page: &mut Page) {
@@ -198,7 +190,7 @@ fn ends(until: Option<Timestamp>, now: Timestamp) -> String {
 mod tests {
     use super::render;
     use crate::cli::table::Page;
-    use crate::control::scripted::{ban, noon};
+    use crate::cli::samples::{ban, noon};
     use crate::engine::command::{AccessEntry, AccessList};
     use crate::snapshot::Count;
 

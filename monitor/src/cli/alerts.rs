@@ -6,17 +6,18 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use ipnet::IpNet;
 use jiff::Timestamp;
-use serde_json::json;
 
-use super::change::{ChangeArgs, render as render_change};
+use super::change::ChangeArgs;
 use super::context::{Output, print};
-use super::path::with_query;
 use super::table::{self, Page};
 use super::{Context, Execute, Exit, Failure, figures};
-use crate::control::protocol::{Alerts as List, Versioned, parse_prefix};
-use detection::parameters::Silence;
+use api::alerts::{
+    Alert, AlertClose, AlertQuery, AlertShow, AlertSilence, AlertState, ListSilences, SilenceInForce, SilenceLift,
+};
+use api::schema::parse_prefix;
 use detection::finding::{Detector, Severity};
-use crate::engine::command::{Alert, AlertState, Applied};
+use detection::parameters::Silence;
+use policy::config;
 
 /// Shows and handles findings
 #[derive(Clone, Debug, Args)]
@@ -35,8 +36,18 @@ enum Action {
     Follow(Follow),
     /// Keeps findings quiet; they are still counted and kept
     Silence(Silencing),
+    /// Lists the silences in force
+    Silences,
+    /// Lifts a silence
+    Unsilence(Lifting),
     /// Closes a finding by hand
     Close(Number),
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+struct Lifting {
+    /// Its number, as `sluice alerts silences` shows it
+    number: u64,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -84,6 +95,9 @@ struct Silencing {
     /// Why, for those who wonder later
     #[arg(long, value_name = "TEXT")]
     reason: String,
+    /// How long; until it is lifted, if left out
+    #[arg(long = "for", value_name = "TIME")]
+    duration: Option<config::Duration>,
     #[command(flatten)]
     change: ChangeArgs,
 }
@@ -92,23 +106,28 @@ impl Execute for Alerts {
     fn execute(self, context: &Context) -> Result<(), Failure> {
         match self.action {
             Action::List(filter) => {
-                let list: Versioned<List> = context.get(&filter.path(None))?;
+                let list = context.ask(&filter.query(None))?;
                 let now = Timestamp::now();
                 context.show(&list, |list, page| render(&list.answer.alerts, now, page))
             }
             Action::Show(Number { number }) => {
-                let alert: Versioned<Alert> = context.get(&format!("/v1/alerts/{number}"))?;
+                let alert = context.ask(&AlertShow { number })?;
                 context.show(&alert, |alert, page| details(&alert.answer, page))
             }
             Action::Follow(follow) => follow.run(context),
-            Action::Silence(Silencing { detector, subject, reason, change }) => {
-                let silence = Silence { detector, subject, reason };
-                let applied: Applied = context.post(&change.path("/v1/silences", &[]), &silence)?;
-                context.show(&applied, render_change)
+            Action::Silence(Silencing { detector, subject, reason, duration, change }) => {
+                let for_seconds = duration.map(|config::Duration(time)| time.as_secs().max(1));
+                context.change(&AlertSilence { detector, subject, reason, for_seconds }, &change)
+            }
+            Action::Silences => {
+                let list = context.ask(&ListSilences {})?;
+                context.show(&list, |list, page| silences(&list.answer.silences, page))
+            }
+            Action::Unsilence(Lifting { number }) => {
+                context.change(&SilenceLift { number }, &ChangeArgs::default())
             }
             Action::Close(Number { number }) => {
-                let alert: Versioned<Alert> =
-                    context.post(&format!("/v1/alerts/{number}/close"), &json!({}))?;
+                let alert = context.ask(&AlertClose { number })?;
                 context.show(&alert, |alert, page| page.line(line(&alert.answer)))
             }
         }
@@ -116,16 +135,9 @@ impl Execute for Alerts {
 }
 
 impl Filter {
-    fn path(&self, since: Option<Timestamp>) -> String {
-        let mut pairs = vec![("limit", self.number.to_string())];
-        if self.open {
-            pairs.push(("open", "true".to_owned()));
-        }
-        pairs.extend(self.detector.map(|detector| ("detector", detector.label().to_owned())));
-        pairs.extend(self.severity.map(|severity| ("severity", severity.label().to_owned())));
-        pairs.extend(self.subject.map(|subject| ("subject", subject.to_string())));
-        pairs.extend(since.map(|since| ("since", since.to_string())));
-        with_query("/v1/alerts", &pairs)
+    fn query(&self, since: Option<Timestamp>) -> AlertQuery {
+        let Self { open, detector, severity, subject, number } = *self;
+        AlertQuery { open, detector, severity, subject, since, limit: number }
     }
 }
 
@@ -136,7 +148,7 @@ impl Follow {
         let mut since = None;
         let mut looks = self.looks;
         loop {
-            let list: Versioned<List> = context.get(&self.filter.path(since))?;
+            let list = context.ask(&self.filter.query(since))?;
             for alert in list.answer.alerts.iter().rev() {
                 since = since.max(Some(alert.updated));
                 if told.insert(alert.id, alert.updated) != Some(alert.updated) {
@@ -192,6 +204,23 @@ fn measured(alert: &Alert) -> String {
 
 fn number(value: f64) -> String {
     if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.2}") }
+}
+
+fn silences(silences: &[SilenceInForce], page: &mut Page) {
+    let rows = silences.iter().map(|one| {
+        let Silence { detector, subject, reason } = &one.silence;
+        vec![
+            one.number.to_string(),
+            detector.map_or("any", |detector| detector.label()).to_owned(),
+            subject.map_or_else(|| "any".to_owned(), |subject| subject.to_string()),
+            one.until.map_or_else(|| "lifted".to_owned(), figures::moment),
+            if one.saved { "yes".to_owned() } else { "no".to_owned() },
+            one.made_by.clone(),
+            reason.clone(),
+        ]
+    });
+    let headings = [">NUMBER", "DETECTOR", "SUBJECT", "UNTIL", "~SAVED", "~BY", "REASON"];
+    page.table(&headings, rows.collect(), "nothing is silenced by hand");
 }
 
 const fn state(state: AlertState) -> &'static str {
@@ -260,8 +289,8 @@ fn severity(name: &str) -> Result<Severity, String> {
 mod tests {
     use super::{details, render};
     use crate::cli::table::Page;
-    use crate::control::scripted::insight::alert;
-    use crate::control::scripted::noon;
+    use crate::cli::samples::alert;
+    use crate::cli::samples::noon;
 
     #[test]
     fn a_list_says_what_was_measured_against_which_threshold() {

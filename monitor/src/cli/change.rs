@@ -3,9 +3,8 @@
 use clap::Args;
 
 use super::figures;
-use super::path::with_query;
 use super::table::Page;
-use crate::engine::command::Applied;
+use api::{Applied, ChangeOptions};
 use policy::config::Duration;
 
 /// Lines of what is different now; an undone import may have thousands.
@@ -26,20 +25,14 @@ pub struct ChangeArgs {
 }
 
 impl ChangeArgs {
-    /// `path` with the query that asks for a change this way, after `keys`.
-    pub fn path(&self, path: &str, keys: &[(&str, String)]) -> String {
-        let mut pairs = keys.to_vec();
-        if self.save {
-            pairs.push(("save", "true".to_owned()));
-        }
-        if self.yes {
-            pairs.push(("yes", "true".to_owned()));
-        }
-        if let Some(Duration(time)) = self.confirm_within {
+    /// As the API takes them.
+    pub fn options(&self) -> ChangeOptions {
+        ChangeOptions {
+            save: self.save,
+            yes: self.yes,
             // Less than a second would be no time to confirm in.
-            pairs.push(("confirm_within_seconds", time.as_secs().max(1).to_string()));
+            confirm_within_seconds: self.confirm_within.map(|Duration(time)| time.as_secs().max(1)),
         }
-        with_query(path, &pairs)
     }
 }
 
@@ -71,16 +64,14 @@ pub fn render(applied: &Applied, page: &mut Page) {
 mod tests {
     use super::{ChangeArgs, render};
     use crate::cli::table::Page;
-    use crate::engine::command::Applied;
-    use policy::config::Duration;
+    use api::{Applied, ChangeOptions};
 
     #[test]
-    fn a_query_holds_what_was_asked_for_and_nothing_else() {
-        assert_eq!(ChangeArgs::default().path("/v1/reload", &[]), "/v1/reload");
-        let all = ChangeArgs { save: true, confirm_within: Some(Duration::from_secs(60)), yes: true };
-        let path = all.path("/v1/access/deny", &[("prefix", "10.0.0.0/8".to_owned())]);
-        let query = "prefix=10.0.0.0%2F8&save=true&yes=true&confirm_within_seconds=60";
-        assert_eq!(path, format!("/v1/access/deny?{query}"));
+    fn less_than_a_second_to_confirm_in_is_a_second() {
+        let soon = policy::config::Duration(std::time::Duration::from_millis(1));
+        let all = ChangeArgs { save: true, confirm_within: Some(soon), yes: true };
+        let wanted = ChangeOptions { save: true, yes: true, confirm_within_seconds: Some(1) };
+        assert_eq!(all.options(), wanted);
     }
 
     #[test]

@@ -7,8 +7,7 @@ use clap::{Args, Subcommand};
 use super::context::print;
 use super::{Context, Execute, Exit, Failure};
 use policy::config;
-use crate::control::protocol::Versioned;
-use crate::engine::command::ConfigText;
+use api::config::ShowConfig;
 use crate::engine::links;
 use policy;
 
@@ -41,7 +40,7 @@ impl Execute for Config {
         match self.action {
             Action::Check { file } => check(&file),
             Action::Show => {
-                let text: Versioned<ConfigText> = context.get("/v1/config")?;
+                let text = context.ask(&ShowConfig {})?;
                 match context.output {
                     super::context::Output::Json => context.show(&text, |_, _| {}),
                     super::context::Output::Table => print(&text.answer.toml),

@@ -2,9 +2,10 @@
 
 use clap::Args;
 
-use super::{Context, Execute, Failure, change};
-use crate::control::protocol::ConfirmBody;
-use crate::engine::command::Applied;
+use api::history;
+
+use super::change::ChangeArgs;
+use super::{Context, Execute, Failure};
 
 /// Keeps the change that waits for confirmation
 #[derive(Clone, Copy, Debug, Args)]
@@ -16,7 +17,6 @@ pub struct Confirm {
 
 impl Execute for Confirm {
     fn execute(self, context: &Context) -> Result<(), Failure> {
-        let applied: Applied = context.post("/v1/confirm", &ConfirmBody { change: self.change })?;
-        context.show(&applied, change::render)
+        context.change(&history::Confirm { change: self.change }, &ChangeArgs::default())
     }
 }

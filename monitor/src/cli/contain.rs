@@ -3,15 +3,11 @@
 use clap::Args;
 use jiff::Timestamp;
 
-use super::change::{ChangeArgs, render as render_change};
+use super::change::ChangeArgs;
 use super::table::Page;
 use super::{Context, Execute, Failure, figures};
 use policy::config::{Duration, Mode, Rate};
-use crate::control::protocol::Versioned;
-use crate::engine::command::containment::Contained;
-use crate::engine::command::{Applied, ContainmentList, ContainmentSet};
-
-const PATH: &str = "/v1/containments";
+use api::containments::{Contained, ContainmentLift, ContainmentSet, ListContainments};
 
 /// Cuts off or limits one source or one workload, or lists who is contained
 ///
@@ -50,13 +46,12 @@ pub struct Contain {
 impl Execute for Contain {
     fn execute(self, context: &Context) -> Result<(), Failure> {
         let Some(subject) = self.subject else {
-            let list: Versioned<ContainmentList> = context.get(PATH)?;
+            let list = context.ask(&ListContainments {})?;
             return context
                 .show(&list, |list, page| render(&list.answer.containments, Timestamp::now(), page));
         };
         if self.lift {
-            let applied: Applied = context.delete(&self.change.path(PATH, &[("subject", subject)]))?;
-            return context.show(&applied, render_change);
+            return context.change(&ContainmentLift { subject }, &self.change);
         }
         let set = ContainmentSet {
             subject,
@@ -66,8 +61,7 @@ impl Execute for Contain {
             for_seconds: self.duration.map(|Duration(time)| time.as_secs().max(1)),
             comment: self.reason,
         };
-        let applied: Applied = context.post(&self.change.path(PATH, &[]), &set)?;
-        context.show(&applied, render_change)
+        context.change(&set, &self.change)
     }
 }
 
@@ -101,12 +95,12 @@ pub fn render(containments: &[Contained], now: Timestamp, page: &mut Page) {
 mod tests {
     use super::render;
     use crate::cli::table::Page;
-    use crate::control::scripted::{insight, noon};
+    use crate::cli::samples::{self, noon};
 
     #[test]
     fn who_is_contained_stands_with_what_came_of_it() {
         let mut page = Page::plain();
-        render(&[insight::contained()], noon(), &mut page);
+        render(&[samples::contained()], noon(), &mut page);
         let wanted = "\
 SUBJECT       MODE     PACKETS  BYTES  ENDS       SENT  OVER  FROM   WHY
 copy.service  enforce    100/s      -  in 10 min   250    50  uid 0  exfiltration

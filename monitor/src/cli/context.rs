@@ -6,14 +6,15 @@ use std::future::Future;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
+use api::client::{Client, DEFAULT_SOCKET};
+use api::{Applied, ChangeOptions, Command, Versioned};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
+use super::change::{self, ChangeArgs};
 use super::failure::{Exit, Failure};
 use super::session;
 use super::table::Page;
-use crate::control::client::{Client, DEFAULT_SOCKET};
 
 /// Arguments of every command.
 #[derive(Clone, Debug, Default, Args)]
@@ -64,20 +65,28 @@ impl Context {
         }
     }
 
-    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        block_on(self.client.get(path))
+    /// Asks the daemon.
+    pub fn ask<C: Command>(&self, command: &C) -> Result<Versioned<C::Answer>, Failure> {
+        self.ask_with(command, &ChangeOptions::default())
     }
 
-    pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
-        block_on(self.client.post(path, body))
+    /// Asks the daemon for a change that is made this way.
+    pub fn ask_with<C: Command>(
+        &self,
+        command: &C,
+        options: &ChangeOptions,
+    ) -> Result<Versioned<C::Answer>, Failure> {
+        block_on(self.client.ask(command, options))
     }
 
-    pub fn put<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
-        block_on(self.client.put(path, body))
-    }
-
-    pub fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        block_on(self.client.delete(path))
+    /// Asks for a change, and shows what it did.
+    pub fn change<C: Command<Answer = Applied>>(
+        &self,
+        command: &C,
+        arguments: &ChangeArgs,
+    ) -> Result<(), Failure> {
+        let applied = self.ask_with(command, &arguments.options())?;
+        self.show(&applied, |applied, page| change::render(&applied.answer, page))
     }
 
     /// Prints `answer` as JSON, or as the page that `render` makes of it.

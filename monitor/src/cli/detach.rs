@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use api::ChangeOptions;
 use clap::Args;
 
 use super::{Context, Execute, Exit, Failure};
-use crate::control::protocol::Done;
 use crate::daemon;
 use crate::engine::delta::Flags;
 
@@ -25,13 +25,13 @@ pub struct Detach {
 
 impl Execute for Detach {
     fn execute(self, context: &Context) -> Result<(), Failure> {
-        let path = if self.yes { "/v1/detach?yes=true" } else { "/v1/detach" };
+        let options = ChangeOptions { yes: self.yes, ..ChangeOptions::default() };
         // Whoever names a configuration means its daemon, and no other that may run.
         let named = self.config.as_deref().filter(|_| context.named_socket.is_none());
         let socket = named.map(|file| Ok::<_, Failure>(super::config::read_file(file)?.control.socket));
         let asked = match socket.transpose()? {
-            Some(socket) => context.at(socket).post::<Done>(path, &serde_json::json!({})),
-            None => context.post::<Done>(path, &serde_json::json!({})),
+            Some(socket) => context.at(socket).ask_with(&api::life::Detach {}, &options),
+            None => context.ask_with(&api::life::Detach {}, &options),
         };
         match asked {
             Ok(done) => context.show(&done, |_, page| page.line("nothing is guarded any more")),

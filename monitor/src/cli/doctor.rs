@@ -97,7 +97,7 @@ pub struct Checkup {
 
 impl Execute for Doctor {
     fn execute(self, context: &Context) -> Result<(), Failure> {
-        let status = context.get::<crate::control::protocol::Status>("/v1/status");
+        let status = context.ask(&api::status::ShowStatus {});
         let mut checks = kernel::checks();
         checks.extend(daemon::checks(self.config.as_deref(), status.as_ref()));
         checks.extend(interfaces::checks(status.as_ref().ok().map(|status| &status.answer)));

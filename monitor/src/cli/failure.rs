@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use crate::control::client;
-use crate::engine::refusal::{Code, Refusal};
+use api::client;
+use api::{Code, Error};
 use policy::config::ConfigError;
 
 macro_rules! exits {
@@ -87,8 +87,8 @@ fn in_short(message: &str) -> String {
 
 fn exit_of(error: &anyhow::Error) -> Exit {
     for cause in error.chain() {
-        if let Some(refusal) = cause.downcast_ref::<Refusal>() {
-            return refusal.code.into();
+        if let Some(error) = cause.downcast_ref::<Error>() {
+            return error.code.into();
         }
         if cause.downcast_ref::<ConfigError>().is_some() {
             return Exit::Invalid;
@@ -116,7 +116,7 @@ impl From<client::Failure> for Failure {
         let exit = match &failure {
             client::Failure::NotRunning(_) => Exit::NotRunning,
             client::Failure::NoPermission(_) => Exit::NotPermitted,
-            client::Failure::Problem(problem) => problem.code.into(),
+            client::Failure::Refused(error) => error.code.into(),
             client::Failure::Broken(_) => Exit::Failed,
         };
         Self::new(exit, failure.to_string())
@@ -139,7 +139,7 @@ mod tests {
     use anyhow::Context;
 
     use super::{Exit, Failure};
-    use crate::engine::refusal::{Code, Refusal};
+    use api::{Code, Error};
 
     #[test]
     fn exit_codes_agree_with_the_engines() {
@@ -163,8 +163,8 @@ mod tests {
 
     #[test]
     fn the_cause_of_an_error_chooses_its_exit_code() {
-        let refusal = Refusal::new(Code::Conflict, "eth0 has a foreign program");
-        let error = Err::<(), _>(refusal).context("attach to eth0").unwrap_err();
+        let error = Error::new(Code::Conflict, "eth0 has a foreign program");
+        let error = Err::<(), _>(error).context("attach to eth0").unwrap_err();
         let failure = Failure::of(&error);
         assert_eq!(failure.exit, Exit::Conflict);
         assert_eq!(failure.message, "attach to eth0: eth0 has a foreign program");

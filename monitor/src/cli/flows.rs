@@ -1,16 +1,16 @@
-//! `sluice flows`: the conversations of insiders as they stand.
+//! `sluice flows`: the conversations of insiders as they stand, and those that ended within the last hour.
 
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
-use policy::config::nearest;
+use jiff::Timestamp;
+use policy::config::{Duration, nearest};
 
-use super::path::with_query;
 use super::table::Page;
 use super::{Context, Execute, Failure, figures};
-use crate::control::protocol::{Versioned, parse_prefix};
-use crate::engine::command::{Flow, FlowEnd, FlowList, FlowOutcome};
+use api::flows::{Flow, FlowEnd, FlowList, FlowOutcome, FlowQuery};
+use api::schema::parse_prefix;
 
-/// Lists conversations with an inside end, most bytes first
+/// Lists conversations with an inside end, open or ended within the last hour, most bytes first
 #[derive(Clone, Debug, Args)]
 pub struct Flows {
     /// Only with an end within this prefix
@@ -28,6 +28,9 @@ pub struct Flows {
     /// Only conversations that stand like this
     #[arg(long, value_enum)]
     outcome: Option<Outcome>,
+    /// Only with a packet within this time
+    #[arg(long, value_name = "TIME")]
+    since: Option<Duration>,
     /// How many
     #[arg(short = 'n', long = "number", default_value_t = 50, value_name = "N")]
     number: usize,
@@ -64,32 +67,34 @@ enum Outcome {
 }
 
 impl Outcome {
-    const fn label(self) -> &'static str {
+    const fn asked(self) -> FlowOutcome {
         match self {
-            Self::Unanswered => "unanswered",
-            Self::Established => "established",
-            Self::Refused => "refused",
-            Self::Midstream => "midstream",
+            Self::Unanswered => FlowOutcome::Unanswered,
+            Self::Established => FlowOutcome::Established,
+            Self::Refused => FlowOutcome::Refused,
+            Self::Midstream => FlowOutcome::Midstream,
         }
     }
 }
 
 impl Execute for Flows {
     fn execute(self, context: &Context) -> Result<(), Failure> {
-        let list: Versioned<FlowList> = context.get(&self.path())?;
+        let list = context.ask(&self.query())?;
         context.show(&list, |list, page| render(&list.answer, page))
     }
 }
 
 impl Flows {
-    fn path(&self) -> String {
-        let mut pairs = vec![("limit", self.number.to_string())];
-        pairs.extend(self.address.map(|address| ("address", address.to_string())));
-        pairs.extend(self.port.map(|port| ("port", port.to_string())));
-        pairs.extend(self.protocol.clone().map(|protocol| ("protocol", protocol)));
-        pairs.extend(self.workload.clone().map(|workload| ("workload", workload)));
-        pairs.extend(self.outcome.map(|outcome| ("outcome", outcome.label().to_owned())));
-        with_query("/v1/flows", &pairs)
+    fn query(self) -> FlowQuery {
+        FlowQuery {
+            address: self.address,
+            port: self.port,
+            protocol: self.protocol,
+            workload: self.workload,
+            outcome: self.outcome.map(Outcome::asked),
+            since: self.since.and_then(|Duration(since)| Timestamp::now().checked_sub(since).ok()),
+            limit: self.number,
+        }
     }
 }
 
@@ -101,6 +106,7 @@ fn render(list: &FlowList, page: &mut Page) {
             flow.protocol.clone(),
             flow.responder_port.to_string(),
             outcome(flow).to_owned(),
+            if flow.open { "open".to_owned() } else { figures::count(flow.conversations) },
             figures::bytes(flow.forward.bytes),
             figures::bytes(flow.backward.bytes),
             figures::span(flow.last_seen.as_second().saturating_sub(flow.first_seen.as_second())),
@@ -109,7 +115,7 @@ fn render(list: &FlowList, page: &mut Page) {
         ]
     });
     let headings = [
-        "FROM", "TO", "PROTOCOL", ">PORT", "OUTCOME", ">SENT", "~>ANSWERED", "~>LASTED", "~SEEN", "WORKLOAD",
+        "FROM", "TO", "PROTOCOL", ">PORT", "OUTCOME", "~>ENDED", ">SENT", "~>ANSWERED", "~>LASTED", "~SEEN", "WORKLOAD",
     ];
     page.table(&headings, rows.collect(), "no conversation matches");
     let shown = u64::try_from(list.flows.len()).unwrap_or(u64::MAX);
@@ -137,8 +143,8 @@ const fn outcome(flow: &Flow) -> &'static str {
 mod tests {
     use super::{protocol, render};
     use crate::cli::table::Page;
-    use crate::control::scripted::insight::flow;
-    use crate::control::scripted::noon;
+    use crate::cli::samples::flow;
+    use crate::cli::samples::noon;
     use crate::engine::command::{FlowEnd, FlowList};
 
     #[test]
@@ -156,7 +162,7 @@ mod tests {
         render(&FlowList { at: noon(), matched: 1, flows: vec![flow()] }, &mut page);
         let text = page.text();
         let row: Vec<_> = text.lines().nth(1).unwrap().split_whitespace().collect();
-        let wanted = "10.0.0.5 10.0.0.9 tcp 443 established 1.50 kB 30.0 kB 0 s just now backup.service";
+        let wanted = "10.0.0.5 10.0.0.9 tcp 443 established open 1.50 kB 30.0 kB 0 s just now backup.service";
         assert_eq!(row.join(" "), wanted);
     }
 

@@ -46,10 +46,11 @@ struct Out {
 /// A page, and what it should be given what it is.
 type Page = (&'static str, fn(&str) -> Result<String, String>);
 
-const PAGES: [Page; 3] = [
+const PAGES: [Page; 4] = [
     ("cli.md", reference::reference),
     ("control-api.md", control::reference::reference),
     ("metrics.md", |_| Ok(metrics::reference::reference())),
+    ("openapi.json", |_| control::reference::description()),
 ];
 
 impl Execute for Generate {

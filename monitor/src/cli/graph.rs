@@ -7,8 +7,7 @@ use clap::Args;
 use super::context::print;
 use super::table::Page;
 use super::{Context, Execute, Failure, figures};
-use crate::control::protocol::Versioned;
-use crate::engine::command::{Graph as Edges, GraphEdge};
+use api::flows::{GraphEdge, ShowGraph};
 
 /// Shows who talks to whom, new edges marked
 #[derive(Clone, Copy, Debug, Args)]
@@ -20,7 +19,7 @@ pub struct Graph {
 
 impl Execute for Graph {
     fn execute(self, context: &Context) -> Result<(), Failure> {
-        let graph: Versioned<Edges> = context.get("/v1/graph")?;
+        let graph = context.ask(&ShowGraph {})?;
         if self.dot {
             return print(&dot(&graph.answer.edges));
         }
@@ -66,7 +65,7 @@ fn quoted(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::dot;
-    use crate::control::scripted::insight::edge;
+    use crate::cli::samples::edge;
 
     #[test]
     fn a_drawing_marks_what_is_new_and_no_name_breaks_out_of_it() {

@@ -8,8 +8,7 @@ use similar::{ChangeTag, TextDiff};
 
 use super::table::Page;
 use super::{Context, Execute, Exit, Failure, figures};
-use crate::control::protocol::{self, Versioned};
-use crate::engine::command::Change;
+use api::history::{Change, HistoryQuery};
 
 /// Lists the changes, newest first, or shows one with what stood before and after
 #[derive(Clone, Copy, Debug, Args)]
@@ -25,22 +24,19 @@ pub struct History {
 impl Execute for History {
     fn execute(self, context: &Context) -> Result<(), Failure> {
         if let Some(number) = self.change {
-            let before = number.saturating_add(1);
-            let history: Versioned<protocol::History> =
-                context.get(&format!("/v1/history?limit=1&before={before}"))?;
+            let before = Some(number.saturating_add(1));
+            let history = context.ask(&HistoryQuery { limit: 1, before })?;
             let found = history.answer.changes.into_iter().find(|change| change.number == number);
             let told = format!("history: there is no change {number}; `sluice history` lists them");
             let change = found.ok_or_else(|| Failure::new(Exit::NotFound, told))?;
             return context.show(&change, render_one);
         }
-        let mut history: Versioned<protocol::History> =
-            context.get(&format!("/v1/history?limit={}", self.number))?;
+        let mut history = context.ask(&HistoryQuery { limit: self.number, before: None })?;
         // Long texts make short pages.
         while let Some(before) = history.answer.next
             && let Some(more @ 1..) = self.number.checked_sub(history.answer.changes.len())
         {
-            let page: Versioned<protocol::History> =
-                context.get(&format!("/v1/history?limit={more}&before={before}"))?;
+            let page = context.ask(&HistoryQuery { limit: more, before: Some(before) })?;
             history.answer.changes.extend(page.answer.changes);
             history.answer.next = page.answer.next;
         }
@@ -129,7 +125,7 @@ fn leaves(text: &str) -> BTreeMap<String, String> {
 mod tests {
     use super::{differences, render, render_one};
     use crate::cli::table::Page;
-    use crate::control::scripted::change;
+    use crate::cli::samples::change;
 
     #[test]
     fn a_change_says_who_when_and_what() {

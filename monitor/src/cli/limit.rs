@@ -3,13 +3,11 @@
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 
-use super::change::{ChangeArgs, render as render_change};
-use super::path::escape;
+use super::change::ChangeArgs;
 use super::table::Page;
 use super::{Context, Execute, Exit, Failure};
 use policy::config::{Bytes, Mode, Rate, Unit};
-use crate::control::protocol::{LimitBody, Limits, Versioned};
-use crate::engine::command::{Applied, RateRequest};
+use api::limits::{LimitSet, LimitTarget, LimitUnset, ListLimits, RateRequest};
 use crate::snapshot::{LimitInForce, RateAndBurst};
 use policy::LimitKind;
 
@@ -55,8 +53,8 @@ impl Which {
         }
     }
 
-    fn path(&self) -> String {
-        format!("/v1/limits/{}", escape(&self.service))
+    fn target(&self) -> LimitTarget {
+        LimitTarget { service: self.service.clone(), class: self.class.clone(), kind: self.kind() }
     }
 }
 
@@ -118,43 +116,36 @@ impl Execute for Limit {
     fn execute(self, context: &Context) -> Result<(), Failure> {
         match self.action {
             Action::List => {
-                let limits: Versioned<Limits> = context.get("/v1/limits")?;
+                let limits = context.ask(&ListLimits {})?;
                 context.show(&limits, |limits, page| render(&limits.answer.limits, page))
             }
-            Action::Set(set) => {
-                let path = set.change.path(&set.which.path(), &[]);
-                let applied: Applied = context.put(&path, &set.body()?)?;
-                context.show(&applied, render_change)
-            }
-            Action::Unset(Unset { which, change }) => {
-                let mut keys = vec![("kind", which.kind().label().to_owned())];
-                keys.extend(which.class.clone().map(|class| ("class", class)));
-                let applied: Applied = context.delete(&change.path(&which.path(), &keys))?;
-                context.show(&applied, render_change)
-            }
+            Action::Set(set) => context.change(&set.command()?, &set.change),
+            Action::Unset(Unset { which, change }) => context.change(&LimitUnset(which.target()), &change),
         }
     }
 }
 
 impl Set {
-    fn body(&self) -> Result<LimitBody, Failure> {
-        let body = LimitBody {
-            class: self.which.class.clone(),
-            kind: self.which.kind(),
+    fn command(&self) -> Result<LimitSet, Failure> {
+        let LimitTarget { service, class, kind } = self.which.target();
+        let set = LimitSet {
+            service,
+            class,
+            kind,
             mode: self.mode,
             packets: request(self.packets, self.packets_burst),
             bytes: request(self.bytes, self.bytes_burst.map(|Bytes(bytes)| bytes)),
             connections: request(self.connections, self.connections_burst),
             fragments: request(self.fragments, self.fragments_burst),
         };
-        let LimitBody { mode, packets, bytes, connections, fragments, .. } = body;
+        let LimitSet { mode, packets, bytes, connections, fragments, .. } = set;
         if mode.is_none() && packets.is_none() && bytes.is_none() && connections.is_none() && fragments.is_none() {
             return Err(Failure::new(
                 Exit::Usage,
                 "limit set: nothing to set; give --mode, --packets, --bytes, --connections or --fragments",
             ));
         }
-        Ok(body)
+        Ok(set)
     }
 }
 

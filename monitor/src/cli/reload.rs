@@ -2,9 +2,8 @@
 
 use clap::Args;
 
-use super::change::{ChangeArgs, render};
+use super::change::ChangeArgs;
 use super::{Context, Execute, Failure};
-use crate::engine::command::Applied;
 
 /// Reads the configuration file anew; a bad one changes nothing
 #[derive(Clone, Copy, Debug, Args)]
@@ -15,8 +14,6 @@ pub struct Reload {
 
 impl Execute for Reload {
     fn execute(self, context: &Context) -> Result<(), Failure> {
-        let path = self.change.path("/v1/reload", &[]);
-        let applied: Applied = context.post(&path, &serde_json::json!({}))?;
-        context.show(&applied, render)
+        context.change(&api::config::Reload {}, &self.change)
     }
 }

@@ -13,7 +13,7 @@ use super::table::Page;
 use super::{Context, Execute, Exit, Failure, figures};
 use capture::NoCapture;
 use policy::config::Config;
-use crate::control::protocol::parse_prefix;
+use api::schema::parse_prefix;
 use detection::finding::{Finding, Report};
 use crate::replay::{Options, replay};
 
@@ -172,7 +172,7 @@ mod tests {
 
     use super::{Replay, render};
     use crate::cli::table::Page;
-    use crate::control::scripted::noon;
+    use crate::cli::samples::noon;
     use detection::finding::{CaptureSummary, Report, SourceCount, VerdictCount};
 
     #[derive(clap::Parser)]

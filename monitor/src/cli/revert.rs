@@ -2,9 +2,10 @@
 
 use clap::Args;
 
-use super::change::{ChangeArgs, render};
+use api::history;
+
+use super::change::ChangeArgs;
 use super::{Context, Execute, Failure};
-use crate::engine::command::Applied;
 
 /// Undoes one change
 #[derive(Clone, Copy, Debug, Args)]
@@ -17,8 +18,6 @@ pub struct Revert {
 
 impl Execute for Revert {
     fn execute(self, context: &Context) -> Result<(), Failure> {
-        let path = self.change.path(&format!("/v1/history/{}/revert", self.number), &[]);
-        let applied: Applied = context.post(&path, &serde_json::json!({}))?;
-        context.show(&applied, render)
+        context.change(&history::Revert { number: self.number }, &self.change)
     }
 }

@@ -4,11 +4,10 @@ use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-use super::path::with_query;
 use super::table::Page;
 use super::{Context, Execute, Failure, figures};
-use crate::control::protocol::{Versioned, parse_prefix};
-use crate::engine::command::SourceList;
+use api::schema::parse_prefix;
+use api::sources::{SourceList, SourceOrder, SourceQuery};
 use crate::snapshot::Source;
 
 /// Lists the sources with the highest rates, drops or bytes
@@ -41,33 +40,36 @@ pub enum Order {
 }
 
 impl Order {
-    pub const fn label(self) -> &'static str {
+    const fn asked(self) -> SourceOrder {
         match self {
-            Self::Rate => "rate",
-            Self::Drops => "drops",
-            Self::Bytes => "bytes",
+            Self::Rate => SourceOrder::Rate,
+            Self::Drops => SourceOrder::Drops,
+            Self::Bytes => SourceOrder::Bytes,
         }
     }
 }
 
 impl Sources {
-    /// The path that asks for this list.
-    pub fn path(&self) -> String {
-        let mut pairs = vec![("sort", self.by.label().to_owned()), ("limit", self.number.to_string())];
-        pairs.extend(self.prefix.map(|prefix| ("prefix", prefix.to_string())));
-        pairs.extend(self.service.clone().map(|service| ("service", service)));
-        with_query("/v1/sources", &pairs)
+    /// What asks for this list.
+    pub fn query(&self) -> SourceQuery {
+        SourceQuery {
+            order: self.by.asked(),
+            prefix: self.prefix,
+            service: self.service.clone(),
+            limit: self.number,
+            ..SourceQuery::default()
+        }
     }
 }
 
 impl Execute for Sources {
     fn execute(self, context: &Context) -> Result<(), Failure> {
-        let mut list: Versioned<SourceList> = context.get(&format!("{}&senders=true", self.path()))?;
+        let mut list = context.ask(&SourceQuery { senders: true, ..self.query() })?;
         // One page is not all that was asked for.
         while let Some(after) = list.answer.next
             && list.answer.sources.len() < self.number
         {
-            let page: Versioned<SourceList> = context.get(&format!("{}&after={after}", self.path()))?;
+            let page = context.ask(&SourceQuery { after, ..self.query() })?;
             list.answer.sources.extend(page.answer.sources);
             list.answer.next = page.answer.next;
         }
@@ -155,17 +157,10 @@ fn remark(source: &Source) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Order, Sources, render};
+    use super::render;
     use crate::cli::table::Page;
-    use crate::control::scripted::{noon, source};
+    use crate::cli::samples::{noon, source};
     use crate::engine::command::SourceList;
-
-    #[test]
-    fn a_filter_becomes_a_query() {
-        let prefix = "2001:db8::/32".parse().ok();
-        let sources = Sources { by: Order::Drops, prefix, service: Some("a b".to_owned()), number: 5 };
-        assert_eq!(sources.path(), "/v1/sources?sort=drops&limit=5&prefix=2001:db8::%2F32&service=a%20b");
-    }
 
     #[test]
     fn a_list_says_how_much_it_leaves_out() {

@@ -1,8 +1,9 @@
 //! `sluice status`: is it guarding, how well, and what is wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use api::status::ShowStatus;
 use clap::Args;
 use datapath::Left;
 use jiff::Timestamp;
@@ -10,10 +11,10 @@ use monitor_common::verdict::Action;
 
 use super::table::Page;
 use super::{Context, Execute, Exit, Failure, figures};
-use crate::control::protocol;
 use crate::daemon;
 use crate::engine::delta::Flags;
-use crate::snapshot::{Findings, Snapshot, Total};
+use crate::snapshot::{Findings, LimitInForce, Snapshot, Total};
+use policy::LimitKind;
 
 /// Shows what is guarded, what is dropped and what is wrong
 ///
@@ -30,7 +31,7 @@ pub struct Status {
 
 impl Execute for Status {
     fn execute(self, context: &Context) -> Result<(), Failure> {
-        match context.get::<protocol::Status>("/v1/status") {
+        match context.ask(&ShowStatus {}) {
             Ok(status) => context.show(&status, |status, page| render(&status.answer, page)),
             Err(failure) if failure.exit == Exit::NotRunning => Err(self.without_daemon(failure)),
             Err(failure) => Err(failure),
@@ -92,7 +93,7 @@ pub fn render(snapshot: &Snapshot, page: &mut Page) {
     page.blank();
     interfaces(snapshot, page);
     page.blank();
-    services(&snapshot.totals, page);
+    services(snapshot, page);
     fills(snapshot, page);
 }
 
@@ -116,19 +117,28 @@ fn interfaces(snapshot: &Snapshot, page: &mut Page) {
     page.table(&headings, rows.collect(), "no interface is guarded; name some under [interfaces]");
 }
 
-fn services(totals: &[Total], page: &mut Page) {
-    let mut by_service: BTreeMap<&str, Vec<&Total>> = BTreeMap::new();
-    for total in totals {
+/// Every service, with or without packets: what is asked of it is decided before they come.
+fn services(snapshot: &Snapshot, page: &mut Page) {
+    let mut by_service: BTreeMap<&str, Vec<&Total>> =
+        snapshot.services.iter().map(|service| (service.name.as_str(), Vec::new())).collect();
+    for total in &snapshot.totals {
         by_service.entry(&total.service).or_default().push(total);
     }
     let rows = by_service.into_iter().map(|(service, totals)| {
-        let mut row = vec![service.to_owned()];
+        let mut row = vec![service.to_owned(), modes(&snapshot.limits, service)];
         row.extend(Flows::of(totals.iter().copied()).cells());
         row.push(reasons(&totals));
         row
     });
-    let headings = ["SERVICE", ">PASSED/S", ">DROPPED/S", "~>WOULD DROP/S", "~>DROPPED", "DROPPED FOR"];
-    page.table(&headings, rows.collect(), "no packet was seen yet");
+    let headings = ["SERVICE", "MODE", ">PASSED/S", ">DROPPED/S", "~>WOULD DROP/S", "~>DROPPED", "DROPPED FOR"];
+    page.table(&headings, rows.collect(), "no service is known");
+}
+
+/// Modes of a service's limits, each named once; the trial limit never drops and is left out.
+fn modes(limits: &[LimitInForce], service: &str) -> String {
+    let of_it = |limit: &&LimitInForce| limit.service == service && limit.kind != LimitKind::Trial;
+    let modes: BTreeSet<_> = limits.iter().filter(of_it).map(|limit| limit.mode.label()).collect();
+    if modes.is_empty() { "no limit".to_owned() } else { modes.into_iter().collect::<Vec<_>>().join(", ") }
 }
 
 /// Why packets of these totals were dropped, most frequent first.
@@ -202,7 +212,7 @@ fn findings(findings: &Findings) -> String {
 mod tests {
     use super::{Left, in_force, render};
     use crate::cli::table::Page;
-    use crate::control::scripted::snapshot;
+    use crate::cli::samples::snapshot;
 
     #[test]
     fn a_page_says_what_is_guarded_and_what_is_dropped() {
@@ -220,8 +230,9 @@ findings      0 open
 INTERFACE  MODE    EGRESS  FLOOD  PASSED/S  DROPPED/S  WOULD DROP/S  DROPPED
 eth0       native  -       calm     2.00 k     48.0 k             0   1.20 M
 
-SERVICE  PASSED/S  DROPPED/S  WOULD DROP/S  DROPPED  DROPPED FOR
-web        2.00 k     48.0 k             0   1.20 M  packet_rate
+SERVICE  MODE      PASSED/S  DROPPED/S  WOULD DROP/S  DROPPED  DROPPED FOR
+default  no limit         0          0             0        0
+web      enforce     2.00 k     48.0 k             0   1.20 M  packet_rate
 ";
         assert_eq!(page.text(), wanted);
     }

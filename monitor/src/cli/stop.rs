@@ -3,7 +3,6 @@
 use clap::Args;
 
 use super::{Context, Execute, Failure};
-use crate::control::protocol::Done;
 
 /// Ends the daemon; the limits stay in force in the kernel
 #[derive(Clone, Copy, Debug, Args)]
@@ -11,7 +10,7 @@ pub struct Stop;
 
 impl Execute for Stop {
     fn execute(self, context: &Context) -> Result<(), Failure> {
-        let done: Done = context.post("/v1/stop", &serde_json::json!({}))?;
+        let done = context.ask(&api::life::Stop {})?;
         context.show(&done, |_, page| {
             page.line("the daemon stops; the kernel keeps protecting until `sluice detach`");
         })

@@ -74,7 +74,6 @@ fn what_makes_no_sense_is_refused_with_exit_code_2() {
         "fly",
         "sources --by colour",
         "sources --prefix 10.0.0.0/33",
-        "explain example.org",
         "access ban",
         "access ban 10.0.0.0/8 --for soon",
         "limit set web --confirm-within 60",

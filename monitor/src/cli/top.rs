@@ -9,8 +9,7 @@ use super::sources::{Order, Sources};
 use super::table::Page;
 use super::{Context, Execute, Failure, sources, status};
 use policy::config;
-use crate::control::protocol::{self, Versioned};
-use crate::engine::command::SourceList;
+use api::status::ShowStatus;
 
 /// Home, and erase what is below (ECMA-48 CUP and ED): no flicker, unlike erasing first.
 const HOME: &str = "\x1b[H";
@@ -51,8 +50,8 @@ impl Execute for Top {
 }
 
 fn show(context: &Context, wanted: &Sources) -> Result<(), Failure> {
-        let status: protocol::Status = context.get("/v1/status")?;
-        let list: Versioned<SourceList> = context.get(&wanted.path())?;
+        let status = context.ask(&ShowStatus {})?;
+        let list = context.ask(&wanted.query())?;
         if context.output == super::context::Output::Json {
             return context.show(&(status, list), |_, _| {});
         }

@@ -1,13 +1,10 @@
 //! `sluice tune`: limits that the daemon found, with what they rest on and what they would have done.
 
 use clap::{Args, Subcommand};
-use serde_json::json;
+use api::tune::{TuneApply, TuneEnd, TuneForget, TuneQuery, TuneTarget, TuneTry};
 
-use super::change::{ChangeArgs, render as render_change};
-use super::path::{escape, with_query};
+use super::change::ChangeArgs;
 use super::{Context, Execute, Failure};
-use crate::control::protocol::{TuneBody, Versioned};
-use crate::engine::command::{Applied, TuneList};
 
 mod page;
 
@@ -77,37 +74,29 @@ impl Execute for Tune {
     fn execute(self, context: &Context) -> Result<(), Failure> {
         match self.action {
             Action::Show(show) => {
-                let list: Versioned<TuneList> = context.get(&show.path())?;
+                let list = context.ask(&show.query())?;
                 context.show(&list, |list, page| page::render(&list.answer, page))
             }
-            Action::Try(which) => which.ask("try", context),
-            Action::End(which) => which.ask("end", context),
-            Action::Apply(which) => which.ask("apply", context),
+            Action::Try(which) => context.change(&TuneTry(which.target()), &which.change),
+            Action::End(which) => context.change(&TuneEnd(which.target()), &which.change),
+            Action::Apply(which) => context.change(&TuneApply(which.target()), &which.change),
             Action::Forget(Forget { service }) => {
-                let path = format!("/v1/tune/{}/forget", escape(&service));
-                let applied: Applied = context.post(&path, &json!({}))?;
-                context.show(&applied, render_change)
+                context.change(&TuneForget { service }, &ChangeArgs::default())
             }
         }
     }
 }
 
 impl Show {
-    fn path(&self) -> String {
-        let mut pairs = Vec::new();
-        pairs.extend(self.service.clone().map(|service| ("service", service)));
-        pairs.extend(self.class.clone().map(|class| ("class", class)));
-        pairs.extend(self.aim.quantile.map(|quantile| ("quantile", quantile.to_string())));
-        pairs.extend(self.aim.headroom.map(|headroom| ("headroom", headroom.to_string())));
-        with_query("/v1/tune", &pairs)
+    fn query(self) -> TuneQuery {
+        let Aim { quantile, headroom } = self.aim;
+        TuneQuery { service: self.service, class: self.class, quantile, headroom }
     }
 }
 
 impl Which {
-    fn ask(self, what: &str, context: &Context) -> Result<(), Failure> {
-        let path = self.change.path(&format!("/v1/tune/{}/{what}", escape(&self.service)), &[]);
+    fn target(&self) -> TuneTarget {
         let Aim { quantile, headroom } = self.aim;
-        let applied: Applied = context.post(&path, &TuneBody { class: self.class, quantile, headroom })?;
-        context.show(&applied, render_change)
+        TuneTarget { service: self.service.clone(), class: self.class.clone(), quantile, headroom }
     }
 }

@@ -1,9 +1,9 @@
-//! The tables of docs/reference/control-api.md: endpoints and error codes as they are declared.
+//! The tables of docs/reference/control-api.md, and docs/reference/openapi.json: endpoints and error codes as declared.
+
+use api::Code;
+use api::openapi::{self, Listed, about_itself, shapes};
 
 use super::document::fill;
-use super::endpoint::Method;
-use super::problem::Code;
-use super::router::endpoints;
 
 /// The page with its tables as they should be.
 ///
@@ -13,25 +13,24 @@ pub fn reference(page: &str) -> Result<String, String> {
     fill(&fill(page, "## Endpoints", &endpoint_rows())?, "## Errors", &error_rows())
 }
 
-/// The name of a method on the wire.
-pub const fn name(method: Method) -> &'static str {
-    match method {
-        Method::Get => "GET",
-        Method::Post => "POST",
-        Method::Put => "PUT",
-        Method::Delete => "DELETE",
-    }
+/// The description of the API as a page.
+///
+/// # Errors
+/// When it cannot be written as JSON.
+pub fn description() -> Result<String, String> {
+    let text = serde_json::to_string_pretty(&openapi::document()).map_err(|error| error.to_string())?;
+    Ok(text + "\n")
 }
 
 fn endpoint_rows() -> Vec<String> {
-    let mut rows = vec!["| GET | `/v1` | viewer | | Lists the endpoints. |".to_owned()];
-    rows.extend(endpoints().table.iter().map(|endpoint| {
-        let keys = endpoint.query.join(", ");
+    let shapes = shapes();
+    let all = about_itself().into_iter().chain(shapes.iter().map(Listed::of));
+    all.map(|Listed { method, path, role, query, about }| {
+        let keys = query.join(", ");
         let keys = if keys.is_empty() { keys } else { format!("{keys} ") };
-        let (path, role) = (endpoint.path, endpoint.role.label());
-        format!("| {} | `{path}` | {role} | {keys}| {} |", name(endpoint.method), endpoint.about)
-    }));
-    rows
+        format!("| {} | `{path}` | {} | {keys}| {about} |", method.label(), role.label())
+    })
+    .collect()
 }
 
 fn error_rows() -> Vec<String> {

@@ -1,59 +1,104 @@
-//! The list of endpoints, and what is said where there is none.
+//! The routes: each follows from its command's type, and the API's description of itself.
+//!
+//! In: HTTP requests with their peer. Out: answers of the engine, and the latest snapshot. Nothing is decided here.
 
-use axum::response::IntoResponse;
+use std::sync::Arc;
+
+use api::openapi::{self, Listed};
+use api::shape::Shape;
+use api::status::ShowStatus;
+use api::{Code, Command, Error, Method, Versioned};
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, get, on};
 use axum::{Json, Router};
+use hyper::Request;
 
-use super::endpoint::{Endpoint, Endpoints, Method};
-use super::problem::{Code, Problem};
-use super::routes;
+use super::request::{self, Asked};
 use crate::engine::Handle;
-use crate::engine::command::Role;
-
-/// Everything the API offers. A new noun is a file in `routes/` and a line here.
-pub fn endpoints() -> Endpoints {
-    let nouns: [fn(Endpoints) -> Endpoints; 11] = [
-        routes::status::add,
-        routes::sources::add,
-        routes::limits::add,
-        routes::access::add,
-        routes::containments::add,
-        routes::alerts::add,
-        routes::flows::add,
-        routes::config::add,
-        routes::tune::add,
-        routes::history::add,
-        routes::life::add,
-    ];
-    nouns.into_iter().fold(Endpoints::default(), |endpoints, add| add(endpoints))
-}
+use crate::engine::command::Perform;
 
 /// The router that a server serves.
 pub fn router(engine: Handle) -> Router {
-    let mut endpoints = endpoints();
-    let index = Endpoint {
-        method: Method::Get,
-        path: "/v1",
-        role: Role::Viewer,
-        query: &[],
-        about: "Lists the endpoints.",
-    };
-    let mut table = endpoints.table.clone();
-    table.insert(0, index);
-    endpoints = endpoints.with(index, move || async move { Json(table) });
-    endpoints
-        .router
+    let mut router = about_itself();
+    router = route::<ShowStatus, _, _>(router, |engine: Handle, _| async move {
+        Ok(engine.snapshot().as_ref().clone())
+    });
+    macro_rules! perform {
+        ($($command:ty,)+) => { $(router = route::<$command, _, _>(router, performed);)+ };
+    }
+    api::commands!(perform);
+    router
         .fallback(|| async {
-            Problem::new(Code::NotFound, "no such path", "GET /v1 lists the endpoints").into_response()
+            Failed(Error::new(Code::NotFound, "no such path").next("GET /v1 lists the endpoints"))
         })
         .method_not_allowed_fallback(|| async {
-            Problem::new(
-                Code::MethodNotAllowed,
-                "this path has no such method",
-                "GET /v1 lists the endpoints with their methods",
+            Failed(
+                Error::new(Code::MethodNotAllowed, "this path has no such method")
+                    .next("GET /v1 lists the endpoints with their methods"),
             )
-            .into_response()
         })
         .with_state(engine)
+}
+
+/// Adds the route of a command, whose request `answer` answers.
+fn route<C, A, F>(router: Router<Handle>, answer: A) -> Router<Handle>
+where
+    C: Command,
+    A: Fn(Handle, Asked<C>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<C::Answer, Error>> + Send,
+{
+    let shape = Arc::new(Shape::of::<C>());
+    let (path, method) = (shape.endpoint.path, filter(shape.endpoint.method));
+    let handler = move |State(engine): State<Handle>, request: Request<Body>| async move {
+        let asked = request::read(&shape, request).await?;
+        Ok::<_, Failed>(Json(Versioned::new(answer(engine, asked).await?)))
+    };
+    router.route(path, on(method, handler))
+}
+
+async fn performed<C: Perform>(engine: Handle, asked: Asked<C>) -> Result<C::Answer, Error> {
+    let Asked { caller, options, command } = asked;
+    engine.ask(caller, options, command).await
+}
+
+/// What the API says about itself: the list of its endpoints, and the whole description.
+fn about_itself() -> Router<Handle> {
+    let mut list = openapi::about_itself().to_vec();
+    list.extend(openapi::shapes().iter().map(Listed::of));
+    let document = Arc::new(openapi::document());
+    Router::new()
+        .route(openapi::INDEX, get(move || async move { Json(list) }))
+        .route(openapi::PATH, get(move || async move { Json(document.as_ref().clone()) }))
+}
+
+const fn filter(method: Method) -> MethodFilter {
+    match method {
+        Method::Get => MethodFilter::GET,
+        Method::Post => MethodFilter::POST,
+        Method::Put => MethodFilter::PUT,
+        Method::Delete => MethodFilter::DELETE,
+    }
+}
+
+/// An error as a response.
+#[derive(Debug)]
+pub struct Failed(pub Error);
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for Failed {
+    fn into_response(self) -> Response {
+        let Self(error) = self;
+        let status = hyper::StatusCode::from_u16(error.code.http_status())
+            .unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
+        (status, [(hyper::header::CONTENT_TYPE, api::error::MEDIA_TYPE)], error.json()).into_response()
+    }
 }
 
 #[cfg(test)]

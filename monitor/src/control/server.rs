@@ -26,8 +26,9 @@ use tokio::time::timeout;
 
 use super::patience::Patient;
 use super::peer::{Peer, Roles};
-use super::problem::{Code, MEDIA_TYPE, Problem};
-use crate::engine::command::Role;
+use super::router::Failed;
+use api::error::MEDIA_TYPE;
+use api::{Code, Error, Role};
 
 /// What peers may use up. The defaults are documented in docs/reference/control-api.md.
 #[derive(Clone, Copy, Debug)]
@@ -116,10 +117,10 @@ pub async fn serve(
                     place,
                 ));
             }
-            Err(problem) => {
+            Err(error) => {
                 // When even refusals pile up, closing is answer enough.
                 if let Ok(place) = Arc::clone(&door.refusals).try_acquire_owned() {
-                    connections.spawn(refuse(stream, problem, place));
+                    connections.spawn(refuse(stream, error, place));
                 }
             }
         }
@@ -140,13 +141,10 @@ struct Door {
 }
 
 impl Door {
-    fn admit(
-        &self,
-        stream: &UnixStream,
-        roles: &Roles,
-    ) -> Result<(Connected, OwnedSemaphorePermit), Problem> {
+    fn admit(&self, stream: &UnixStream, roles: &Roles) -> Result<(Connected, OwnedSemaphorePermit), Error> {
         let peer = Peer::of(stream).map_err(|error| {
-            Problem::new(Code::Failed, format!("the peer's credentials cannot be read: {error}"), "try again")
+            Error::new(Code::Failed, format!("the peer's credentials cannot be read: {error}"))
+                .next("try again")
         })?;
         let Some(role) = roles.role_of(&peer) else {
             return Err(stranger(&peer));
@@ -156,34 +154,28 @@ impl Door {
         });
         match place {
             Ok(place) => Ok((Connected { peer, role }, place)),
-            Err(_) => Err(Problem::new(
-                Code::Unavailable,
-                "too many control connections are open",
-                "try again in a moment",
-            )),
+            Err(_) => Err(Error::new(Code::Unavailable, "too many control connections are open")
+                .next("try again in a moment")),
         }
     }
 }
 
-fn stranger(peer: &Peer) -> Problem {
-    Problem::new(
-        Code::NotPermitted,
-        format!("user {} has no role here", peer.uid),
-        "run it as root, or join a group listed under [control] in the daemon's configuration",
-    )
+fn stranger(peer: &Peer) -> Error {
+    Error::new(Code::NotPermitted, format!("user {} has no role here", peer.uid))
+        .next("run it as root, or join a group listed under [control] in the daemon's configuration")
 }
 
 /// Waits briefly for the request, so that the client has written it, answers without reading it, and closes.
-async fn refuse(stream: UnixStream, problem: Problem, _place: OwnedSemaphorePermit) {
+async fn refuse(stream: UnixStream, error: Error, _place: OwnedSemaphorePermit) {
     let patience = Duration::from_secs(1);
     if timeout(patience, stream.readable()).await.is_err() {
         return;
     }
-    let body = problem.document();
+    let body = error.json();
     let mut answer = format!(
         "HTTP/1.1 {} {}\r\ncontent-type: {MEDIA_TYPE}\r\nserver: {SERVER}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-        problem.code.http_status(),
-        problem.code.label(),
+        error.code.http_status(),
+        error.code.label(),
         body.len()
     )
     .into_bytes();
@@ -238,10 +230,9 @@ async fn answer(
     let answered = timeout(patience, hyper::service::Service::call(&service, request)).await;
     let mut response = match answered {
         Ok(Ok(response)) => response,
-        Err(_) => Problem::new(
-            Code::TimedOut,
-            format!("no answer within {} s", patience.as_secs()),
-            "see `sluice status`; the change may still be applied",
+        Err(_) => Failed(
+            Error::new(Code::TimedOut, format!("no answer within {} s", patience.as_secs()))
+                .next("see `sluice status`; the change may still be applied"),
         )
         .into_response(),
     };
@@ -249,10 +240,9 @@ async fn answer(
     let bytes = response.body().size_hint().upper().and_then(|bytes| u32::try_from(bytes).ok());
     response = match bytes.map(|bytes| answers.try_acquire_many_owned(bytes)) {
         Some(Ok(place)) => response.map(|body| Body::new(Held { body, _place: place })),
-        _ => Problem::new(
-            Code::Unavailable,
-            "too many answers wait to be read",
-            "read them, ask for less (`limit`), or try again in a moment",
+        _ => Failed(
+            Error::new(Code::Unavailable, "too many answers wait to be read")
+                .next("read them, ask for less (`limit`), or try again in a moment"),
         )
         .into_response(),
     };
@@ -283,14 +273,6 @@ impl HttpBody for Held {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let status = hyper::StatusCode::from_u16(self.code.http_status())
-            .unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
-        (status, [(hyper::header::CONTENT_TYPE, MEDIA_TYPE)], self.document()).into_response()
     }
 }
 

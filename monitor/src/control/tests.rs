@@ -1,18 +1,20 @@
 //! docs/reference/control-api.md says what the code does: examples and limits. (Its tables are held by `cli::generate`.)
 
-use super::endpoint::{CHANGE_KEYS, Method};
-use super::reference::name;
-use super::router::endpoints;
+use api::config::Reload;
+use api::openapi::{self, shapes};
+use api::shape::Shape;
+use api::{Method, client};
+
+use super::request;
 use super::server::Limits;
-use super::{client, request};
 
 const DOCUMENT: &str = include_str!("../../../docs/reference/control-api.md");
 
 #[test]
 fn every_endpoint_has_an_example_for_curl() {
-    for endpoint in endpoints().table {
+    for endpoint in shapes().into_iter().map(|shape| shape.endpoint) {
         let start = endpoint.path.split('{').next().unwrap_or(endpoint.path);
-        let method = format!("-X {} ", name(endpoint.method));
+        let method = format!("-X {} ", endpoint.method.label());
         let is_shown = DOCUMENT.lines().any(|line| {
             line.trim_start().starts_with("curl --unix-socket")
                 && line.contains(start)
@@ -37,12 +39,12 @@ fn the_limits_in_the_document_are_those_in_force() {
         format!("{} s for the headers", header_time.as_secs()),
         format!("{} s for the body", request::BODY_TIME.as_secs()),
         format!("{} s for the answer", request_time.as_secs()),
-        format!("`{}`", request::CALLER_HEADER),
+        format!("`{}`", openapi::CALLER_HEADER),
         client::DEFAULT_SOCKET.to_owned(),
     ] {
         assert!(DOCUMENT.contains(&wanted), "the document does not say: {wanted}");
     }
-    for key in CHANGE_KEYS {
+    for key in Shape::of::<Reload>().options.into_iter().map(|field| field.name) {
         assert!(DOCUMENT.contains(&format!("`{key}`")), "the document does not explain {key}");
     }
 }

@@ -11,14 +11,14 @@ use monitor_common::record::{self, origin};
 
 use super::address::key;
 use super::asking::Asking;
-use super::command::{AccessAdd, AccessEntry, AccessList, AccessTarget, Applied};
+use super::command::{AccessAdd, AccessEntry, AccessList, AccessRemove, Applied};
 use super::delta::{self, AccessSetting, BanSetting, Delta};
 use super::facts::Facts;
 use super::names::source_of;
 use super::plan::Plan;
 use super::ports::Turn;
-use super::refusal::{Code, Refusal};
 use crate::snapshot::{Ban, Count, address_of};
+use api::{Code, Error};
 use policy::config::ListAction;
 use policy::{self, Permission};
 
@@ -36,12 +36,12 @@ pub enum Removal {
 }
 
 /// A plan that exempts, denies or bans a prefix.
-pub fn add(facts: &Facts<'_>, asking: &Asking, add: &AccessAdd) -> Result<Plan, Refusal> {
+pub fn add(facts: &Facts<'_>, asking: &Asking, add: &AccessAdd) -> Result<Plan, Error> {
     let prefix = add.prefix.trunc();
     let wanted = add.for_seconds.map(Duration::from_secs);
     if wanted == Some(Duration::ZERO) {
         return Err(
-            Refusal::new(Code::Invalid, "a duration of nothing").next("leave it out, or name a longer one")
+            Error::new(Code::Invalid, "a duration of nothing").next("leave it out, or name a longer one")
         );
     }
     let now = facts.now;
@@ -79,7 +79,7 @@ pub fn add(facts: &Facts<'_>, asking: &Asking, add: &AccessAdd) -> Result<Plan, 
 }
 
 /// What takes back an exemption, a denial or a ban.
-pub fn remove(facts: &Facts<'_>, target: AccessTarget) -> Result<Removal, Refusal> {
+pub fn remove(facts: &Facts<'_>, target: AccessRemove) -> Result<Removal, Error> {
     let prefix = target.prefix.trunc();
     let what = |prefix: IpNet| format!("access un{} {prefix}", target.kind.label());
     let Some(permission) = delta::permission(target.kind) else {
@@ -93,9 +93,10 @@ pub fn remove(facts: &Facts<'_>, target: AccessTarget) -> Result<Removal, Refusa
     let same = |entry: &policy::AccessEntry| entry.prefix == prefix && entry.permission == permission;
     if !facts.desired.rules().access.iter().any(same) {
         let kind = target.kind.label();
-        let refusal = Refusal::new(Code::NotFound, format!("no {kind} of {prefix} was made while running"));
-        return Err(refusal
-            .next("what the configuration says is changed in its file; `sluice access list` shows both"));
+        let error = Error::new(Code::NotFound, format!("no {kind} of {prefix} was made while running"));
+        return Err(
+            error.next("what the configuration says is changed in its file; `sluice access list` shows both")
+        );
     }
     let access = vec![AccessSetting { prefix, permission, entry: None }];
     Ok(change(what(prefix), Delta { access, ..Delta::default() }))
@@ -106,21 +107,21 @@ fn change(what: String, delta: Delta) -> Removal {
 }
 
 /// Lifts a ban that the kernel made; lifting it is not undone by taking anything back.
-pub fn lift_kernel_ban(source: IpNet, turn: &mut Turn<'_>) -> Result<Applied, Refusal> {
+pub fn lift_kernel_ban(source: IpNet, turn: &mut Turn<'_>) -> Result<Applied, Error> {
     let removed = turn.kernel.remove_ban(key(source.network()));
-    if !removed.map_err(|error| Refusal::failed(&error))? {
-        return Err(Refusal::new(Code::NotFound, format!("{source} is not banned")));
+    if !removed.map_err(|error| Error::failed(&error))? {
+        return Err(Error::new(Code::NotFound, format!("{source} is not banned")));
     }
     tracing::info!("the kernel's ban of {source} is lifted");
     Ok(Applied { summary: vec![format!("- ban {source}")], ..Applied::default() })
 }
 
 /// The source that `prefix` names; an error when it is more than one.
-pub fn one_source(facts: &Facts<'_>, prefix: IpNet, what: &str) -> Result<IpNet, Refusal> {
+pub fn one_source(facts: &Facts<'_>, prefix: IpNet, what: &str) -> Result<IpNet, Error> {
     let source = source_of(facts.desired.rules().config.source, prefix.network());
     if prefix.prefix_len() < source.prefix_len() {
         let (wide, one) = (prefix.prefix_len(), source.prefix_len());
-        return Err(Refusal::new(
+        return Err(Error::new(
             Code::Invalid,
             format!("{what} is of one source (/{one}), and {prefix} is a /{wide}"),
         )
@@ -130,8 +131,8 @@ pub fn one_source(facts: &Facts<'_>, prefix: IpNet, what: &str) -> Result<IpNet,
 }
 
 /// Exemptions, denials and bans.
-pub fn list(facts: &Facts<'_>) -> Result<AccessList, Refusal> {
-    let failed = |error: anyhow::Error| Refusal::failed(&error);
+pub fn list(facts: &Facts<'_>) -> Result<AccessList, Error> {
+    let failed = |error: anyhow::Error| Error::failed(&error);
     let numbers = facts.installed.image().numbering.denials();
     let count = numbers.values().max().map_or(0, |highest| highest + 1);
     let denials = facts.kernel.denials(count).map_err(failed)?;

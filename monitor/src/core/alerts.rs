@@ -1,4 +1,4 @@
-//! `alerts list|show|close|silence`: findings as people and scripts ask for them, and as the store keeps them.
+//! `alerts list|show|close`: findings as people and scripts ask for them, and as the store keeps them.
 //!
 //! In: queries, numbers, changes of findings. Out: alerts, the open ones as detection has them now and the rest from the
 //! store. Here the typed finding becomes text.
@@ -6,25 +6,20 @@
 use anyhow::Result;
 use jiff::Timestamp;
 
-use super::asking::Asking;
-use super::command::{Alert, AlertQuery, AlertState, Applied};
+use super::command::{Alert, AlertQuery, AlertState};
 use super::effect::Told;
 use super::facts::Facts;
 use super::names::Names;
-use super::ports::Turn;
-use super::refusal::{Code, Refusal};
 use super::watch::Watch;
 use crate::store::{Storage, StoredFinding};
+use api::{Code, Error};
 use detection::finding::{About, Finding, Party, Severity};
 use detection::ledger::{ChangeKind, FindingChange};
-use detection::parameters::Silence;
 
 /// Findings that a list reads at most.
 const MOST: usize = 10_000;
-/// Where silences lie in the store.
-const SILENCES: &str = "silences";
 
-type Found = Result<Vec<Alert>, Refusal>;
+type Found = Result<Vec<Alert>, Error>;
 
 /// Findings that match, newest first.
 pub fn list(facts: &Facts<'_>, watch: &Watch, store: &dyn Storage, query: &AlertQuery) -> Found {
@@ -48,41 +43,12 @@ pub fn list(facts: &Facts<'_>, watch: &Watch, store: &dyn Storage, query: &Alert
 }
 
 /// One finding by its number.
-pub fn show(facts: &Facts<'_>, watch: &Watch, store: &dyn Storage, number: u64) -> Result<Alert, Refusal> {
+pub fn show(facts: &Facts<'_>, watch: &Watch, store: &dyn Storage, number: u64) -> Result<Alert, Error> {
     let alerts = all(facts, watch, store, Timestamp::MIN)?;
     alerts.into_iter().find(|alert| alert.id == number).ok_or_else(|| {
-        Refusal::new(Code::NotFound, format!("there is no finding {number}"))
+        Error::new(Code::NotFound, format!("there is no finding {number}"))
             .next("`sluice alerts list` shows them")
     })
-}
-
-/// Keeps findings quiet from now on.
-pub fn silence(
-    watch: &mut Watch,
-    asking: &Asking,
-    silence: Silence,
-    turn: &mut Turn<'_>,
-) -> Result<Applied, Refusal> {
-    if silence.detector.is_none() && silence.subject.is_none() {
-        return Err(
-            Refusal::new(Code::Invalid, "that would silence everything").next("name a detector or a subject")
-        );
-    }
-    let detector = silence.detector.map_or("every detector", |detector| detector.label());
-    let subject = silence.subject.map_or_else(|| "everybody".to_owned(), |subject| subject.to_string());
-    let told = format!("+ silence {detector} about {subject}: {}", silence.reason);
-    let mut saved = false;
-    if asking.options.save {
-        let key = serde_json::to_string(&(silence.detector, silence.subject)).unwrap_or_default();
-        let value = serde_json::to_vec(&silence).unwrap_or_default();
-        turn.store
-            .learn(SILENCES, &[(key.as_str(), value.as_slice())], turn.now.wall)
-            .map_err(|error| Refusal::failed(&error))?;
-        saved = true;
-    }
-    watch.silence(silence);
-    tracing::info!("{told} (by {})", asking.made_by());
-    Ok(Applied { summary: vec![told], saved, ..Applied::default() })
 }
 
 /// What became of findings: into the store and the log, and as values for the sinks.
@@ -130,12 +96,13 @@ fn rendered(about: &About, finding: &Finding, names: &Names<'_>) -> Finding {
 
 /// Newest first.
 fn all(facts: &Facts<'_>, watch: &Watch, store: &dyn Storage, since: Timestamp) -> Found {
-    let kept = store.findings(since, MOST).map_err(|error| Refusal::failed(&error))?;
+    let kept = store.findings(since, MOST).map_err(|error| Error::failed(&error))?;
     let mut alerts: Vec<_> = kept.iter().filter_map(alert).collect();
     let names = facts.names();
     for (id, about, finding) in watch.open() {
         if let Some(known) = alerts.iter_mut().find(|alert| alert.id == id) {
-            known.finding = rendered(&about, finding, &names);
+            let (first_seen, raised_at) = (known.finding.first_seen, known.finding.raised_at);
+            known.finding = Finding { first_seen, raised_at, ..rendered(&about, finding, &names) };
         }
     }
     Ok(alerts)
@@ -156,31 +123,30 @@ fn alert(stored: &StoredFinding) -> Option<Alert> {
     serde_json::from_value(stored.body.clone()).ok()
 }
 
-/// Silences that were saved.
-pub fn stored_silences(store: &dyn Storage) -> Result<Vec<Silence>> {
-    let stored = store.learned(SILENCES)?;
-    Ok(stored.iter().filter_map(|(_, value)| serde_json::from_slice(value).ok()).collect())
-}
-
-/// Findings of an earlier process are nobody's any more. Returns the number from which new ones count.
-pub fn close_old_alerts(store: &mut dyn Storage, now: Timestamp) -> Result<u64> {
+/// Findings that the last process left open, and the number from which new ones count.
+pub fn left_open(store: &dyn Storage, now: Timestamp) -> Result<(u64, Vec<Alert>)> {
     let kept = store.findings(Timestamp::MIN, usize::MAX)?;
     let highest = kept.iter().filter_map(|finding| finding.id.parse::<u64>().ok()).max();
-    let orphans: Vec<_> = kept
-        .into_iter()
-        .filter(|finding| finding.closed.is_none())
-        .filter_map(|finding| {
-            let alert = Alert { state: AlertState::Closed, ..alert(&finding)? };
-            stored(&alert)
-        })
-        .collect();
-    // What cannot be written now is written later.
-    if let Err(error) = store.keep_findings(&orphans) {
-        tracing::warn!("the findings of the last run are not closed yet: {error:#}");
-    }
+    let open = kept.iter().filter(|finding| finding.closed.is_none()).filter_map(alert).collect();
     // A store in memory does not know the numbers that were given before.
     let unknown = store.volatile().is_some() && highest.is_none();
-    Ok(if unknown { number_of_the_moment(now) } else { highest.map_or(1, |highest| highest + 1) })
+    let base = if unknown { number_of_the_moment(now) } else { highest.map_or(1, |highest| highest + 1) };
+    Ok((base, open))
+}
+
+/// Closes findings that only the store knows.
+pub fn end(numbers: &[u64], store: &mut dyn Storage, now: Timestamp) -> Result<()> {
+    if numbers.is_empty() {
+        return Ok(());
+    }
+    let kept = store.findings(Timestamp::MIN, usize::MAX)?;
+    let ended: Vec<_> = kept
+        .iter()
+        .filter_map(alert)
+        .filter(|alert| numbers.contains(&alert.id))
+        .filter_map(|alert| stored(&Alert { state: AlertState::Closed, updated: now, ..alert }))
+        .collect();
+    store.keep_findings(&ended)
 }
 
 /// A number that no earlier process gave: they count from 1, one a finding.

@@ -24,8 +24,8 @@ use super::lists::{self, Circumstances};
 use super::origin::Origin;
 use super::persist::persist;
 use super::ports::Turn;
-use super::refusal::{Code, Refusal};
 use crate::store::ChangeState;
+use api::{Code, Error};
 use policy::Rules;
 
 /// The desired state with the change that waits for its confirmation.
@@ -83,10 +83,10 @@ impl Changes {
         delta: Delta,
         installed: &Installed,
         turn: &mut Turn<'_>,
-    ) -> Result<Prepared, Refusal> {
+    ) -> Result<Prepared, Error> {
         dangers::refuse_long_comments(&delta)?;
         let next = delta.applied(self.desired.standing(), turn.now.wall).map_err(|error| {
-            Refusal::new(Code::Invalid, error.to_string())
+            Error::new(Code::Invalid, error.to_string())
                 .next("nothing was changed; `sluice config check` shows all of it")
         })?;
         if delta.config.is_none() {
@@ -183,14 +183,14 @@ impl Changes {
         objections: [&[String]; 2],
         installed: &mut Installed,
         turn: &mut Turn<'_>,
-    ) -> Result<Applied, Refusal> {
+    ) -> Result<Applied, Error> {
         let Prepared { delta, next, mut warnings } = prepared;
         let delta = Delta { saved: asking.options.save, ..delta };
         let summary = delta::differences(self.desired.standing(), &next);
         let timed = asking.options.confirm_within();
         if let (Some(_), Some(waiting)) = (timed, &self.waiting) {
             let number = waiting.number();
-            return Err(Refusal::new(
+            return Err(Error::new(
                 Code::Conflict,
                 format!("change {number} still waits for its confirmation"),
             )
@@ -200,7 +200,7 @@ impl Changes {
             // A file may differ in its words alone.
             self.take_config(&delta);
             if delta.saved {
-                persist(&delta, asking, turn).map_err(|error| Refusal::failed(&error))?;
+                persist(&delta, asking, turn).map_err(|error| Error::failed(&error))?;
             }
             return Ok(Applied { saved: delta.saved, warnings, ..Applied::default() });
         }
@@ -210,17 +210,17 @@ impl Changes {
         let before = delta.before(self.desired.standing(), self.desired.config());
         let what = &in_short(what, &summary);
         let record = new_change(asking, what, &before, &delta, turn.now.wall)
-            .map_err(|error| Refusal::failed(&error))?;
+            .map_err(|error| Error::failed(&error))?;
 
         if let Some(within) = timed {
             let pending = turn
                 .store
                 .begin(&record, record.before.clone(), within, &turn.now)
-                .map_err(|error| Refusal::failed(&error.context("write the way back")))?;
-            if let Err(refusal) = self.install(next, installed, turn) {
+                .map_err(|error| Error::failed(&error.context("write the way back")))?;
+            if let Err(error) = self.install(next, installed, turn) {
                 let settled = turn.store.settle(pending.change, ChangeState::RolledBack);
                 turn.problems.report("history", settled);
-                return Err(refusal);
+                return Err(error);
             }
             self.take_config(&delta);
             let (change, confirm_by) = (pending.change, pending.deadline);
@@ -255,18 +255,18 @@ impl Changes {
         asking: &Asking,
         number: Option<u64>,
         turn: &mut Turn<'_>,
-    ) -> Result<Applied, Refusal> {
+    ) -> Result<Applied, Error> {
         let waiting = self.waiting.take_if(|waiting| number.is_none_or(|number| number == waiting.number()));
         let waiting =
-            waiting.ok_or_else(|| Refusal::new(Code::NotFound, "no change waits for its confirmation"))?;
+            waiting.ok_or_else(|| Error::new(Code::NotFound, "no change waits for its confirmation"))?;
         let number = waiting.number();
         if let Err(error) = turn.store.settle(number, ChangeState::Confirmed) {
             self.waiting = Some(waiting);
-            return Err(Refusal::failed(&error.context("write the confirmation")));
+            return Err(Error::failed(&error.context("write the confirmation")));
         }
         let saved = waiting.delta().saved;
         if saved {
-            persist(waiting.delta(), asking, turn).map_err(|error| Refusal::failed(&error))?;
+            persist(waiting.delta(), asking, turn).map_err(|error| Error::failed(&error))?;
         }
         tracing::info!(change = number, "confirmed: {}", waiting.what());
         let summary = vec![waiting.what().to_owned()];
@@ -301,8 +301,8 @@ impl Changes {
         number: u64,
         installed: &mut Installed,
         turn: &mut Turn<'_>,
-    ) -> Result<Undo, Refusal> {
-        let failed = |error: anyhow::Error| Refusal::failed(&error);
+    ) -> Result<Undo, Error> {
+        let failed = |error: anyhow::Error| Error::failed(&error);
         if let Some(waiting) = self.waiting.as_ref().filter(|waiting| waiting.number() == number) {
             let summary = vec![format!("taken back: {}", waiting.what())];
             self.roll_back(installed, turn).map_err(failed)?;
@@ -314,7 +314,7 @@ impl Changes {
         let stands =
             Delta { saved: after.saved, ..after.before(self.desired.standing(), self.desired.config()) };
         if stands != after && !asking.options.yes {
-            return Err(Refusal::new(
+            return Err(Error::new(
                 Code::Conflict,
                 format!(
                     "what change {number} set does not stand any more, it was changed or has ended since"
@@ -370,7 +370,7 @@ impl Changes {
         next: Standing,
         installed: &mut Installed,
         turn: &mut Turn<'_>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Error> {
         installed.install(self.desired.standing(), &next, turn)?;
         self.desired.replace(next);
         Ok(())

@@ -15,12 +15,12 @@ use monitor_common::plain::Plain as _;
 use monitor_common::rule::{BYTES, PACKETS, mode};
 
 use super::address::key;
-use super::command::containment::{Containment, Subject};
 use super::delta::Containments;
 use super::ports::Turn;
-use super::refusal::{Code, Refusal};
 use crate::snapshot::Count;
 use crate::store::Storage;
+use api::containments::{Containment, Subject};
+use api::{Code, Error};
 use policy::config::{self, Mode};
 
 /// Where the containments lie in the store.
@@ -73,25 +73,25 @@ impl Contained {
     }
 
     /// Makes the table hold `next`; when it cannot, it holds what it held.
-    pub fn write(&mut self, next: &Containments, turn: &mut Turn<'_>) -> Result<(), Refusal> {
+    pub fn write(&mut self, next: &Containments, turn: &mut Turn<'_>) -> Result<(), Error> {
         let wanted = wanted(next, turn);
         if wanted == self.0 {
             return Ok(());
         }
         let before = self.0.clone();
-        if let Err(refusal) = self.bring_to(&wanted, &mut *turn.kernel) {
+        if let Err(error) = self.bring_to(&wanted, &mut *turn.kernel) {
             if let Err(again) = self.bring_to(&before, &mut *turn.kernel) {
                 tracing::error!("put the containments back: {again}");
             }
-            return Err(refusal);
+            return Err(error);
         }
         Ok(())
     }
 
-    fn bring_to(&mut self, wanted: &Written, kernel: &mut dyn Kernel) -> Result<(), Refusal> {
+    fn bring_to(&mut self, wanted: &Written, kernel: &mut dyn Kernel) -> Result<(), Error> {
         let gone: Vec<_> = self.0.keys().filter(|key| !wanted.contains_key(key)).copied().collect();
         for place @ (high, low) in gone {
-            kernel.release(BanKey { high, low }).map_err(|error| Refusal::failed(&error))?;
+            kernel.release(BanKey { high, low }).map_err(|error| Error::failed(&error))?;
             self.0.remove(&place);
         }
         for (place @ (high, low), containment) in wanted {
@@ -102,13 +102,13 @@ impl Contained {
             let Some(containment) = containment else { continue };
             let value = compiled(containment, kernel)?;
             kernel.contain(BanKey { high: *high, low: *low }, value).map_err(|error| match error {
-                BanError::Full(capacity) => Refusal::new(
+                BanError::Full(capacity) => Error::new(
                     Code::Full,
                     format!("the table of containments is full ({capacity} entries), so nothing was changed"),
                 )
                 .next("lift some; `sluice contain` lists them"),
                 BanError::Failed(error) => {
-                    Refusal::failed(&error.context(format!("contain {}", containment.subject)))
+                    Error::failed(&error.context(format!("contain {}", containment.subject)))
                 }
             })?;
             self.0.insert(*place, Some(containment.clone()));
@@ -131,7 +131,7 @@ fn wanted(next: &Containments, turn: &mut Turn<'_>) -> Written {
     wanted
 }
 
-fn compiled(one: &Containment, kernel: &dyn Kernel) -> Result<containment::Containment, Refusal> {
+fn compiled(one: &Containment, kernel: &dyn Kernel) -> Result<containment::Containment, Error> {
     let tick = kernel.environment().tick_ns;
     let mut value = containment::Containment::zeroed();
     value.until = one.until.map_or(u64::MAX, |until| kernel.clock(until));
@@ -146,7 +146,7 @@ fn compiled(one: &Containment, kernel: &dyn Kernel) -> Result<containment::Conta
 }
 
 /// A rate with the burst of a second, or the smallest that the kernel's tick allows.
-fn rate_of(rate: config::Rate, tick_ns: u64) -> Result<Rate, Refusal> {
+fn rate_of(rate: config::Rate, tick_ns: u64) -> Result<Rate, Error> {
     let period = rate.period.nanoseconds();
     let second = (u128::from(rate.amount) * 1_000_000_000).div_ceil(u128::from(period));
     let burst = u64::try_from(second).unwrap_or(u64::MAX);
@@ -154,7 +154,7 @@ fn rate_of(rate: config::Rate, tick_ns: u64) -> Result<Rate, Refusal> {
         Err(RateError::BurstBelowTick(smallest)) => Rate::per(rate.amount, period, smallest, tick_ns),
         other => other,
     };
-    made.map_err(|error| Refusal::new(Code::Invalid, format!("a rate of {rate}: {error:?}")))
+    made.map_err(|error| Error::new(Code::Invalid, format!("a rate of {rate}: {error:?}")))
 }
 
 /// Keeps the containments for the next start.

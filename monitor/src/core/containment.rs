@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use super::access::{exempting, one_source};
 use super::asking::Asking;
-use super::command::containment::{Contained, Containment, ContainmentList, ContainmentSet, Subject};
 use super::delta::{ContainmentSetting, Delta};
 use super::facts::Facts;
 use super::plan::Plan;
 use super::ports::Host;
-use super::refusal::{Code, Refusal};
+use api::containments::{Contained, Containment, ContainmentList, ContainmentSet, Subject};
+use api::{Code, Error};
 use policy::config::{Mode, Rate};
 
 /// A plan that contains a subject, or changes how it is contained.
@@ -20,11 +20,11 @@ pub fn contain(
     host: &mut dyn Host,
     asking: &Asking,
     set: &ContainmentSet,
-) -> Result<Plan, Refusal> {
+) -> Result<Plan, Error> {
     let subject = subject(facts, &set.subject)?;
     let nothing = |rate: Option<Rate>| rate.is_some_and(|rate| rate.amount == 0);
     if nothing(set.packets) || nothing(set.bytes) || set.for_seconds == Some(0) {
-        return Err(Refusal::new(Code::Invalid, "a rate or a duration of nothing")
+        return Err(Error::new(Code::Invalid, "a rate or a duration of nothing")
             .next("leave the rates out to cut the subject off, or name more"));
     }
     let until = set.for_seconds.and_then(|time| facts.now.checked_add(Duration::from_secs(time)).ok());
@@ -64,18 +64,18 @@ pub fn contain(
 }
 
 /// A plan that takes a containment back.
-pub fn lift(facts: &Facts<'_>, text: &str) -> Result<Plan, Refusal> {
+pub fn lift(facts: &Facts<'_>, text: &str) -> Result<Plan, Error> {
     let subject = subject(facts, text)?;
     if !facts.desired.containments().contains_key(&subject) {
-        return Err(Refusal::new(Code::NotFound, format!("{subject} is not contained"))
+        return Err(Error::new(Code::NotFound, format!("{subject} is not contained"))
             .next("`sluice contain` lists who is"));
     }
     Ok(Plan::new(format!("lift the containment of {subject}"), change_of(subject, None)))
 }
 
 /// Containments as they work.
-pub fn list(facts: &Facts<'_>) -> Result<ContainmentList, Refusal> {
-    let table = facts.kernel.contained().map_err(|error| Refusal::failed(&error))?;
+pub fn list(facts: &Facts<'_>) -> Result<ContainmentList, Error> {
+    let table = facts.kernel.contained().map_err(|error| Error::failed(&error))?;
     let containments = facts.desired.containments().values().map(|containment| {
         let now = facts.installed.contained().effectiveness(containment, &table);
         Contained {
@@ -88,8 +88,8 @@ pub fn list(facts: &Facts<'_>) -> Result<ContainmentList, Refusal> {
     Ok(ContainmentList { containments: containments.collect() })
 }
 
-fn subject(facts: &Facts<'_>, text: &str) -> Result<Subject, Refusal> {
-    let subject = text.parse::<Subject>().map_err(|why| Refusal::new(Code::Invalid, why))?;
+fn subject(facts: &Facts<'_>, text: &str) -> Result<Subject, Error> {
+    let subject = text.parse::<Subject>().map_err(|why| Error::new(Code::Invalid, why))?;
     match subject {
         Subject::Source(prefix) => one_source(facts, prefix, "a containment").map(Subject::Source),
         workload @ Subject::Workload(_) => Ok(workload),

@@ -7,11 +7,11 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-use super::command::containment::Subject;
 use super::delta::{Delta, Standing};
 use super::interfaces::Interfaces;
 use super::ports::{Host, Neighbourhood};
-use super::refusal::{Code, Refusal};
+use api::containments::Subject;
+use api::{Code, Error};
 use policy::config::{Config, Mode};
 use policy::{self, Permission};
 
@@ -55,15 +55,13 @@ fn interfaces_let_go(
 }
 
 /// Comments are for people, and people read a few lines.
-pub fn refuse_long_comments(delta: &Delta) -> Result<(), Refusal> {
+pub fn refuse_long_comments(delta: &Delta) -> Result<(), Error> {
     let access = delta.access.iter().filter_map(|set| Some(&set.entry.as_ref()?.reason));
     let bans = delta.bans.iter().filter_map(|set| set.ban.as_ref()?.comment.as_ref());
     let contained = delta.containments.iter().filter_map(|set| set.containment.as_ref()?.comment.as_ref());
     match access.chain(bans).chain(contained).find(|comment| comment.chars().count() > LONGEST_COMMENT) {
-        Some(_) => {
-            Err(Refusal::new(Code::Invalid, format!("a comment has at most {LONGEST_COMMENT} letters"))
-                .next("nothing was changed; write a shorter one"))
-        }
+        Some(_) => Err(Error::new(Code::Invalid, format!("a comment has at most {LONGEST_COMMENT} letters"))
+            .next("nothing was changed; write a shorter one")),
         None => Ok(()),
     }
 }

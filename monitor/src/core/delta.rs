@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::command::AccessKind;
-use super::command::containment::{Containment, Subject};
+use api::containments::{Containment, Subject};
 use policy::config::Mode;
 use policy::config::{Config, ConfigError};
 use policy::{self, AccessEntry, LimitName, LimitOverride, Permission, Rules};
@@ -150,6 +150,17 @@ impl ConfigSetting {
 }
 
 impl Delta {
+    /// Whether a ban, an access entry or a containment in it overlaps `prefix`.
+    pub fn touches(&self, prefix: IpNet) -> bool {
+        let overlaps = |other: &IpNet| other.contains(&prefix) || prefix.contains(other);
+        self.access.iter().any(|set| overlaps(&set.prefix))
+            || self.bans.iter().any(|set| overlaps(&set.source))
+            || self.containments.iter().any(|set| match &set.subject {
+                Subject::Source(source) => overlaps(source),
+                Subject::Workload(_) => false,
+            })
+    }
+
     pub fn is_empty(&self) -> bool {
         self.limits.is_empty()
             && self.access.is_empty()

@@ -18,8 +18,8 @@ use policy::config::Alerts;
 use tuning::defence::Load;
 
 use super::command::{Alert, Reply, Request};
-use super::refusal::Refusal;
 use crate::snapshot::{Process, Snapshot};
+use api::Error;
 
 /// What happened.
 #[derive(Debug)]
@@ -112,7 +112,7 @@ pub enum Ended {
 pub struct Answer(Box<dyn FnOnce() + Send>);
 
 impl Answer {
-    pub fn new<T: Send + 'static>(reply: Reply<T>, answer: Result<T, Refusal>) -> Self {
+    pub fn new<T: Send + 'static>(reply: Reply<T>, answer: Result<T, Error>) -> Self {
         Self(Box::new(move || reply.send(answer)))
     }
 

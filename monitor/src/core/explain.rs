@@ -5,19 +5,27 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+use monitor_common::bucket::excess;
 use monitor_common::record::SourceEntry;
-use monitor_common::rule::{Limit, Slot};
+use monitor_common::rule::{BYTES, Limit, Slot};
 
 use super::access::bans;
-use super::command::containment::Subject;
+use super::alerts;
 use super::command::{
-    AccessEntry, BucketLevel, ExplainedService, Explanation, LocalSender, SourceList, SourceQuery,
+    AccessEntry, AlertQuery, BucketLevel, ExplainedService, Explanation, LocalSender, SourceList, SourceQuery,
 };
 use super::facts::Facts;
+use super::history;
 use super::limits::{ANY_CLASS, known};
-use super::refusal::Refusal;
+use super::ports::Neighbourhood;
 use super::sources::{Row, float};
+use super::watch::Watch;
 use crate::snapshot::{Ban, Count, LimitInForce, RateAndBurst};
+use crate::store::Storage;
+use api::Error;
+use api::containments::Subject;
+use api::explanation::NextPacket;
 use policy;
 use policy::LimitKind;
 use policy::config::Mode;
@@ -26,13 +34,18 @@ const DIMENSIONS: [&str; 4] = ["packets", "bytes", "connections", "fragments"];
 
 /// Sources that one answer holds.
 const LONGEST_PAGE: usize = 1000;
+/// Open findings and changes that an explanation holds.
+const FINDINGS: usize = 10;
+const CHANGES: usize = 5;
+/// Bytes of the smallest frame that a packet arrives in.
+const SMALLEST_PACKET: u32 = 60;
 
 /// The source table, filtered and sorted; `senders` are those of this host, if they were asked for.
 pub fn list_sources(
     facts: &Facts<'_>,
     query: &SourceQuery,
     senders: Vec<LocalSender>,
-) -> Result<SourceList, Refusal> {
+) -> Result<SourceList, Error> {
     let image = facts.installed.image();
     if let Some(service) = &query.service {
         let names: Vec<_> = image.services.iter().flatten().map(String::as_str).collect();
@@ -53,38 +66,19 @@ pub fn list_sources(
 }
 
 /// Why an address is treated as it is.
-pub fn explain(facts: &Facts<'_>, address: IpAddr) -> Result<Explanation, Refusal> {
+pub fn explain(
+    facts: &Facts<'_>,
+    watch: &Watch,
+    store: &dyn Storage,
+    network: &Neighbourhood,
+    address: IpAddr,
+) -> Result<Explanation, Error> {
     let address = address.to_canonical();
     let rules = facts.installed.judging().unwrap_or(facts.desired.rules());
     let told = policy::explain(rules, address, None, facts.now);
-    let names = facts.names();
-    let source = names.prefix(address);
-    let held = facts.kernel.bans().map_err(|error| Refusal::failed(&error))?;
+    let source = facts.names().prefix(address);
+    let held = facts.kernel.bans().map_err(|error| Error::failed(&error))?;
     let ban = bans(facts, &held).into_iter().find(|ban| ban.source == source);
-    let limits = facts.limits();
-    let clock = facts.kernel.environment().clock;
-    let image = facts.installed.image();
-    let services = facts
-        .view
-        .sources()
-        .rows
-        .iter()
-        .filter(|row| row.address() == source.network())
-        .map(|row| {
-            let at = names.source(row);
-            let limit = limit_of(&limits, &at.service, &at.class, LimitKind::PerSource);
-            let rule = image.rules.iter().find(|rule| rule.service == row.key.service);
-            let number = rule.and_then(|rule| rule.limits.get(usize::from(row.entry.class)));
-            let kernel = number.and_then(|number| image.limits.get(usize::try_from(*number).ok()?));
-            ExplainedService {
-                trial: limit_of(&limits, &at.service, &at.class, LimitKind::Trial),
-                aggregate: limit_of(&limits, &at.service, &at.class, LimitKind::Aggregate),
-                buckets: levels(kernel, limit.as_ref(), &row.entry, clock),
-                source: at,
-                limit,
-            }
-        })
-        .collect::<Vec<_>>();
     let entry = |access: policy::Ground| AccessEntry {
         prefix: access.prefix,
         until: access.until,
@@ -92,19 +86,78 @@ pub fn explain(facts: &Facts<'_>, address: IpAddr) -> Result<Explanation, Refusa
         origin: access.from,
         dropped: Count::default(),
     };
+    let open = AlertQuery { open: true, subject: Some(source), limit: FINDINGS, ..AlertQuery::default() };
     let mut explanation = Explanation {
         address,
         source,
         class: told.class,
         verdict: String::new(),
+        roles: roles(address, &rules.own, network),
         exempt: told.exempt.map(entry),
         denied: told.denied.map(entry),
         ban,
         containment: facts.desired.containments().get(&Subject::Source(source)).cloned(),
-        services,
+        services: at_services(facts, source),
+        // What the store cannot say is a problem of its own; the verdict does not wait for it.
+        findings: alerts::list(facts, watch, store, &open).unwrap_or_default(),
+        changes: history::touching(source, CHANGES, store).unwrap_or_default(),
     };
     explanation.verdict = verdict(&explanation);
     Ok(explanation)
+}
+
+/// The entries of a source, each with its limits and levels.
+fn at_services(facts: &Facts<'_>, source: IpNet) -> Vec<ExplainedService> {
+    let names = facts.names();
+    let limits = facts.limits();
+    let clock = facts.kernel.environment().clock;
+    let image = facts.installed.image();
+    let rows = facts.view.sources().rows.iter().filter(|row| row.address() == source.network());
+    rows.map(|row| {
+        let at = names.source(row);
+        let limit = limit_of(&limits, &at.service, &at.class, LimitKind::PerSource);
+        let rule = image.rules.iter().find(|rule| rule.service == row.key.service);
+        let number = rule.and_then(|rule| rule.limits.get(usize::from(row.entry.class)));
+        let kernel = number.and_then(|number| image.limits.get(usize::try_from(*number).ok()?));
+        let buckets = levels(kernel, limit.as_ref(), &row.entry, clock);
+        ExplainedService {
+            trial: limit_of(&limits, &at.service, &at.class, LimitKind::Trial),
+            aggregate: limit_of(&limits, &at.service, &at.class, LimitKind::Aggregate),
+            next_packet: next_packet(&buckets, limit.as_ref()),
+            buckets,
+            source: at,
+            limit,
+        }
+    })
+    .collect()
+}
+
+/// What the address is to this host.
+fn roles(address: IpAddr, own: &[IpAddr], network: &Neighbourhood) -> Vec<String> {
+    let (is_link_local, is_broadcast) = match address {
+        IpAddr::V4(v4) => (v4.is_link_local(), v4.is_broadcast()),
+        IpAddr::V6(v6) => (v6.is_unicast_link_local(), false),
+    };
+    let facts = [
+        (own.contains(&address), "an address of this host"),
+        (network.gateways.contains(&address), "the gateway"),
+        (network.networks.iter().any(|net| net.contains(&address)), "in a network of this host"),
+        (address.is_loopback(), "loopback"),
+        (address.is_unspecified(), "the unspecified address, never a valid source"),
+        (address.is_multicast(), "multicast, never a valid source"),
+        (is_broadcast, "broadcast, never a valid source"),
+        (is_link_local, "link-local"),
+    ];
+    facts.into_iter().filter(|(applies, _)| *applies).map(|(_, role)| role.to_owned()).collect()
+}
+
+fn next_packet(buckets: &[BucketLevel], limit: Option<&LimitInForce>) -> NextPacket {
+    let is_full = buckets.iter().any(|bucket| bucket.is_full);
+    match limit.map_or(Mode::Off, |limit| limit.mode) {
+        Mode::Enforce if is_full => NextPacket::Drops,
+        Mode::Observe if is_full => NextPacket::WouldDrop,
+        _ => NextPacket::Passes,
+    }
 }
 
 /// The first thing that decides, in the order in which the kernel asks.
@@ -124,13 +177,31 @@ fn verdict(explanation: &Explanation) -> String {
         let until = one.until.map_or("until it is lifted".to_owned(), |until| format!("until {until:.0}"));
         return format!("contained {until} by {}: `sluice contain` shows what passes", one.made_by);
     }
-    let over: Vec<_> =
-        services.iter().filter(|s| s.source.exceeding).map(|s| s.source.service.as_str()).collect();
-    if over.is_empty() {
-        let seen = if services.is_empty() { ", and has no entry at present" } else { "" };
-        return format!("passes within the limits of class {class}{seen}");
+    for (what, says) in [
+        (NextPacket::Drops, "dropped: over its limit at"),
+        (NextPacket::WouldDrop, "passes, would be dropped: over its limit at"),
+    ] {
+        let over: Vec<_> = services.iter().filter(|at| at.next_packet == what).map(over_at).collect();
+        if !over.is_empty() {
+            return format!("{says} {}", over.join(", "));
+        }
     }
-    format!("exceeds its limit at {}", over.join(", "))
+    let seen = if services.is_empty() { ", and has no entry at present" } else { "" };
+    let lately: Vec<_> =
+        services.iter().filter(|at| at.source.exceeding).map(|at| at.source.service.as_str()).collect();
+    let lately = if lately.is_empty() {
+        String::new()
+    } else {
+        format!("; it was over its limit at {} when it last sent", lately.join(", "))
+    };
+    format!("passes within the limits of class {class}{seen}{lately}")
+}
+
+/// A service with the buckets that are full there.
+fn over_at(at: &ExplainedService) -> String {
+    let full = at.buckets.iter().filter(|bucket| bucket.is_full);
+    let full: Vec<_> = full.map(|bucket| format!("{} {}", bucket.dimension, bucket.rate.rate)).collect();
+    format!("{} ({})", at.source.service, full.join(", "))
 }
 
 /// The limit of a class, or the one that holds for any.
@@ -152,15 +223,56 @@ fn levels(
         return Vec::new();
     };
     let told: [Option<RateAndBurst>; 4] = [limit.packets, limit.bytes, limit.connections, limit.fragments];
-    let used = |dimension: usize| {
-        let owed = entry.owed(dimension, clock);
-        (float(owed) / float(rates[dimension].capacity.max(1))).min(1.0)
+    let level = |dimension: usize| {
+        let (owed, rate) = (entry.owed(dimension, clock), rates[dimension]);
+        let units = if dimension == BYTES { SMALLEST_PACKET } else { 1 };
+        let is_full = excess(owed, rate.cost(units), rate.capacity) == 1;
+        ((float(owed) / float(rate.capacity.max(1))).min(1.0), is_full)
     };
     (0..DIMENSIONS.len())
         .filter(|dimension| dimensions & (1 << dimension) != 0)
         .filter_map(|dimension| {
             let rate = told[dimension]?;
-            Some(BucketLevel { dimension: DIMENSIONS[dimension].to_owned(), rate, used: used(dimension) })
+            let (used, is_full) = level(dimension);
+            Some(BucketLevel { dimension: DIMENSIONS[dimension].to_owned(), rate, used, is_full })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use policy::config::Rate;
+
+    fn bucket(is_full: bool) -> BucketLevel {
+        let rate = RateAndBurst { rate: Rate::per_second(100), burst: 100 };
+        BucketLevel { dimension: "packets".to_owned(), rate, used: f64::from(u8::from(is_full)), is_full }
+    }
+
+    #[test]
+    fn only_a_full_bucket_decides_about_the_next_packet() {
+        let limit = |mode| LimitInForce { mode, ..crate::cli::samples::limit() };
+        let next = |is_full, mode| next_packet(&[bucket(false), bucket(is_full)], Some(&limit(mode)));
+        assert_eq!(next(true, Mode::Enforce), NextPacket::Drops);
+        assert_eq!(next(true, Mode::Observe), NextPacket::WouldDrop);
+        assert_eq!(next(true, Mode::Off), NextPacket::Passes);
+        assert_eq!(next(false, Mode::Enforce), NextPacket::Passes);
+        assert_eq!(next_packet(&[bucket(true)], None), NextPacket::Passes);
+    }
+
+    #[test]
+    fn what_an_address_is_to_the_host_is_said() {
+        let network = Neighbourhood {
+            gateways: vec!["10.0.0.1".parse().unwrap()],
+            networks: vec!["10.0.0.0/24".parse().unwrap()],
+        };
+        let own = ["10.0.0.5".parse().unwrap()];
+        let said = |address: &str| roles(address.parse().unwrap(), &own, &network).join("; ");
+        assert_eq!(said("10.0.0.5"), "an address of this host; in a network of this host");
+        assert_eq!(said("10.0.0.1"), "the gateway; in a network of this host");
+        assert_eq!(said("224.0.0.1"), "multicast, never a valid source");
+        assert_eq!(said("ff02::1"), "multicast, never a valid source");
+        assert_eq!(said("fe80::1"), "link-local");
+        assert_eq!(said("198.51.100.1"), "");
+    }
 }

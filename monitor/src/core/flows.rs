@@ -1,6 +1,7 @@
 //! `flows`, `graph` and the senders of this host in `sources`: the conversations as they stand, and who talks to whom.
 //!
-//! In: the kernel's table of conversations, read when somebody asks. Out: rows with names. It keeps nothing.
+//! In: the kernel's table of conversations, read when somebody asks, and those that ended within the last hour. Out: rows
+//! with names. It keeps nothing.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,8 +13,9 @@ use monitor_common::flow::from_halves;
 use super::command::{Flow, FlowEnd, FlowList, FlowOutcome, FlowQuery, Graph, GraphEdge, LocalSender};
 use super::facts::Facts;
 use super::ports::Host;
-use super::refusal::Refusal;
+use super::recent::Recent;
 use crate::snapshot::{Count, address_of};
+use api::Error;
 use detection::finding::Service;
 
 /// Conversations that ended: they stay in the table for their last stray segments.
@@ -24,9 +26,15 @@ enum Closed {
 }
 
 /// Flows as they stand.
-pub fn list(facts: &Facts<'_>, host: &mut dyn Host, query: &FlowQuery) -> Result<FlowList, Refusal> {
+pub fn list(
+    facts: &Facts<'_>,
+    host: &mut dyn Host,
+    recent: &Recent,
+    query: &FlowQuery,
+) -> Result<FlowList, Error> {
     let limit = if query.limit == 0 { 50 } else { query.limit };
     let mut flows = flows(facts, host, Closed::LeftOut)?;
+    flows.extend(ended(facts, recent));
     flows.retain(|flow| wanted(flow, query));
     let matched = flows.len() as u64;
     flows.sort_by_key(|flow| std::cmp::Reverse(flow.forward.bytes + flow.backward.bytes));
@@ -38,10 +46,13 @@ pub fn list(facts: &Facts<'_>, host: &mut dyn Host, query: &FlowQuery) -> Result
 pub fn graph(
     facts: &Facts<'_>,
     host: &mut dyn Host,
+    recent: &Recent,
     new: &[(IpAddr, Option<Service>)],
-) -> Result<Graph, Refusal> {
+) -> Result<Graph, Error> {
     let mut edges: BTreeMap<(String, String, String, u16), GraphEdge> = BTreeMap::new();
-    for flow in flows(facts, host, Closed::LeftOut)? {
+    // A refused attempt is no talk; a scan would fill the graph with it.
+    let talked = |flow: &Flow| matches!(flow.outcome, FlowOutcome::Established | FlowOutcome::Midstream);
+    for flow in flows(facts, host, Closed::LeftOut)?.into_iter().chain(ended(facts, recent).filter(talked)) {
         let sender = flow.initiator.to_string();
         let is_new = new.iter().any(|(subject, service)| {
             let port = service.as_ref().is_none_or(|service| service.port == flow.responder_port);
@@ -64,7 +75,7 @@ pub fn graph(
             bytes: 0,
             new: false,
         });
-        edge.conversations += 1;
+        edge.conversations += flow.conversations;
         edge.bytes += flow.forward.bytes + flow.backward.bytes;
         edge.new |= is_new;
     }
@@ -77,7 +88,7 @@ pub fn local_senders(
     host: &mut dyn Host,
     within: Option<IpNet>,
     limit: usize,
-) -> Result<Vec<LocalSender>, Refusal> {
+) -> Result<Vec<LocalSender>, Error> {
     let mut senders: BTreeMap<(IpAddr, String), LocalSender> = BTreeMap::new();
     for flow in flows(facts, host, Closed::Told)? {
         let (source, sent) = match flow.workload_end {
@@ -106,8 +117,8 @@ pub fn local_senders(
     Ok(senders)
 }
 
-fn flows(facts: &Facts<'_>, host: &mut dyn Host, closed: Closed) -> Result<Vec<Flow>, Refusal> {
-    let rows = facts.kernel.conversations().map_err(|error| Refusal::failed(&error))?;
+fn flows(facts: &Facts<'_>, host: &mut dyn Host, closed: Closed) -> Result<Vec<Flow>, Error> {
+    let rows = facts.kernel.conversations().map_err(|error| Error::failed(&error))?;
     let open = |conversation: &Conversation| conversation.state & state::CLOSED == 0;
     let told = rows.iter().filter(|(_, conversation)| closed == Closed::Told || open(conversation));
     Ok(told.map(|(key, conversation)| flow(facts, host, key, conversation)).collect())
@@ -129,12 +140,9 @@ fn flow(facts: &Facts<'_>, host: &mut dyn Host, key: &ConversationKey, conversat
         responder: responder.0,
         responder_port: responder.1,
         protocol: Service::new(upper, responder.1).protocol,
-        outcome: match conversation.outcome {
-            outcome::ESTABLISHED => FlowOutcome::Established,
-            outcome::REFUSED => FlowOutcome::Refused,
-            outcome::MIDSTREAM => FlowOutcome::Midstream,
-            _ => FlowOutcome::Unanswered,
-        },
+        outcome: outcome_of(conversation.outcome),
+        conversations: 1,
+        open: true,
         forward: Count { packets: conversation.forward.packets, bytes: conversation.forward.bytes },
         backward: Count { packets: conversation.backward.packets, bytes: conversation.backward.bytes },
         first_seen: wall(conversation.first_seen),
@@ -145,8 +153,40 @@ fn flow(facts: &Facts<'_>, host: &mut dyn Host, key: &ConversationKey, conversat
     }
 }
 
+/// Those that ended, as far as they are remembered.
+fn ended<'a>(facts: &'a Facts<'_>, recent: &'a Recent) -> impl Iterator<Item = Flow> + 'a {
+    let names = facts.names();
+    recent.iter().map(move |(pair, sum)| Flow {
+        initiator: pair.initiator,
+        initiator_port: sum.initiator_port,
+        responder: pair.responder,
+        responder_port: pair.responder_port,
+        protocol: Service::new(u8::try_from(pair.protocol).unwrap_or(u8::MAX), pair.responder_port).protocol,
+        outcome: outcome_of(pair.outcome),
+        conversations: sum.conversations,
+        open: false,
+        forward: sum.forward,
+        backward: sum.backward,
+        first_seen: sum.first_seen,
+        last_seen: sum.last_seen,
+        interface: names.interface(sum.interface),
+        workload: sum.workload.clone(),
+        workload_end: sum.workload.is_some().then_some(FlowEnd::Initiator),
+    })
+}
+
+const fn outcome_of(number: u32) -> FlowOutcome {
+    match number {
+        outcome::ESTABLISHED => FlowOutcome::Established,
+        outcome::REFUSED => FlowOutcome::Refused,
+        outcome::MIDSTREAM => FlowOutcome::Midstream,
+        _ => FlowOutcome::Unanswered,
+    }
+}
+
 fn wanted(flow: &Flow, query: &FlowQuery) -> bool {
     query.address.is_none_or(|prefix| prefix.contains(&flow.initiator) || prefix.contains(&flow.responder))
+        && query.since.is_none_or(|since| flow.last_seen >= since)
         && query.port.is_none_or(|port| flow.responder_port == port)
         && query.protocol.as_ref().is_none_or(|wanted| flow.protocol.eq_ignore_ascii_case(wanted))
         && query.outcome.is_none_or(|outcome| flow.outcome == outcome)

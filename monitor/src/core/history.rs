@@ -1,6 +1,7 @@
 //! The audit: records of changes, and the list that `sluice history` shows.
 
 use anyhow::{Context, Result};
+use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -9,28 +10,38 @@ use super::command::{Change, HistoryQuery};
 use super::delta::Delta;
 use super::origin::Origin;
 use super::ports::Turn;
-use super::refusal::{Code, Refusal};
 use crate::store::{ChangeRecord, ChangeState, NewChange, Storage};
+use api::{Code, Error};
 
 /// Changes that one answer holds.
 const LONGEST_PAGE: usize = 1000;
 
 /// The newest changes first.
-pub fn list(query: HistoryQuery, store: &dyn Storage) -> Result<Vec<Change>, Refusal> {
+pub fn list(query: HistoryQuery, store: &dyn Storage) -> Result<Vec<Change>, Error> {
     let limit = if query.limit == 0 { 50 } else { query.limit.min(LONGEST_PAGE) };
-    let records = store.history(limit, query.before).map_err(|error| Refusal::failed(&error))?;
+    let records = store.history(limit, query.before).map_err(|error| Error::failed(&error))?;
     Ok(records.into_iter().map(told).collect())
 }
 
+/// The newest changes of bans, access entries and containments that cover an address or a prefix.
+pub fn touching(source: IpNet, most: usize, store: &dyn Storage) -> Result<Vec<Change>, Error> {
+    let records = store.history(LONGEST_PAGE, None).map_err(|error| Error::failed(&error))?;
+    let covers = |record: &ChangeRecord| {
+        [&record.before, &record.after].into_iter().any(|side| {
+            serde_json::from_value::<Delta>(side.clone()).is_ok_and(|delta| delta.touches(source))
+        })
+    };
+    Ok(records.into_iter().filter(covers).take(most).map(told).collect())
+}
+
 /// A change that can be undone.
-pub fn undoable(number: u64, store: &dyn Storage) -> Result<ChangeRecord, Refusal> {
-    let record = store.change(number).map_err(|error| Refusal::failed(&error))?.ok_or_else(|| {
-        Refusal::new(Code::NotFound, format!("there is no change {number}"))
-            .next("`sluice history` lists them")
+pub fn undoable(number: u64, store: &dyn Storage) -> Result<ChangeRecord, Error> {
+    let record = store.change(number).map_err(|error| Error::failed(&error))?.ok_or_else(|| {
+        Error::new(Code::NotFound, format!("there is no change {number}")).next("`sluice history` lists them")
     })?;
     if matches!(record.state, ChangeState::RolledBack | ChangeState::Reverted) {
         let state = record.state.label();
-        return Err(Refusal::new(Code::Conflict, format!("change {number} is {state} already")));
+        return Err(Error::new(Code::Conflict, format!("change {number} is {state} already")));
     }
     Ok(record)
 }
@@ -53,7 +64,7 @@ pub fn new_change(
 ) -> Result<NewChange> {
     Ok(NewChange {
         at,
-        author: asking.origin.author(),
+        author: asking.origin.into(),
         what: what.to_owned(),
         before: serde_json::to_value(before).context("write down what stands")?,
         after: serde_json::to_value(after).context("write down what shall stand")?,
@@ -63,7 +74,7 @@ pub fn new_change(
 }
 
 fn told(record: ChangeRecord) -> Change {
-    let origin = Origin::of_author(&record.author);
+    let origin = Origin::from(&record.author);
     Change {
         number: record.number,
         at: record.at,

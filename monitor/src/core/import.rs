@@ -15,7 +15,7 @@ use super::command::{AccessImport, AccessKind};
 use super::delta::{self, AccessSetting, Delta};
 use super::facts::Facts;
 use super::plan::Plan;
-use super::refusal::{Code, Refusal};
+use api::{Code, Error};
 use policy::config::{AccessList, ListAction};
 use policy::{self, AccessEntry, ImportedList, ListPolicy, Permission};
 
@@ -38,16 +38,16 @@ pub fn import(
     operators: &[IpAddr],
     asking: &Asking,
     import: &AccessImport,
-) -> Result<Import, Refusal> {
+) -> Result<Import, Error> {
     let (action, permission) = meaning(import.kind)?;
     if asking.options.save {
-        return Err(Refusal::new(Code::Invalid, "an imported list is not kept over restarts")
+        return Err(Error::new(Code::Invalid, "an imported list is not kept over restarts")
             .next("name its file under [[access.lists]] in the configuration, and reload"));
     }
     let list = AccessList::new(PathBuf::from(&import.name), action);
     let safeguards = ListPolicy::of(&list, facts.desired.rules(), operators);
     let taken = policy::import(&import.name, action, import.text.as_bytes(), &safeguards)
-        .map_err(|why| Refusal::new(Code::Invalid, why).next("nothing was changed; correct the list"))?;
+        .map_err(|why| Error::new(Code::Invalid, why).next("nothing was changed; correct the list"))?;
     let new = not_standing(facts, &taken, permission);
     let warnings = skipped(&taken);
     let mut summary = vec![format!(
@@ -90,14 +90,14 @@ fn not_standing(facts: &Facts<'_>, taken: &ImportedList, permission: Permission)
     taken.prefixes.iter().filter(|prefix| !standing.contains(prefix)).copied().collect()
 }
 
-fn meaning(kind: AccessKind) -> Result<(ListAction, Permission), Refusal> {
+fn meaning(kind: AccessKind) -> Result<(ListAction, Permission), Error> {
     let action = match kind {
         AccessKind::Exempt => Some(ListAction::Exempt),
         AccessKind::Deny => Some(ListAction::Deny),
         AccessKind::Ban => None,
     };
     action.zip(delta::permission(kind)).ok_or_else(|| {
-        Refusal::new(Code::Invalid, "a ban is of one source, so a list cannot be imported as bans")
+        Error::new(Code::Invalid, "a ban is of one source, so a list cannot be imported as bans")
             .next("import it as denials, with an end if need be")
     })
 }

@@ -16,9 +16,9 @@ use super::contained::{self, Contained};
 use super::defend::tighten;
 use super::delta::{self, Containments, Standing};
 use super::ports::Turn;
-use super::refusal::{Code, Refusal};
 use super::sessions::Sessions;
 use crate::store::Storage;
+use api::{Code, Error};
 use policy::{CompileError, Image, Numbering, Rules, compile};
 
 /// Where the numbering lies in the store.
@@ -76,7 +76,7 @@ impl Installed {
     }
 
     /// Puts `next` in force.
-    pub fn install(&mut self, now: &Standing, next: &Standing, turn: &mut Turn<'_>) -> Result<(), Refusal> {
+    pub fn install(&mut self, now: &Standing, next: &Standing, turn: &mut Turn<'_>) -> Result<(), Error> {
         let rules = self.laid_over(&next.rules);
         let image =
             if self.judging.as_ref() == Some(&rules) {
@@ -84,25 +84,25 @@ impl Installed {
             } else {
                 let compiled = compile(&rules, &self.image.numbering, &turn.kernel.environment());
                 Some(compiled.map_err(|CompileError(why)| {
-                    Refusal::new(Code::Invalid, why).next("nothing was changed")
+                    Error::new(Code::Invalid, why).next("nothing was changed")
                 })?)
             };
         // Bans first: their table may be full, and then nothing at all is to change.
         let added: Vec<_> =
             next.bans.iter().filter(|(source, ban)| now.bans.get(source) != Some(ban)).collect();
         for (done, (source, ban)) in added.iter().enumerate() {
-            if let Err(refusal) = write_ban(**source, ban, &mut *turn.kernel) {
+            if let Err(error) = write_ban(**source, ban, &mut *turn.kernel) {
                 for (source, _) in &added[..done] {
                     restore_ban(**source, now, turn);
                 }
-                return Err(refusal);
+                return Err(error);
             }
         }
-        if let Err(refusal) = self.contained.write(&next.containments, turn) {
+        if let Err(error) = self.contained.write(&next.containments, turn) {
             for (source, _) in &added {
                 restore_ban(**source, now, turn);
             }
-            return Err(refusal);
+            return Err(error);
         }
         if let Some(image) = image {
             if let Err(error) = turn.kernel.install(&image) {
@@ -110,7 +110,7 @@ impl Installed {
                     restore_ban(**source, now, turn);
                 }
                 self.follow_containments(&now.containments, turn);
-                return Err(Refusal::failed(&error.context("write the rules")));
+                return Err(Error::failed(&error.context("write the rules")));
             }
             self.image = image;
             self.judging = Some(rules);
@@ -175,7 +175,7 @@ pub fn numbering(store: &dyn Storage) -> Result<Numbering> {
     }
 }
 
-fn write_ban(source: IpNet, ban: &delta::Ban, kernel: &mut dyn Kernel) -> Result<(), Refusal> {
+fn write_ban(source: IpNet, ban: &delta::Ban, kernel: &mut dyn Kernel) -> Result<(), Error> {
     let clock = |at: Timestamp| kernel.clock(at);
     let value = record::Ban {
         until: ban.until.map_or(u64::MAX, clock),
@@ -185,20 +185,20 @@ fn write_ban(source: IpNet, ban: &delta::Ban, kernel: &mut dyn Kernel) -> Result
         ..record::Ban::zeroed()
     };
     kernel.set_ban(key(source.network()), value).map_err(|error| match error {
-        BanError::Full(capacity) => Refusal::new(
+        BanError::Full(capacity) => Error::new(
             Code::Full,
             format!("the ban table is full ({capacity} entries), so nothing was changed"),
         )
         .next("lift some bans, deny a wider prefix, or raise capacity.bans"),
-        BanError::Failed(error) => Refusal::failed(&error.context(format!("ban {source}"))),
+        BanError::Failed(error) => Error::failed(&error.context(format!("ban {source}"))),
     })
 }
 
 /// Back to what holds, after a change that came only half way.
 fn restore_ban(source: IpNet, now: &Standing, turn: &mut Turn<'_>) {
     if let Some(old) = now.bans.get(&source) {
-        if let Err(refusal) = write_ban(source, old, &mut *turn.kernel) {
-            tracing::error!("put the ban of {source} back: {refusal}");
+        if let Err(error) = write_ban(source, old, &mut *turn.kernel) {
+            tracing::error!("put the ban of {source} back: {error}");
         }
     } else {
         let removed = turn.kernel.remove_ban(key(source.network()));

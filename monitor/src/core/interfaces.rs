@@ -7,7 +7,7 @@ use datapath::{AttachMode, Guarded};
 use policy::config::Config;
 
 use super::ports::Turn;
-use super::refusal::{Code, Refusal};
+use api::{Code, Error};
 
 /// What is guarded.
 #[derive(Debug, Default)]
@@ -77,24 +77,29 @@ impl Interfaces {
         self.guarded = guarded;
     }
 
-    /// Interfaces may come later, so that one is missing is no reason not to start, unless it was named on the command
-    /// line. That another program holds the only one is.
-    pub fn refuse_to_guard_nothing(&self, named: bool, turn: &mut Turn<'_>) -> Result<(), Refusal> {
-        let taken = |row: &&Guarded| row.problem.is_some() && row.ifindex != 0;
-        let missing = |row: &&Guarded| row.problem.is_some() && row.ifindex == 0;
+    /// Who names an interface on the command line waits for an answer: what cannot be guarded is an error. What the
+    /// configuration names becomes a problem and is tried again: another program may leave the hook, and a link may come.
+    pub fn refuse_to_guard_nothing(&self, named: bool, turn: &mut Turn<'_>) -> Result<(), Error> {
         let none = self.guarded.iter().all(|row| row.problem.is_some());
-        let refused =
-            self.guarded.iter().find(taken).filter(|_| named || none).map(|row| (Code::Conflict, row));
-        let refused = refused
-            .or_else(|| self.guarded.iter().find(missing).filter(|_| named).map(|row| (Code::NotFound, row)));
-        let Some((code, row)) = refused else { return Ok(()) };
-        let refusal = Refusal::new(code, row.problem.clone().unwrap_or_default());
+        if none && !self.guarded.is_empty() {
+            tracing::warn!("nothing is guarded: no limit is in force on any interface");
+        }
+        if !named {
+            return Ok(());
+        }
+        let refused = |taken: bool| {
+            self.guarded.iter().find(|row| row.problem.is_some() && (row.ifindex != 0) == taken)
+        };
+        let taken = refused(true).map(|row| (Code::Conflict, row));
+        let missing = || refused(false).map(|row| (Code::NotFound, row));
+        let Some((code, row)) = taken.or_else(missing) else { return Ok(()) };
+        let error = Error::new(code, row.problem.clone().unwrap_or_default());
         if none {
             // What was loaded for nothing is not left behind.
             let detached = turn.kernel.detach();
             turn.problems.report("remove the kernel side", detached);
         }
-        Err(refusal)
+        Err(error)
     }
 }
 

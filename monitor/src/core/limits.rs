@@ -8,8 +8,8 @@ use monitor_common::rule;
 use super::command::{LimitSet, LimitTarget};
 use super::delta::{Delta, LimitSetting};
 use super::plan::Plan;
-use super::refusal::{Code, Refusal};
 use crate::snapshot::{LimitInForce, RateAndBurst};
+use api::{Code, Error};
 use policy::config::{Bytes, DEFAULT_SERVICE, Limits, Mode, Unit, nearest, quantities};
 use policy::{Dimension, EffectiveService, LimitKind, LimitName, LimitOverride, Rules};
 
@@ -17,17 +17,17 @@ use policy::{Dimension, EffectiveService, LimitKind, LimitName, LimitOverride, R
 pub const ANY_CLASS: &str = "any";
 
 /// A plan that sets rates or the mode of one limit; what is not named stays.
-pub fn set(rules: &Rules, set: &LimitSet) -> Result<Plan, Refusal> {
+pub fn set(rules: &Rules, set: &LimitSet) -> Result<Plan, Error> {
     let rates = [set.packets, set.bytes, set.connections, set.fragments];
     if set.mode.is_none() && rates.iter().all(Option::is_none) {
-        return Err(Refusal::new(Code::Invalid, "nothing to set").next("name a mode or a rate"));
+        return Err(Error::new(Code::Invalid, "nothing to set").next("name a mode or a rate"));
     }
     if rates.iter().flatten().any(|rate| rate.rate.amount == 0) {
-        return Err(Refusal::new(Code::Invalid, "a rate of 0 is a denial, not a limit")
+        return Err(Error::new(Code::Invalid, "a rate of 0 is a denial, not a limit")
             .next("deny the prefix, or set the mode to off"));
     }
     check_units(set)?;
-    let name = named(rules, &set.target)?;
+    let name = named(rules, &set.target())?;
     let mut value = rules.limits.get(&name).cloned().unwrap_or_default();
     merge(&mut value, set);
     let what = format!("limit set {}", describe(&name));
@@ -36,10 +36,10 @@ pub fn set(rules: &Rules, set: &LimitSet) -> Result<Plan, Refusal> {
 }
 
 /// A plan that takes one limit back to what the configuration says.
-pub fn unset(rules: &Rules, target: &LimitTarget) -> Result<Plan, Refusal> {
+pub fn unset(rules: &Rules, target: &LimitTarget) -> Result<Plan, Error> {
     let name = named(rules, target)?;
     if !rules.limits.contains_key(&name) {
-        return Err(Refusal::new(Code::NotFound, format!("{} was not set while running", describe(&name)))
+        return Err(Error::new(Code::NotFound, format!("{} was not set while running", describe(&name)))
             .next("what the configuration says is changed in its file; `limit set --mode off` lifts it"));
     }
     let what = format!("limit unset {}", describe(&name));
@@ -48,7 +48,7 @@ pub fn unset(rules: &Rules, target: &LimitTarget) -> Result<Plan, Refusal> {
 }
 
 /// The limit that is meant, if there are such a service and class.
-fn named(rules: &Rules, target: &LimitTarget) -> Result<LimitName, Refusal> {
+fn named(rules: &Rules, target: &LimitTarget) -> Result<LimitName, Error> {
     let services: Vec<_> = std::iter::once(DEFAULT_SERVICE)
         .chain(rules.config.services.iter().map(|service| service.name.as_str()))
         .collect();
@@ -57,7 +57,7 @@ fn named(rules: &Rules, target: &LimitTarget) -> Result<LimitName, Refusal> {
     if let Some(class) = class {
         known("class", class, &rules.classes())?;
         if target.kind == LimitKind::Aggregate {
-            return Err(Refusal::new(Code::Invalid, "an aggregate counts all classes together")
+            return Err(Error::new(Code::Invalid, "an aggregate counts all classes together")
                 .next("leave the class out"));
         }
     }
@@ -65,14 +65,14 @@ fn named(rules: &Rules, target: &LimitTarget) -> Result<LimitName, Refusal> {
 }
 
 /// Refuses a name that is not among `all`, with the nearest that is.
-pub fn known(kind: &str, name: &str, all: &[&str]) -> Result<(), Refusal> {
+pub fn known(kind: &str, name: &str, all: &[&str]) -> Result<(), Error> {
     if all.contains(&name) {
         return Ok(());
     }
-    let refusal = Refusal::new(Code::NotFound, format!("there is no {kind} {name:?}"));
+    let error = Error::new(Code::NotFound, format!("there is no {kind} {name:?}"));
     Err(match nearest(name, all.iter().copied()) {
-        Some(near) => refusal.next(format!("did you mean {near:?}?")),
-        None => refusal.next(format!("there are {}", all.join(", "))),
+        Some(near) => error.next(format!("did you mean {near:?}?")),
+        None => error.next(format!("there are {}", all.join(", "))),
     })
 }
 
@@ -99,16 +99,16 @@ fn merge(value: &mut LimitOverride, set: &LimitSet) {
 }
 
 /// Refuses a rate whose unit does not fit its dimension.
-fn check_units(set: &LimitSet) -> Result<(), Refusal> {
+fn check_units(set: &LimitSet) -> Result<(), Error> {
     let counted = [("packets", set.packets), ("connections", set.connections), ("fragments", set.fragments)];
     for (name, asked) in counted {
         if asked.is_some_and(|asked| asked.rate.unit != Unit::Count) {
-            return Err(Refusal::new(Code::Invalid, format!("{name} are not counted in bytes"))
+            return Err(Error::new(Code::Invalid, format!("{name} are not counted in bytes"))
                 .next("write a count per time, as in \"2k/s\" or \"100/min\""));
         }
     }
     if set.bytes.is_some_and(|asked| asked.rate.unit == Unit::Count) {
-        return Err(Refusal::new(Code::Invalid, "a rate of bytes needs its unit")
+        return Err(Error::new(Code::Invalid, "a rate of bytes needs its unit")
             .next("write it as in \"50 Mbit/s\" or \"10 MB/s\""));
     }
     Ok(())
@@ -231,9 +231,7 @@ mod tests {
 
     #[test]
     fn a_rate_of_the_wrong_kind_is_refused() {
-        let target = LimitTarget { service: "web".to_owned(), class: None, kind: LimitKind::PerSource };
-        let none =
-            LimitSet { target, mode: None, packets: None, bytes: None, connections: None, fragments: None };
+        let none = LimitSet { service: "web".to_owned(), ..LimitSet::default() };
         let bytes = RateRequest { rate: Rate::bytes_per_second(1000), burst: None };
         let counted = RateRequest { rate: Rate::per_second(5), burst: None };
         assert!(check_units(&LimitSet { packets: Some(bytes), ..none.clone() }).is_err());
@@ -243,9 +241,7 @@ mod tests {
 
     #[test]
     fn setting_one_dimension_keeps_the_others() {
-        let target = LimitTarget { service: "web".to_owned(), class: None, kind: LimitKind::PerSource };
-        let mut set =
-            LimitSet { target, mode: None, packets: None, bytes: None, connections: None, fragments: None };
+        let mut set = LimitSet { service: "web".to_owned(), ..LimitSet::default() };
         let mut value = LimitOverride::default();
         set.packets = Some(RateRequest { rate: Rate::per_second(5), burst: Some(9) });
         merge(&mut value, &set);

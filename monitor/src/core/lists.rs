@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use super::delta::Standing;
 use super::ports::{Host, Turn};
-use super::refusal::{Code, Refusal};
+use api::{Code, Error};
 use policy::{self, Environment, ImportedList, ListPolicy, Numbering, Rules, compile};
 
 /// What reading lists rests on.
@@ -27,7 +27,7 @@ pub fn read_again(
     mut next: Standing,
     around: Circumstances<'_>,
     host: &mut dyn Host,
-) -> Result<(Standing, Vec<String>), Refusal> {
+) -> Result<(Standing, Vec<String>), Error> {
     let Circumstances { before, operators, is_asked, numbering, environment } = around;
     let mut warnings = Vec::new();
     let mut lists = Vec::new();
@@ -53,7 +53,7 @@ pub fn read_again(
                 }
                 None if !is_asked => warnings.push(format!("{why}; nothing of the list is in force")),
                 None => {
-                    return Err(Refusal::new(Code::Invalid, why)
+                    return Err(Error::new(Code::Invalid, why)
                         .next("correct the list, or take it out of access.lists"));
                 }
             },

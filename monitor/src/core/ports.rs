@@ -15,13 +15,13 @@ use policy::ImportedList;
 use super::delta::{ConfigSetting, Flags};
 use super::effect::Effect;
 use super::problems::Problems;
-use super::refusal::Refusal;
 use crate::store::{Moment, Storage};
+use api::Error;
 
 /// What the core asks of the host: files that the configuration names, sessions, routes and cgroups.
 pub trait Host: Send {
     /// The file at `path`, or the default one.
-    fn configuration(&mut self, path: Option<&Path>, flags: Flags) -> Result<ConfigSetting, Refusal>;
+    fn configuration(&mut self, path: Option<&Path>, flags: Flags) -> Result<ConfigSetting, Error>;
     /// The bytes of a list of prefixes, or why it cannot be read.
     fn list(&mut self, path: &Path) -> Result<Vec<u8>, String>;
     /// What the host needs to reach anybody; nothing when it cannot be told.

@@ -6,11 +6,11 @@
 use std::time::Duration;
 
 use super::access::exempting;
-use super::command::containment::{Containment, Subject};
 use super::containment::change_of;
 use super::delta::{self, BanSetting, Delta};
 use super::facts::Facts;
 use super::plan::Plan;
+use api::containments::{Containment, Subject};
 use detection::finding::{About, Finding};
 use detection::parameters::{Action, Response};
 use policy::config::{Mode, Rate};

@@ -20,8 +20,8 @@ use monitor_common::rule::Denial;
 use super::command::Reply;
 use super::delta::{ConfigSetting, Flags};
 use super::ports::{Host, Neighbourhood};
-use super::refusal::Refusal;
 use crate::store::Moment;
+use api::Error;
 use datapath::{AttachMode, BanError, Counters, Generation, Guarded, Kernel, MapUse};
 use policy::config::Config;
 use policy::{Environment, Image, ImportedList};
@@ -245,7 +245,7 @@ impl StandHost {
 }
 
 impl Host for StandHost {
-    fn configuration(&mut self, _path: Option<&Path>, flags: Flags) -> Result<ConfigSetting, Refusal> {
+    fn configuration(&mut self, _path: Option<&Path>, flags: Flags) -> Result<ConfigSetting, Error> {
         Ok(self.setting(flags))
     }
 
@@ -314,8 +314,25 @@ pub fn scan_records(at: u64, first: u16, count: u16) -> Vec<Record> {
     (first..first + count).map(record).collect()
 }
 
+/// A TCP conversation that ended, as the kernel reports it.
+pub fn ended(from: &str, to: &str, port: u16, outcome: u32) -> Record {
+    let address = |text: &str| match text.parse().unwrap() {
+        IpAddr::V4(v4) => mapped(v4.octets()),
+        IpAddr::V6(v6) => v6.octets(),
+    };
+    let mut record = Record::zeroed();
+    (record.initiator, record.responder) = (address(from), address(to));
+    record.kind = record_kind::ENDED;
+    record.outcome = outcome;
+    record.weight = 1;
+    record.protocol = u32::from(protocol::TCP);
+    (record.initiator_port, record.responder_port) = (40_000, port);
+    (record.forward.packets, record.forward.bytes) = (1, 60);
+    record
+}
+
 /// A reply, and where its answer arrives.
-pub fn reply<T: Send + 'static>() -> (Reply<T>, Receiver<Result<T, Refusal>>) {
+pub fn reply<T: Send + 'static>() -> (Reply<T>, Receiver<Result<T, Error>>) {
     let (sender, answer) = channel();
     (Reply::new(move |given| drop(sender.send(given))), answer)
 }

@@ -23,6 +23,7 @@ use super::lists;
 use super::names::source_of;
 use super::ports::Turn;
 use super::sessions::Sessions;
+use super::silences::Silences;
 use super::supervise;
 use super::tune::Tune;
 use super::watch::Watch;
@@ -97,6 +98,7 @@ pub struct Begun {
     pub changes: Changes,
     pub installed: Installed,
     pub watch: Watch,
+    pub silences: Silences,
     pub tune: Tune,
 }
 
@@ -149,11 +151,17 @@ pub fn begin(beginning: Beginning, turn: &mut Turn<'_>) -> Result<Begun> {
     // Rules without lists: the lists are read below, and may have to be cut.
     let image = compile(&standing.rules, &numbering, &turn.kernel.environment())
         .context("make the kernel's rules of the configuration")?;
-    let base = alerts::close_old_alerts(&mut *turn.store, now);
-    let base = or_trouble(&mut troubles, base).unwrap_or_else(|| alerts::number_of_the_moment(now));
-    let silences = or_trouble(&mut troubles, alerts::stored_silences(&*turn.store)).unwrap_or_default();
-    let watch =
-        Watch::begin(&*turn.store, &standing.rules, &silences, base, turn.now.since_boot, &mut troubles);
+    let old = or_trouble(&mut troubles, alerts::left_open(&*turn.store, now));
+    let (base, open) = old.unwrap_or_else(|| (alerts::number_of_the_moment(now), Vec::new()));
+    let silences = or_trouble(&mut troubles, Silences::stored(&*turn.store, now)).unwrap_or_default();
+    let watch = Watch::begin(
+        &*turn.store,
+        &standing.rules,
+        &silences.all(),
+        (base, &open),
+        turn.now.since_boot,
+        &mut troubles,
+    );
     let mut tune = Tune::new(standing.rules.config.tuning.clone(), now);
     let mut installed = Installed::new(image, Contained::found(&*turn.kernel)?, Sessions::new(operator));
     let rules = Rules { lists: first.lists, ..standing.rules.clone() };
@@ -168,7 +176,7 @@ pub fn begin(beginning: Beginning, turn: &mut Turn<'_>) -> Result<Begun> {
     turn.problems.report("read the store", no_troubles(&troubles));
     let remembered = tune.remember(&*turn.store);
     turn.problems.report("read what was learned", remembered);
-    Ok(Begun { changes, installed, watch, tune })
+    Ok(Begun { changes, installed, watch, silences, tune })
 }
 
 /// What came of it, or nothing and a sentence more.

@@ -15,7 +15,6 @@ use tuning::defence::Load;
 
 use super::asking::Asking;
 use super::change::{Changes, Revision, Undo};
-use super::command::containment::Subject;
 use super::command::{Applied, Caller};
 use super::effect::{Effect, News, Reading};
 use super::facts::Facts;
@@ -24,7 +23,7 @@ use super::interfaces::Interfaces;
 use super::origin::Origin;
 use super::plan::Plan;
 use super::ports::Turn;
-use super::refusal::Refusal;
+use super::silences::Silences;
 use super::start::{self, Beginning, Begun};
 use super::tune::{Circumstances, Tune};
 use super::view::{self, View};
@@ -32,6 +31,8 @@ use super::watch::Watch;
 use super::{access, alerts, dangers, history, names, response, supervise};
 use crate::snapshot::address_of;
 use crate::store::ChangeState;
+use api::Error;
+use api::containments::Subject;
 
 /// Everything that the core knows, part by part.
 #[derive(Debug)]
@@ -41,6 +42,7 @@ pub struct State {
     pub interfaces: Interfaces,
     pub view: View,
     pub watch: Watch,
+    pub silences: Silences,
     pub tune: Tune,
     /// The revision of the desired state that the other parts follow.
     followed: Revision,
@@ -50,7 +52,7 @@ impl State {
     /// The rules in force, the interfaces guarded.
     pub fn begin(beginning: Beginning, turn: &mut Turn<'_>) -> Result<Self> {
         let named = !beginning.config.flags.interfaces.is_empty();
-        let Begun { changes, installed, watch, tune } = start::begin(beginning, turn)?;
+        let Begun { changes, installed, watch, silences, tune } = start::begin(beginning, turn)?;
         let mut state = Self {
             followed: changes.desired().revision(),
             changes,
@@ -58,6 +60,7 @@ impl State {
             interfaces: Interfaces::default(),
             view: View::default(),
             watch,
+            silences,
             tune,
         };
         state.follow_tuning(turn);
@@ -90,6 +93,12 @@ impl State {
         }
         self.changes.roll_back_when_due(&mut self.installed, turn);
         self.follow(turn);
+        if self.silences.expire(turn) {
+            self.silence();
+        }
+        let ended = self.watch.ended(turn.now.since_boot);
+        let closed = alerts::end(&ended, &mut *turn.store, turn.now.wall);
+        turn.problems.report("close earlier findings", closed);
         let swept = turn.kernel.sweep();
         turn.problems.report("sweep", swept);
     }
@@ -247,10 +256,15 @@ impl State {
             let facts = self.facts(&*turn.kernel, turn.now.wall);
             let Some(plan) = response::plan(&facts, about, finding, response) else { continue };
             // The guard refuses what would cut an operator; that is its answer here too.
-            if let Err(refusal) = self.make(&Asking::daemon(Origin::Detection), plan, turn) {
-                tracing::warn!(subject = %about.subject, "no response to {}: {refusal}", finding.detector);
+            if let Err(error) = self.make(&Asking::daemon(Origin::Detection), plan, turn) {
+                tracing::warn!(subject = %about.subject, "no response to {}: {error}", finding.detector);
             }
         }
+    }
+
+    /// Detection takes over which findings are silenced.
+    pub fn silence(&mut self) {
+        self.watch.silence(&self.changes.desired().rules().config, &self.silences.all());
     }
 
     fn keep_findings(&mut self, changes: &[(u64, FindingChange)], turn: &mut Turn<'_>) {
@@ -266,7 +280,7 @@ impl State {
     }
 
     /// Makes a planned change, and lets the other parts follow it.
-    pub fn make(&mut self, asking: &Asking, plan: Plan, turn: &mut Turn<'_>) -> Result<Applied, Refusal> {
+    pub fn make(&mut self, asking: &Asking, plan: Plan, turn: &mut Turn<'_>) -> Result<Applied, Error> {
         let Plan { what, delta, evidence, warnings } = plan;
         let asking = &match evidence {
             None => asking.clone(),
@@ -306,10 +320,7 @@ impl State {
             self.follow_links(turn);
             turn.effects.push(self.sinks());
             supervise::keep_last_good(self, turn);
-            let read = alerts::stored_silences(&*turn.store);
-            let silences = turn.problems.report("read the silences", read).unwrap_or_default();
-            let changes = self.watch.follow(self.changes.desired().rules(), &silences);
-            self.keep_findings(&changes, turn);
+            self.watch.follow(self.changes.desired().rules(), &self.silences.all(), turn.now.since_boot);
         }
     }
 
@@ -324,7 +335,7 @@ impl State {
     }
 
     /// Undoes one change of the history.
-    pub fn undo(&mut self, asking: &Asking, number: u64, turn: &mut Turn<'_>) -> Result<Applied, Refusal> {
+    pub fn undo(&mut self, asking: &Asking, number: u64, turn: &mut Turn<'_>) -> Result<Applied, Error> {
         let undo = self.changes.undo(asking, number, &mut self.installed, turn);
         self.follow(turn);
         match undo? {
@@ -333,7 +344,7 @@ impl State {
                 let applied = self.make(&asking, Plan::new(what, *delta), turn)?;
                 if let Some(by) = applied.change {
                     let marked = turn.store.mark(number, ChangeState::Reverted, Some(by));
-                    marked.map_err(|error| Refusal::failed(&error))?;
+                    marked.map_err(|error| Error::failed(&error))?;
                 }
                 Ok(applied)
             }

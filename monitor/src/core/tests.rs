@@ -1,7 +1,7 @@
 //! The core with stand-ins for the kernel and the host, and a clock that the test moves: what stands, what comes back,
 //! what is refused.
 
-mod bench;
+pub mod bench;
 mod containment;
 mod faults;
 mod import;
@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use super::command::*;
 use super::delta::Flags;
-use super::refusal::{Code, Refusal};
 use super::stand_in::{StandHost, StandIn, reply};
 use super::{Ended, Input};
 use crate::store::Store;
+use api::{Code, Error};
 use bench::{Bench, CONFIG, start};
 use policy::LimitKind;
 use policy::config::Mode;
@@ -42,7 +42,7 @@ fn target(service: &str) -> LimitTarget {
 }
 
 #[test]
-fn a_start_that_would_guard_nothing_is_refused_and_leaves_nothing_behind() {
+fn only_an_interface_of_the_command_line_that_cannot_be_guarded_ends_the_start() {
     let attempt = |names: &str, flags: &[&str]| {
         let configuration = CONFIG.replace("\"eth0\"", names);
         let mut host = StandHost { configuration, ..StandHost::default() };
@@ -50,10 +50,11 @@ fn a_start_that_would_guard_nothing_is_refused_and_leaves_nothing_behind() {
         let interfaces = flags.iter().map(|name| (*name).to_owned()).collect();
         let mut store = Store::in_memory().unwrap();
         let started = start(&kernel, &mut host, &mut store, Flags { interfaces, ..Flags::default() });
-        let code = started.err().map(|error| error.downcast_ref::<Refusal>().unwrap().code);
+        let code = started.err().map(|error| error.downcast_ref::<Error>().unwrap().code);
         (code, kernel.state().detached)
     };
-    assert_eq!(attempt("\"taken0\"", &[]), (Some(Code::Conflict), true));
+    assert_eq!(attempt("\"taken0\"", &[]), (None, false));
+    assert_eq!(attempt("\"eth0\"", &["taken0"]), (Some(Code::Conflict), true));
     assert_eq!(attempt("\"eth0\", \"taken0\"", &[]), (None, false));
     assert_eq!(attempt("\"missing0\"", &[]), (None, false));
     assert_eq!(attempt("\"eth0\"", &["missing0"]), (Some(Code::NotFound), true));
@@ -66,16 +67,16 @@ fn a_ban_stands_in_the_kernel_until_it_is_lifted() {
     let applied = bench.ban(NOW, "198.51.100.7/32").unwrap();
     assert_eq!((applied.change, applied.summary.len()), (Some(1), 1));
     assert_eq!(bench.banned(), ["198.51.100.7/32"]);
-    let gone = AccessTarget { kind: AccessKind::Ban, prefix: "198.51.100.7/32".parse().unwrap() };
-    bench.ask(NOW, |reply| Command::AccessRemove(gone, reply)).unwrap();
+    let gone = AccessRemove { kind: AccessKind::Ban, prefix: "198.51.100.7/32".parse().unwrap() };
+    bench.ask(NOW, gone).unwrap();
     assert!(bench.kernel.state().bans.is_empty());
 }
 
 #[test]
 fn a_ban_is_of_one_source_and_says_so_when_it_takes_more() {
     let mut bench = Bench::new();
-    let refusal = bench.ban(NOW, "198.51.100.0/24").unwrap_err();
-    assert_eq!(refusal.code, Code::Invalid);
+    let error = bench.ban(NOW, "198.51.100.0/24").unwrap_err();
+    assert_eq!(error.code, Code::Invalid);
     let applied = bench.ban(NOW, "2001:db8::7/128").unwrap();
     assert!(applied.warnings[0].contains("2001:db8::/64"), "{:?}", applied.warnings);
 }
@@ -85,8 +86,8 @@ fn a_full_ban_table_refuses_and_nothing_is_different() {
     let mut bench = Bench::new();
     bench.kernel.state().ban_capacity = 1;
     bench.ban(NOW, "198.51.100.1/32").unwrap();
-    let refusal = bench.ban(NOW, "198.51.100.2/32").unwrap_err();
-    assert_eq!(refusal.code, Code::Full);
+    let error = bench.ban(NOW, "198.51.100.2/32").unwrap_err();
+    assert_eq!(error.code, Code::Full);
     assert_eq!(bench.banned(), ["198.51.100.1/32"]);
 }
 
@@ -112,7 +113,7 @@ fn a_change_is_kept_over_a_restart_only_when_asked() {
     assert!(bench.set(SAVED, 9).unwrap().saved);
     let mut bench = bench.restart();
     assert_eq!(bench.web(), (Mode::Enforce, 9));
-    bench.ask(SAVED, |reply| Command::LimitUnset(target("web"), reply)).unwrap();
+    bench.ask(SAVED, LimitUnset(target("web"))).unwrap();
     let mut bench = bench.restart();
     assert_eq!(bench.web(), (Mode::Observe, 2000));
 }
@@ -123,8 +124,8 @@ fn bans_outlive_the_daemon_even_unsaved_because_the_kernel_holds_them() {
     bench.ban(NOW, "198.51.100.7/32").unwrap();
     let mut bench = bench.restart();
     assert_eq!(bench.banned(), ["198.51.100.7/32"]);
-    let gone = AccessTarget { kind: AccessKind::Ban, prefix: "198.51.100.7/32".parse().unwrap() };
-    bench.ask(NOW, |reply| Command::AccessRemove(gone, reply)).unwrap();
+    let gone = AccessRemove { kind: AccessKind::Ban, prefix: "198.51.100.7/32".parse().unwrap() };
+    bench.ask(NOW, gone).unwrap();
     assert!(bench.banned().is_empty());
 }
 
@@ -136,7 +137,7 @@ fn a_timed_change_comes_back_by_itself() {
     assert_eq!(bench.web(), (Mode::Enforce, 7));
     bench.tick();
     assert_eq!(bench.web(), (Mode::Observe, 2000));
-    let history = bench.ask(NOW, |reply| Command::History(HistoryQuery::default(), reply)).unwrap();
+    let history = bench.ask(NOW, HistoryQuery::default()).unwrap().changes;
     assert_eq!(history[0].state, "rolled back");
 }
 
@@ -145,8 +146,8 @@ fn a_timed_change_that_is_confirmed_stays_and_is_saved_if_asked() {
     let mut bench = Bench::new();
     bench.set(ChangeOptions { save: true, ..TIMED_LONG }, 7).unwrap();
     assert_eq!(bench.set(TIMED_LONG, 8).unwrap_err().code, Code::Conflict);
-    assert_eq!(bench.ask(NOW, |reply| Command::Confirm(Some(99), reply)).unwrap_err().code, Code::NotFound);
-    assert!(bench.ask(NOW, |reply| Command::Confirm(None, reply)).unwrap().saved);
+    assert_eq!(bench.ask(NOW, Confirm { change: Some(99) }).unwrap_err().code, Code::NotFound);
+    assert!(bench.ask(NOW, Confirm { change: None }).unwrap().saved);
     bench.tick();
     let mut bench = bench.restart();
     assert_eq!(bench.web(), (Mode::Enforce, 7));
@@ -158,7 +159,7 @@ fn a_timed_change_is_taken_back_when_the_daemon_dies_before_it_is_confirmed() {
     bench.set(ChangeOptions { save: true, ..TIMED_LONG }, 7).unwrap();
     let mut bench = bench.restart();
     assert_eq!(bench.web(), (Mode::Observe, 2000));
-    assert_eq!(bench.ask(NOW, |reply| Command::Confirm(None, reply)).unwrap_err().code, Code::NotFound);
+    assert_eq!(bench.ask(NOW, Confirm { change: None }).unwrap_err().code, Code::NotFound);
 }
 
 #[test]
@@ -173,7 +174,7 @@ fn a_timed_ban_is_taken_back_when_the_daemon_dies_although_the_kernel_holds_it()
 fn a_timed_reload_that_nobody_confirms_leaves_the_old_configuration_in_force_over_a_restart() {
     let mut bench = Bench::new();
     bench.configure(&CONFIG.replace("2k/s", "3k/s"));
-    bench.ask(TIMED_LONG, Command::Reload).unwrap();
+    bench.ask(TIMED_LONG, Reload {}).unwrap();
     assert_eq!(bench.web().1, 3000);
     let mut bench = bench.restart();
     assert_eq!(bench.web().1, 2000);
@@ -186,11 +187,11 @@ fn a_change_is_reverted_once_and_only_while_it_stands() {
     let mut bench = Bench::new();
     let first = bench.set(NOW, 7).unwrap().change.unwrap();
     let second = bench.set(NOW, 8).unwrap().change.unwrap();
-    assert_eq!(bench.ask(NOW, |reply| Command::Revert(first, reply)).unwrap_err().code, Code::Conflict);
-    bench.ask(NOW, |reply| Command::Revert(second, reply)).unwrap();
+    assert_eq!(bench.ask(NOW, Revert { number: first }).unwrap_err().code, Code::Conflict);
+    bench.ask(NOW, Revert { number: second }).unwrap();
     assert_eq!(bench.web().1, 7);
-    assert_eq!(bench.ask(NOW, |reply| Command::Revert(second, reply)).unwrap_err().code, Code::Conflict);
-    bench.ask(NOW, |reply| Command::Revert(first, reply)).unwrap();
+    assert_eq!(bench.ask(NOW, Revert { number: second }).unwrap_err().code, Code::Conflict);
+    bench.ask(NOW, Revert { number: first }).unwrap();
     assert_eq!(bench.web(), (Mode::Observe, 2000));
 }
 
@@ -198,15 +199,15 @@ fn a_change_is_reverted_once_and_only_while_it_stands() {
 fn a_bad_file_changes_nothing_and_says_so() {
     let mut bench = Bench::new();
     bench.configure("[[service]]\nnaem = \"web\"\n");
-    let refusal = bench.ask(NOW, Command::Reload).unwrap_err();
-    assert_eq!(refusal.code, Code::Invalid);
-    assert!(refusal.message.contains("sluice.toml:"), "{refusal}");
+    let error = bench.ask(NOW, Reload {}).unwrap_err();
+    assert_eq!(error.code, Code::Invalid);
+    assert!(error.message.contains("sluice.toml:"), "{error}");
     assert_eq!(bench.web().1, 2000);
     bench.tick();
     let reload = bench.snapshot.reload.clone();
     assert_eq!((reload.failures, reload.error.is_some()), (1, true));
     bench.configure(&CONFIG.replace("2k/s", "3k/s"));
-    bench.ask(NOW, Command::Reload).unwrap();
+    bench.ask(NOW, Reload {}).unwrap();
     assert_eq!(bench.web().1, 3000);
     bench.tick();
     assert_eq!(bench.snapshot.reload.error, None);
@@ -218,11 +219,10 @@ fn cutting_the_callers_own_session_must_be_asked_twice() {
     for kind in [AccessKind::Ban, AccessKind::Deny] {
         let cut = || access(kind, "203.0.113.9/32", Some(60));
         let caller = operator(Some("203.0.113.9"));
-        let refusal =
-            bench.ask_as(caller.clone(), NOW, |reply| Command::AccessAdd(cut(), reply)).unwrap_err();
-        assert_eq!(refusal.code, Code::NeedsConfirmation, "{kind:?}");
+        let error = bench.ask_as(caller.clone(), NOW, cut()).unwrap_err();
+        assert_eq!(error.code, Code::NeedsConfirmation, "{kind:?}");
         let twice = ChangeOptions { yes: true, ..NOW };
-        bench.ask_as(caller, twice, |reply| Command::AccessAdd(cut(), reply)).unwrap();
+        bench.ask_as(caller, twice, cut()).unwrap();
     }
     assert_eq!(bench.banned(), ["203.0.113.9/32"]);
 }
@@ -232,8 +232,8 @@ fn loopback_is_never_denied_without_being_asked_twice() {
     let mut bench = Bench::new();
     for prefix in ["127.0.0.0/8", "::/0"] {
         let deny = access(AccessKind::Deny, prefix, None);
-        let refusal = bench.ask(NOW, |reply| Command::AccessAdd(deny, reply)).unwrap_err();
-        assert_eq!(refusal.code, Code::NeedsConfirmation, "{prefix}");
+        let error = bench.ask(NOW, deny).unwrap_err();
+        assert_eq!(error.code, Code::NeedsConfirmation, "{prefix}");
     }
 }
 
@@ -241,10 +241,10 @@ fn loopback_is_never_denied_without_being_asked_twice() {
 fn a_denial_ends_by_itself() {
     let mut bench = Bench::new();
     let deny = access(AccessKind::Deny, "192.0.2.0/24", Some(1));
-    bench.ask(NOW, |reply| Command::AccessAdd(deny, reply)).unwrap();
-    assert_eq!(bench.ask(NOW, Command::AccessList).unwrap().denied.len(), 1);
+    bench.ask(NOW, deny).unwrap();
+    assert_eq!(bench.ask(NOW, ListAccess {}).unwrap().denied.len(), 1);
     bench.pass(Duration::from_secs(2));
-    assert!(bench.ask(NOW, Command::AccessList).unwrap().denied.is_empty());
+    assert!(bench.ask(NOW, ListAccess {}).unwrap().denied.is_empty());
 }
 
 #[test]
@@ -255,20 +255,20 @@ fn denials_that_come_and_go_never_use_up_the_table() {
     let mut bench = bench.restart();
     for network in 0..40 {
         let prefix = format!("198.51.{network}.0/24");
-        bench.ask(NOW, |reply| Command::AccessAdd(access(AccessKind::Deny, &prefix, None), reply)).unwrap();
-        let gone = AccessTarget { kind: AccessKind::Deny, prefix: prefix.parse().unwrap() };
-        bench.ask(NOW, |reply| Command::AccessRemove(gone, reply)).unwrap();
+        bench.ask(NOW, access(AccessKind::Deny, &prefix, None)).unwrap();
+        let gone = AccessRemove { kind: AccessKind::Deny, prefix: prefix.parse().unwrap() };
+        bench.ask(NOW, gone).unwrap();
     }
 }
 
 #[test]
 fn unknown_names_are_refused_with_the_nearest() {
     let mut bench = Bench::new();
-    let refusal = bench.ask(NOW, |reply| Command::LimitUnset(target("wbe"), reply)).unwrap_err();
-    assert_eq!(refusal.code, Code::NotFound);
-    assert!(refusal.to_string().contains("\"web\""), "{refusal}");
+    let error = bench.ask(NOW, LimitUnset(target("wbe"))).unwrap_err();
+    assert_eq!(error.code, Code::NotFound);
+    assert!(error.to_string().contains("\"web\""), "{error}");
     let query = SourceQuery { service: Some("nope".to_owned()), ..SourceQuery::default() };
-    assert_eq!(bench.ask(NOW, |reply| Command::Sources(query, reply)).unwrap_err().code, Code::NotFound);
+    assert_eq!(bench.ask(NOW, query).unwrap_err().code, Code::NotFound);
 }
 
 #[test]
@@ -276,15 +276,15 @@ fn what_has_no_rate_or_no_time_is_refused() {
     let mut bench = Bench::new();
     assert_eq!(bench.set(NOW, 0).unwrap_err().code, Code::Invalid);
     let never = access(AccessKind::Deny, "192.0.2.0/24", Some(0));
-    assert_eq!(bench.ask(NOW, |reply| Command::AccessAdd(never, reply)).unwrap_err().code, Code::Invalid);
+    assert_eq!(bench.ask(NOW, never).unwrap_err().code, Code::Invalid);
 }
 
 #[test]
 fn stopping_leaves_the_kernel_alone_and_detaching_does_not() {
     let mut bench = Bench::new();
-    bench.ask(NOW, Command::Stop).unwrap();
+    bench.ask(NOW, Stop {}).unwrap();
     assert_eq!((bench.ended, bench.kernel.state().detached), (Some(Ended::Stopped), false));
-    bench.ask(ChangeOptions { yes: true, ..NOW }, Command::Detach).unwrap();
+    bench.ask(ChangeOptions { yes: true, ..NOW }, Detach {}).unwrap();
     assert_eq!((bench.ended, bench.kernel.state().detached), (Some(Ended::Detached), true));
 }
 
@@ -293,8 +293,8 @@ fn a_viewer_changes_nothing_even_past_the_handle() {
     let mut bench = Bench::new();
     let viewer = Caller { role: Role::Viewer, ..operator(None) };
     let (reply, answer) = reply();
-    let command = Command::AccessAdd(access(AccessKind::Ban, "198.51.100.7/32", None), reply);
-    bench.feed(Input::Command(Box::new(Request { caller: viewer, options: NOW, command })));
+    let command = access(AccessKind::Ban, "198.51.100.7/32", None);
+    bench.feed(Input::Command(Box::new(Request::new(viewer, NOW, command, reply))));
     assert!(answer.try_recv().is_err());
     assert!(bench.banned().is_empty());
 }

@@ -22,10 +22,10 @@ use super::limits::known;
 use super::names::source_of;
 use super::plan::Plan;
 use super::ports::Turn;
-use super::refusal::{Code, Refusal};
 use super::sources::SourceTable;
 use crate::snapshot::{ProposedLimit, Tuning, address_of};
 use crate::store::Storage;
+use api::{Code, Error};
 use limits::{all_limits, named, protected_networks, setting};
 use policy::config::{DEFAULT_SERVICE, Mode, OUTSIDE_CLASS};
 use policy::{Image, LimitKind, Rules};
@@ -179,8 +179,8 @@ impl Tune {
         query: &TuneQuery,
         tick_ns: u64,
         at: Timestamp,
-    ) -> Result<TuneList, Refusal> {
-        let aim = checked(query.aim)?;
+    ) -> Result<TuneList, Error> {
+        let aim = checked(query.aim())?;
         if let Some(service) = &query.service {
             known_service(rules, service)?;
         }
@@ -214,7 +214,7 @@ impl Tune {
     }
 
     /// A plan that puts a proposal on trial.
-    pub fn plan_trial(&self, rules: &Rules, target: &TuneTarget) -> Result<Plan, Refusal> {
+    pub fn plan_trial(&self, rules: &Rules, target: &TuneTarget) -> Result<Plan, Error> {
         let (subject, proposal) = self.proposal(rules, target)?;
         let what = format!("tune try {} class {}", subject.service, subject.class);
         let evidence = serde_json::to_value(&proposal).ok();
@@ -228,7 +228,7 @@ impl Tune {
         rules: &Rules,
         target: &TuneTarget,
         asking: &Asking,
-    ) -> Result<Plan, Refusal> {
+    ) -> Result<Plan, Error> {
         let (subject, proposal) = self.proposal(rules, target)?;
         if !proposal.locked_out.is_empty() && !asking.options.yes {
             let list: Vec<_> = proposal
@@ -236,7 +236,7 @@ impl Tune {
                 .iter()
                 .map(|hit| format!("{} ({:.0} {}/s)", hit.source, hit.peak, hit.dimension))
                 .collect();
-            return Err(Refusal::new(
+            return Err(Error::new(
                 Code::NeedsConfirmation,
                 format!("the proposal could have hit exempt or operators' addresses: {}", list.join(", ")),
             )
@@ -290,17 +290,12 @@ impl Tune {
     }
 
     /// Forgets what was learned of a service.
-    pub fn forget(
-        &mut self,
-        asking: &Asking,
-        service: &str,
-        turn: &mut Turn<'_>,
-    ) -> Result<Applied, Refusal> {
-        let failed = |error: anyhow::Error| Refusal::failed(&error);
+    pub fn forget(&mut self, asking: &Asking, service: &str, turn: &mut Turn<'_>) -> Result<Applied, Error> {
+        let failed = |error: anyhow::Error| Error::failed(&error);
         let profiles = self.tuner.forget(service);
         let blobs = turn.store.forget(AREA, &format!("{service}/")).map_err(failed)?;
         if profiles == 0 && blobs == 0 {
-            return Err(Refusal::new(Code::NotFound, format!("nothing is learned of a service {service:?}")));
+            return Err(Error::new(Code::NotFound, format!("nothing is learned of a service {service:?}")));
         }
         let change = note(asking, &format!("tune forget {service}"), turn);
         let summary = vec![format!("what was learned of {service} is forgotten ({profiles} classes)")];
@@ -337,9 +332,9 @@ impl Tune {
             .collect()
     }
 
-    fn proposal(&self, rules: &Rules, target: &TuneTarget) -> Result<(Subject, Proposal), Refusal> {
+    fn proposal(&self, rules: &Rules, target: &TuneTarget) -> Result<(Subject, Proposal), Error> {
         let subject = subject(rules, target)?;
-        let aim = checked(target.aim)?;
+        let aim = checked(target.aim())?;
         match self.tuner.advise(&subject, aim, Limits::default()) {
             Advice::Proposal(proposal) => Ok((subject, *proposal)),
             Advice::TooLittleData(too_little) => {
@@ -350,19 +345,18 @@ impl Tune {
                     subject.class,
                     missing.join("; ")
                 );
-                Err(Refusal::new(Code::Conflict, told)
-                    .next("let it learn on, or ask with a lower --quantile"))
+                Err(Error::new(Code::Conflict, told).next("let it learn on, or ask with a lower --quantile"))
             }
         }
     }
 }
 
 /// A plan that ends a trial.
-pub fn plan_end(rules: &Rules, target: &TuneTarget) -> Result<Plan, Refusal> {
+pub fn plan_end(rules: &Rules, target: &TuneTarget) -> Result<Plan, Error> {
     let subject = subject(rules, target)?;
     let name = named(&subject, LimitKind::Trial);
     if !rules.limits.contains_key(&name) {
-        return Err(Refusal::new(
+        return Err(Error::new(
             Code::NotFound,
             format!("no proposal is on trial at {} class {}", subject.service, subject.class),
         )
@@ -372,14 +366,14 @@ pub fn plan_end(rules: &Rules, target: &TuneTarget) -> Result<Plan, Refusal> {
     Ok(Plan::new(what, Delta { limits: vec![LimitSetting { name, value: None }], ..Delta::default() }))
 }
 
-fn subject(rules: &Rules, target: &TuneTarget) -> Result<Subject, Refusal> {
+fn subject(rules: &Rules, target: &TuneTarget) -> Result<Subject, Error> {
     known_service(rules, &target.service)?;
     let class = target.class.clone().unwrap_or_else(|| OUTSIDE_CLASS.to_owned());
     known("class", &class, &rules.classes())?;
     Ok(Subject { service: target.service.clone(), class })
 }
 
-fn known_service(rules: &Rules, name: &str) -> Result<(), Refusal> {
+fn known_service(rules: &Rules, name: &str) -> Result<(), Error> {
     let services = &rules.config.services;
     let names: Vec<_> = std::iter::once(DEFAULT_SERVICE)
         .chain(services.iter().map(|service| service.name.as_str()))
@@ -387,8 +381,8 @@ fn known_service(rules: &Rules, name: &str) -> Result<(), Refusal> {
     known("service", name, &names)
 }
 
-fn checked(aim: Aim) -> Result<Aim, Refusal> {
-    let wrong = |what: &str| Err(Refusal::new(Code::Invalid, what));
+fn checked(aim: Aim) -> Result<Aim, Error> {
+    let wrong = |what: &str| Err(Error::new(Code::Invalid, what));
     if aim.quantile.is_some_and(|quantile| !(0.5..=0.999_999).contains(&quantile)) {
         return wrong("the quantile must lie between 0.5 and 0.999999");
     }

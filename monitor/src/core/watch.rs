@@ -11,13 +11,16 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use monitor_common::conversation::Record;
 
+use super::continued::Continued;
 use super::feed;
 use super::meter::Meter;
 use super::ports::Turn;
+use super::recent::Recent;
 use super::sessions::LOOPBACK;
 use super::sources::SourceTable;
 use crate::snapshot::{FindingCount, Findings, Memory};
 use crate::store::Storage;
+use api::alerts::Alert;
 use datapath::Counters;
 use detection::finding::{About, Detector, Finding, Service, Severity};
 use detection::ledger::FindingChange;
@@ -34,6 +37,17 @@ const KEEP: Duration = Duration::from_mins(5);
 /// Sources over their limit that one second names.
 const EXCEEDING: usize = 1000;
 
+/// What became of a finding that somebody closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// Detection reports its end.
+    Open,
+    /// It waited to be found again: only the store knows it.
+    Waiting,
+    /// There is no such open finding.
+    Unknown,
+}
+
 /// Detection with what it needs to follow the configuration.
 #[derive(Debug)]
 pub struct Watch {
@@ -44,6 +58,8 @@ pub struct Watch {
     base: u64,
     kept_at: Duration,
     meter: Meter,
+    recent: Recent,
+    continued: Continued,
     /// Packets and bytes of each service at the last second.
     carried: HashMap<u32, (u64, u64)>,
     /// The first reading of the source table says nothing of who is new.
@@ -51,12 +67,13 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Takes up where the store says that the last process ended. `base` is the first number of this one's findings.
+    /// Takes up where the store says that the last process ended. `base` is the first number of this one's findings,
+    /// `open` are those of the last one.
     pub fn begin(
         store: &dyn Storage,
         rules: &Rules,
         silences: &[Silence],
-        base: u64,
+        (base, open): (u64, &[Alert]),
         since_boot: Duration,
         troubles: &mut Vec<String>,
     ) -> Self {
@@ -71,6 +88,7 @@ impl Watch {
         });
         let parameters = parameters(&rules.config, silences);
         let inside = inside(&rules.config, &rules.own);
+        let hold = Duration::from_secs(parameters.findings.hold_s);
         Self {
             detection: Detection::new(&parameters, inside.clone(), &learned.unwrap_or_default()),
             parameters,
@@ -78,36 +96,44 @@ impl Watch {
             base,
             kept_at: since_boot,
             meter: Meter::default(),
+            recent: Recent::default(),
+            continued: Continued::restored(open, since_boot + hold),
             carried: HashMap::new(),
             has_read: false,
         }
     }
 
-    /// Other parameters or networks from now on; what was learned stays, and open findings are closed.
-    pub fn follow(&mut self, rules: &Rules, silences: &[Silence]) -> Vec<(u64, FindingChange)> {
+    /// Other parameters or networks from now on; what was learned stays, and open findings go on if they are found again.
+    pub fn follow(&mut self, rules: &Rules, silences: &[Silence], since_boot: Duration) {
         let parameters = parameters(&rules.config, silences);
         let inside = inside(&rules.config, &rules.own);
         if self.parameters == parameters && self.inside == inside {
-            return Vec::new();
+            return;
         }
         let learned = self.detection.learned();
-        let open: Vec<_> = self.detection.open_findings().map(|(id, _)| id).collect();
-        for id in open {
-            self.detection.close(id);
-        }
-        let changes = self.changes();
+        let hold = Duration::from_secs(parameters.findings.hold_s);
+        let (base, continued) = (self.base, &mut self.continued);
+        let open: Vec<_> = self
+            .detection
+            .open_findings()
+            .map(|(id, finding)| (continued.number(base, id), finding))
+            .collect();
+        continued.hand_over(open.into_iter(), since_boot + hold);
         self.base += self.detection.last_number() + 1;
         self.detection = Detection::new(&parameters, inside.clone(), &learned);
         (self.parameters, self.inside) = (parameters, inside);
-        changes
     }
 
     /// Takes flow records.
     pub fn records(&mut self, records: &[Record], turn: &mut Turn<'_>) {
         let (kernel, host) = (&*turn.kernel, &mut *turn.host);
-        let named = records
-            .iter()
-            .map(|record| (record, nanoseconds(kernel.wall(record.at)), host.workload(record.cgroup)));
+        let (recent, inside) = (&mut self.recent, self.inside.as_slice());
+        let named = records.iter().map(|record| {
+            let workload = host.workload(record.cgroup);
+            let seen = (kernel.wall(record.first_seen), kernel.wall(record.last_seen));
+            recent.take(record, seen, workload.as_deref(), inside);
+            (record, nanoseconds(kernel.wall(record.at)), workload)
+        });
         feed::records(&mut self.detection, named);
     }
 
@@ -155,14 +181,21 @@ impl Watch {
 
     /// What changed since the last call, with public numbers.
     pub fn changes(&mut self) -> Vec<(u64, FindingChange)> {
-        let base = self.base;
-        feed::changes(&mut self.detection).into_iter().map(|change| (base + change.id, change)).collect()
+        let (base, continued) = (self.base, &mut self.continued);
+        feed::changes(&mut self.detection).into_iter().map(|change| continued.adopt(base, change)).collect()
+    }
+
+    /// Numbers of earlier findings that nothing has confirmed in time.
+    pub fn ended(&mut self, since_boot: Duration) -> Vec<u64> {
+        self.continued.ended(since_boot)
     }
 
     /// Open findings as detection has them now, fresher than the store.
     pub fn open(&self) -> impl Iterator<Item = (u64, About, &Finding)> {
-        let base = self.base;
-        self.detection.open_about().map(move |(id, about, finding)| (base + id, about, finding))
+        let (base, continued) = (self.base, &self.continued);
+        self.detection
+            .open_about()
+            .map(move |(id, about, finding)| (continued.number(base, id), about, finding))
     }
 
     /// Addresses that an open finding is about, and whether an attack goes on that concerns everybody.
@@ -191,14 +224,24 @@ impl Watch {
         self.parameters.respond.get(&detector).copied()
     }
 
-    /// Ends a finding by its public number.
-    pub fn close(&mut self, number: u64) -> bool {
-        number.checked_sub(self.base).is_some_and(|id| self.detection.close(id))
+    /// Conversations that ended within the last hour.
+    pub const fn recent(&self) -> &Recent {
+        &self.recent
     }
 
-    pub fn silence(&mut self, silence: Silence) {
-        self.parameters.silences.push(silence.clone());
-        self.detection.silence(silence);
+    /// Ends a finding by its public number.
+    pub fn close(&mut self, number: u64) -> Closed {
+        if self.continued.remove(number) {
+            return Closed::Waiting;
+        }
+        let own = self.continued.own_number(self.base, number);
+        if own.is_some_and(|id| self.detection.close(id)) { Closed::Open } else { Closed::Unknown }
+    }
+
+    /// These are silenced from now on, besides those of the configuration.
+    pub fn silence(&mut self, config: &Config, silences: &[Silence]) {
+        self.parameters = parameters(config, silences);
+        self.detection.silence(&self.parameters.silences);
     }
 
     /// Keeps what was learned, when it is time.
@@ -207,6 +250,7 @@ impl Watch {
             return;
         }
         self.kept_at = turn.now.since_boot;
+        self.recent.forget(turn.now.wall);
         let kept = serde_json::to_vec(&self.detection.learned())
             .map_err(Into::into)
             .and_then(|learned| turn.store.learn(AREA, &[(LEARNED, learned.as_slice())], turn.now.wall));
@@ -231,7 +275,7 @@ impl Watch {
         });
         let learning = detection.learning();
         Findings {
-            open: detection.open_findings().count() as u64,
+            open: (detection.open_findings().count() + self.continued.waiting()) as u64,
             raised: raised.collect(),
             records: detection.records(),
             edges_in_s: learning.edges_in_s,

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::command::{Caller, ChangeOptions, Command, Reply, Request};
-use super::refusal::{Code, Refusal};
+use super::command::{Caller, ChangeOptions, Perform, Reply, Request};
 use crate::snapshot::Snapshot;
+use api::{Code, Endpoint, Error};
 
 /// Commands that may wait for the engine; more are refused, so that a flood of callers cannot fill memory.
 pub const QUEUE: usize = 64;
@@ -35,26 +35,25 @@ impl Handle {
         self.snapshots.clone()
     }
 
-    /// Asks and waits for the answer: `handle.ask(caller, options, |reply| Command::LimitList(reply)).await`.
-    pub async fn ask<T: Send + 'static>(
+    /// Asks and waits for the answer.
+    pub async fn ask<C: Perform>(
         &self,
         caller: Caller,
         options: ChangeOptions,
-        make: impl FnOnce(Reply<T>) -> Command,
-    ) -> Result<T, Refusal> {
+        command: C,
+    ) -> Result<C::Answer, Error> {
+        let Endpoint { name, role, .. } = C::ENDPOINT;
+        if caller.role < role {
+            return Err(Error::new(Code::NotPermitted, format!("`{name}` needs the role {}", role.label()))
+                .next(format!("you are {}: ask an administrator, or run it as root", caller.role.label())));
+        }
         let (sender, answer) = oneshot::channel();
         // A caller that went away does not undo what it asked for, so a failed send means nothing.
-        let command = make(Reply::new(move |answer| drop(sender.send(answer))));
-        if caller.role < command.role() {
-            return Err(Refusal::new(
-                Code::NotPermitted,
-                format!("`{}` wants the role {}", command.name(), command.role().label()),
-            )
-            .next(format!("you are {}: ask an administrator, or run it as root", caller.role.label())));
-        }
-        self.requests.try_send(Request { caller, options, command }).map_err(|error| match error {
+        let reply = Reply::new(move |answer| drop(sender.send(answer)));
+        let request = Request::new(caller, options, command, reply);
+        self.requests.try_send(request).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => {
-                Refusal::new(Code::Unavailable, "too many commands wait for the daemon").next("try again")
+                Error::new(Code::Unavailable, "too many commands wait for the daemon").next("try again")
             }
             mpsc::error::TrySendError::Closed(_) => stopping(),
         })?;
@@ -62,6 +61,6 @@ impl Handle {
     }
 }
 
-fn stopping() -> Refusal {
-    Refusal::new(Code::Unavailable, "the daemon is stopping").next("try again when it runs")
+fn stopping() -> Error {
+    Error::new(Code::Unavailable, "the daemon is stopping").next("try again when it runs")
 }

@@ -14,9 +14,9 @@ use super::{last_good, links, operators, regular};
 use crate::core::Host;
 use crate::core::delta::{ConfigSetting, Flags};
 use crate::core::ports::Neighbourhood;
-use crate::core::refusal::{Code, Refusal};
 use crate::snapshot::Process;
 use crate::store::Moment;
+use api::{Code, Error};
 use policy::ImportedList;
 use policy::config::Config;
 
@@ -36,7 +36,7 @@ pub struct Machine {
 }
 
 impl Host for Machine {
-    fn configuration(&mut self, path: Option<&Path>, flags: Flags) -> Result<ConfigSetting, Refusal> {
+    fn configuration(&mut self, path: Option<&Path>, flags: Flags) -> Result<ConfigSetting, Error> {
         read_configuration(path, flags)
     }
 
@@ -91,12 +91,12 @@ pub fn configuration_path(named: Option<&Path>) -> Option<&Path> {
 }
 
 /// Reads the file at `path`; without one the file at [`DEFAULT_PATH`], and without that the embedded default.
-pub fn read_configuration(path: Option<&Path>, flags: Flags) -> Result<ConfigSetting, Refusal> {
+pub fn read_configuration(path: Option<&Path>, flags: Flags) -> Result<ConfigSetting, Error> {
     let Some(path) = configuration_path(path) else {
         return Ok(ConfigSetting { path: None, toml: Config::default_file().to_owned(), flags });
     };
     let toml = read_file(path).map_err(|why| {
-        Refusal::new(Code::Invalid, why).next("`sluice config default` prints a file to begin with")
+        Error::new(Code::Invalid, why).next("`sluice config default` prints a file to begin with")
     })?;
     Ok(ConfigSetting { path: Some(path.display().to_string()), toml, flags })
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use tempfile::TempDir;
 
-use super::command::{Alert, AlertQuery, Caller, ChangeOptions, Command, Request};
+use super::command::{Alert, AlertQuery, Caller, ChangeOptions, Request};
 use super::start::First;
 use super::{Engine, Handle, Parts, Start};
 use crate::core::Input;
@@ -51,10 +51,9 @@ impl Bench {
 
     fn alerts(&mut self) -> Vec<Alert> {
         let (reply, answer) = reply();
-        let command = Command::AlertList(AlertQuery::default(), reply);
-        let request = Request { caller: Caller::DAEMON, options: ChangeOptions::default(), command };
+        let request = Request::new(Caller::DAEMON, ChangeOptions::default(), AlertQuery::default(), reply);
         self.engine.feed(Input::Command(Box::new(request)), &self.kernel.moment());
-        answer.try_recv().unwrap().unwrap()
+        answer.try_recv().unwrap().unwrap().alerts
     }
 }
 

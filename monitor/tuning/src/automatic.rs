@@ -30,7 +30,7 @@ struct Track {
     pointing: Option<(Direction, i64)>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     Up,
@@ -38,7 +38,7 @@ pub enum Direction {
 }
 
 /// What is done about one dimension of one limit, and why.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum Decision {
     /// There is no limit in force or no ceiling: tuning never makes one by itself.

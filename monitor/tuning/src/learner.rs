@@ -45,7 +45,7 @@ pub struct Sample {
 }
 
 /// Why nothing is learned and no step is taken at present.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Freeze {
     Flood,
@@ -65,7 +65,9 @@ impl Freeze {
 }
 
 /// A service and a class by name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
 pub struct Subject {
     pub service: String,
     pub class: String,

@@ -60,7 +60,7 @@ impl Default for Parameters {
 const LEAST_AUTO_HEADROOM: f64 = 1.25;
 
 /// How far tuning may go.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     Off,

@@ -17,7 +17,7 @@ use super::week::{Distributions, HOURS, LEARNED, name_of};
 use super::{real, whole};
 
 /// What is asked: left out, the configuration's word for the service holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Aim {
     pub quantile: Option<f64>,
@@ -25,14 +25,14 @@ pub struct Aim {
 }
 
 /// A rate per second with its burst.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Limit {
     pub per_second: u64,
     pub burst: u64,
 }
 
 /// One limit per learned dimension.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Limits {
     pub packets: Option<Limit>,
     pub bytes: Option<Limit>,
@@ -51,7 +51,7 @@ impl Limits {
 }
 
 /// What tuning has to say about one service and class.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub enum Advice {
     Proposal(Box<Proposal>),
@@ -59,7 +59,7 @@ pub enum Advice {
 }
 
 /// Not enough is known.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct TooLittle {
     #[serde(flatten)]
     pub subject: Subject,
@@ -67,7 +67,7 @@ pub struct TooLittle {
 }
 
 /// What there is too little of.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "of", rename_all = "snake_case")]
 pub enum Missing {
     /// Hours of calm observation.
@@ -94,7 +94,7 @@ impl Missing {
 }
 
 /// A proposed limit.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Proposal {
     #[serde(flatten)]
     pub subject: Subject,
@@ -113,7 +113,7 @@ pub struct Proposal {
 }
 
 /// The proposal for packets, bytes or new connections.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Dimension {
     pub limit: Limit,
     /// The quantile in the busiest hour, and where it lies by sampling in 95 of 100 cases.
@@ -133,14 +133,14 @@ pub struct Dimension {
 }
 
 /// The limit in force beside the proposal.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Current {
     pub limit: Limit,
     pub would_have_dropped: Excess,
 }
 
 /// What a proposal rests on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Evidence {
     /// Different sources in the last one or two half-lives, within about 7 %.
     pub sources: u64,
@@ -159,7 +159,9 @@ pub struct Evidence {
 }
 
 /// How much of a week and how many sources a proposal has seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Confidence {
     /// Less than a day of different hours.
@@ -171,7 +173,7 @@ pub enum Confidence {
 }
 
 /// A source that a limit could have hit.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Hit {
     pub source: IpAddr,
     /// `packets`, `bytes` or `connections`.

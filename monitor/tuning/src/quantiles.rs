@@ -24,7 +24,9 @@ pub struct Quantiles {
 }
 
 /// What a limit would have cut off, from below and from above, in packets, bytes or connections.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 pub struct Excess {
     /// Every second began with a full burst.
     pub at_least: f64,

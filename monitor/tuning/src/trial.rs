@@ -34,7 +34,7 @@ struct Trial {
 }
 
 /// What passed by a trial.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Count {
     pub seconds: f64,
     pub packets: u64,
@@ -42,7 +42,7 @@ pub struct Count {
 }
 
 /// What a trial has shown.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Report {
     #[serde(flatten)]
     pub subject: Subject,
@@ -58,7 +58,7 @@ pub struct Report {
 }
 
 /// One source's would-be drops.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct WouldDrop {
     pub source: IpAddr,
     pub packets: u64,

@@ -2,8 +2,12 @@
 //!
 //! In: bytes. Out: nothing; a violation panics.
 
+use api::access::AccessAdd;
+use api::history::Confirm;
+use api::limits::LimitSet;
+use api::schema::parse_prefix;
+use api::tune::TuneTarget;
 use capture::{Capture, LONGEST_FRAME, Link, SHORTEST_FRAME};
-use monitor::control::protocol::{AccessBody, ConfirmBody, LimitBody, TuneBody, parse_prefix};
 use monitor_common::{
     flow::{aggregate, from_halves, halves},
     parse::{Parsed, parse},
@@ -53,10 +57,10 @@ pub fn request(bytes: &[u8]) {
         let written = serde_json::to_vec(&body).expect("what was read can be written");
         assert_eq!(body, serde_json::from_slice(&written).expect("what was written can be read"));
     }
-    check::<LimitBody>(bytes);
-    check::<AccessBody>(bytes);
-    check::<ConfirmBody>(bytes);
-    check::<TuneBody>(bytes);
+    check::<LimitSet>(bytes);
+    check::<AccessAdd>(bytes);
+    check::<Confirm>(bytes);
+    check::<TuneTarget>(bytes);
     if let Ok(prefix) = parse_prefix(&String::from_utf8_lossy(bytes)) {
         assert_eq!(parse_prefix(&prefix.to_string()), Ok(prefix));
     }

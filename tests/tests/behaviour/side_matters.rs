@@ -166,3 +166,24 @@ fn a_signal_during_the_start_ends_nothing_and_the_metrics_come_once_their_port_i
     eventually("metrics are served", PATIENCE, || daemon.metric("sluice_problems", &[]).ok()).unwrap();
     assert_eq!(daemon.terminate().unwrap(), 0);
 }
+
+#[test]
+fn a_hook_that_another_program_holds_is_a_problem_until_it_is_free() {
+    let scene = or_skip!("a taken hook", Scene::to_guard());
+    let mut first = Daemon::start(&scene.guarded, &[INTERFACE], RULES).unwrap();
+    let mut second = Daemon::new(&scene.guarded, &[INTERFACE], RULES).unwrap();
+    second.run().unwrap();
+    let status = second.json(&["status"]).unwrap();
+    assert!(status["problems"].to_string().contains("XDP hook holds program"), "{}", status["problems"]);
+    assert!(second.logged().contains("nothing is guarded"), "{}", second.logged());
+    first.tell(&["detach", "--yes"]).unwrap();
+    first.ended(PATIENCE).unwrap();
+    eventually("the second guards", PATIENCE, || {
+        let status = second.json(&["status"]).ok()?;
+        (status["problems"].as_array().is_some_and(Vec::is_empty)).then_some(())
+    })
+    .unwrap();
+    scene.warm_up(Over::Ipv4).unwrap();
+    assert_limited(&scene, "after the hook was free");
+    assert_eq!(second.terminate().unwrap(), 0);
+}

@@ -2,6 +2,8 @@
 //!
 //! Each type parses, prints what it would parse to the same value, and (de)serializes as that text.
 
+mod schema;
+
 use std::{fmt, str::FromStr, time};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};

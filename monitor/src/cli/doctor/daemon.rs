@@ -6,7 +6,7 @@ use policy::config::Config;
 
 use super::{Check, State};
 use crate::cli::{Exit, Failure, figures};
-use crate::control::protocol::Status;
+use api::Versioned;
 use crate::engine::delta::Flags;
 use crate::engine::read_configuration;
 use crate::snapshot::Snapshot;
@@ -17,7 +17,7 @@ const LEAST_FREE_BYTES: u64 = 64 << 20;
 const SHARED_ADDRESS: f64 = 0.6;
 const SHARED_ADDRESS_PACKETS: u64 = 10_000;
 
-pub fn checks(config: Option<&Path>, status: Result<&Status, &Failure>) -> Vec<Check> {
+pub fn checks(config: Option<&Path>, status: Result<&Versioned<Snapshot>, &Failure>) -> Vec<Check> {
     let mut checks = Vec::new();
     let config = read_config(config, &mut checks);
     match status {
@@ -129,7 +129,7 @@ fn pins(directory: &Path) -> Option<Check> {
 mod tests {
     use super::of_snapshot;
     use crate::cli::doctor::State;
-    use crate::control::scripted::snapshot;
+    use crate::cli::samples::snapshot;
 
     fn state(checks: &[crate::cli::doctor::Check], name: &str) -> Option<State> {
         checks.iter().find(|check| check.name == name).map(|check| check.state)

@@ -110,7 +110,7 @@ mod tests {
 
     use super::{About, check};
     use crate::cli::doctor::State;
-    use crate::control::scripted::snapshot;
+    use crate::cli::samples::snapshot;
 
     fn interface(name: &str) -> Interface {
         Interface { index: 7, name: name.to_owned(), mtu: 1500, up: true, ethernet: true, ..Interface::default() }

@@ -21,7 +21,7 @@ const MANUAL: &str = "sluice manual";
 /// A command line, and what it does.
 type Example = (&'static str, &'static str);
 
-const EXAMPLES: [Example; 52] = [
+const EXAMPLES: [Example; 54] = [
     ("sluice status", "Show what is guarded, what is dropped and what is wrong."),
     ("sluice sources --by drops", "List the sources that lose most packets."),
     ("sluice run --config /etc/sluice/sluice.toml", "Run the daemon in the foreground."),
@@ -29,7 +29,7 @@ const EXAMPLES: [Example; 52] = [
     ("sluice status -o json", "The same as a JSON document for scripts."),
     ("sluice top --by rate --number 20", "Show the 20 fastest sources, once a second."),
     ("sluice sources --service web --prefix 10.0.0.0/8", "List the sources of one network at one service."),
-    ("sluice explain 198.51.100.9", "Say which rule, limit or ban decides about an address."),
+    ("sluice explain 198.51.100.9", "Say which rule, limit or ban decides about an address; a prefix, a service or a host name will do."),
     ("sluice limit list", "List every limit that is in force."),
     (
         "sluice limit set web --packets 2k/s --mode enforce --confirm-within 60s",
@@ -51,7 +51,9 @@ const EXAMPLES: [Example; 52] = [
     ("sluice alerts list --open", "List the findings that are open."),
     ("sluice alerts show 12", "Show one finding with its evidence."),
     ("sluice alerts follow", "Print findings as they are raised, grow and end."),
-    ("sluice alerts silence --subject 10.0.0.9 --reason backup", "Keep findings about one machine quiet."),
+    ("sluice alerts silence --subject 10.0.0.9 --for 4h --reason backup", "Keep findings about one machine quiet for a while."),
+    ("sluice alerts silences", "List what is silenced, by whom and until when."),
+    ("sluice alerts unsilence 1", "Lift a silence."),
     ("sluice alerts close 12", "Close a finding."),
     ("sluice flows --outcome refused", "List the conversations that the other end refused."),
     ("sluice graph --dot", "Write who talks to whom in the language of Graphviz."),

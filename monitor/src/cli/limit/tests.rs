@@ -4,39 +4,39 @@ use policy::config::Rate;
 use super::{Action, render};
 use crate::cli::table::Page;
 use crate::cli::{Arguments, Command, Exit};
-use crate::control::protocol::LimitBody;
-use crate::control::scripted::limit;
-use crate::engine::command::RateRequest;
+use api::limits::{LimitSet, RateRequest};
+use crate::cli::samples::limit;
 use policy::config::Mode;
 use policy::LimitKind;
 
-fn body(arguments: &str) -> Result<LimitBody, Exit> {
+fn command(arguments: &str) -> Result<LimitSet, Exit> {
     let words = ["sluice", "limit", "set"].into_iter().chain(arguments.split(' '));
     let parsed = Arguments::try_parse_from(words).map_err(|_| Exit::Usage)?;
     match parsed.command {
-        Command::Limit(super::Limit { action: Action::Set(set) }) => set.body().map_err(|failure| failure.exit),
+        Command::Limit(super::Limit { action: Action::Set(set) }) => set.command().map_err(|failure| failure.exit),
         _ => panic!("not a limit set: {arguments}"),
     }
 }
 
 #[test]
 fn rates_are_sent_as_they_were_written() {
-    let body = body("web --class inside --packets 2k/s --packets-burst 500 --bytes 80Mbit/s --connections 120/min");
-    let wanted = LimitBody {
+    let set = command("web --class inside --packets 2k/s --packets-burst 500 --bytes 80Mbit/s --connections 120/min");
+    let wanted = LimitSet {
+        service: "web".to_owned(),
         class: Some("inside".to_owned()),
         packets: Some(RateRequest { rate: Rate::per_second(2000), burst: Some(500) }),
         bytes: Some(RateRequest { rate: Rate::bytes_per_second(10_000_000), burst: None }),
         connections: Some(RateRequest { rate: Rate::counted("120/min").unwrap(), burst: None }),
-        ..LimitBody::default()
+        ..LimitSet::default()
     };
-    assert_eq!(body, Ok(wanted));
+    assert_eq!(set, Ok(wanted));
 }
 
 #[test]
 fn aggregate_and_candidate_name_the_scope() {
-    assert_eq!(body("web --aggregate --mode observe").map(|body| body.kind), Ok(LimitKind::Aggregate));
-    assert_eq!(body("web --trial --mode off").map(|body| body.kind), Ok(LimitKind::Trial));
-    assert_eq!(body("web --mode enforce").map(|body| body.mode), Ok(Some(Mode::Enforce)));
+    assert_eq!(command("web --aggregate --mode observe").map(|set| set.kind), Ok(LimitKind::Aggregate));
+    assert_eq!(command("web --trial --mode off").map(|set| set.kind), Ok(LimitKind::Trial));
+    assert_eq!(command("web --mode enforce").map(|set| set.mode), Ok(Some(Mode::Enforce)));
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn what_makes_no_sense_is_wrong_usage() {
         "web --mode sometimes",
         "--mode off",
     ] {
-        assert_eq!(body(arguments), Err(Exit::Usage), "{arguments}");
+        assert_eq!(command(arguments), Err(Exit::Usage), "{arguments}");
     }
 }
 

@@ -199,7 +199,7 @@ fn trial_of(trial: &Report, now: Timestamp, page: &mut Page) {
 mod tests {
     use super::render;
     use crate::cli::table::Page;
-    use crate::control::scripted::tuned;
+    use crate::cli::samples::tuned;
 
     #[test]
     fn a_proposal_is_shown_with_what_it_rests_on_and_whom_it_could_hit() {

@@ -1,5 +1,6 @@
 //! What peers may use up: connections, time and size, on a real socket.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::{Strategy, any, proptest};
@@ -10,17 +11,19 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::{Limits, stranger};
-use crate::control::client::{Client, Failure};
 use crate::control::peer::Peer;
-use crate::control::problem::Code;
-use crate::control::scripted::{Scripted, own_roles, start};
+use crate::control::served::Served;
+use api::client::{Client, Failure};
+use api::status::ShowStatus;
+use api::{ChangeOptions, Code};
+use hyper::Method;
 
 /// Bounds a test whatever the machine is busy with; nothing waits for its end while the server does what it should.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What comes back for raw bytes until the server closes or is silent.
-async fn raw(scripted: &Scripted, bytes: &[u8]) -> String {
-    let mut stream = UnixStream::connect(&scripted.socket).await.unwrap();
+async fn raw(served: &Served, bytes: &[u8]) -> String {
+    let mut stream = UnixStream::connect(&served.socket).await.unwrap();
     let _ = stream.write_all(bytes).await;
     let mut answer = Vec::new();
     let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
@@ -38,42 +41,43 @@ fn short() -> Limits {
 
 #[tokio::test]
 async fn curl_style_requests_are_answered_as_http() {
-    let scripted = start(own_roles(), Limits::default());
-    let answer = raw(&scripted, b"GET /v1/status HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    let served = Served::start(Limits::default());
+    let answer = raw(&served, b"GET /v1/status HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.contains("server: sluice/") && answer.contains("\"schema_version\":1"), "{answer}");
 }
 
 #[tokio::test]
 async fn headers_that_are_too_large_get_431() {
-    let scripted = start(own_roles(), Limits::default());
+    let served = Served::start(Limits::default());
     let mut request = b"GET /v1/status HTTP/1.1\r\nhost: x\r\n".to_vec();
     request.extend(std::iter::repeat_n(b'a', 64 * 1024));
-    let answer = raw(&scripted, &request).await;
+    let answer = raw(&served, &request).await;
     assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
 }
 
 #[tokio::test]
 async fn a_body_that_is_too_large_gets_413() {
-    let scripted = start(own_roles(), Limits::default());
+    let served = Served::start(Limits::default());
     let body = json!({"prefix": "10.0.0.0/8", "comment": "x".repeat(5 * 1024 * 1024)});
-    let answer = scripted.client.post::<Value>("/v1/access/deny", &body).await;
-    let Err(Failure::Problem(problem)) = answer else { panic!("{answer:?}") };
-    assert_eq!(problem.code, Code::TooLarge);
+    let answer = served.send(Method::POST, "/v1/access/deny", Some(&body)).await;
+    let Err(Failure::Refused(error)) = answer else { panic!("{answer:?}") };
+    assert_eq!(error.code, Code::TooLarge);
 }
 
 #[tokio::test]
 async fn an_engine_that_is_silent_gets_504() {
-    let scripted = start(own_roles(), short());
-    let answer = scripted.client.put::<Value>("/v1/limits/silent", &json!({})).await;
-    let Err(Failure::Problem(problem)) = answer else { panic!("{answer:?}") };
-    assert_eq!(problem.code, Code::TimedOut);
+    let served = Served::start(short());
+    let _busy = served.busy.lock().await;
+    let answer = served.get("/v1/limits").await;
+    let Err(Failure::Refused(error)) = answer else { panic!("{answer:?}") };
+    assert_eq!(error.code, Code::TimedOut);
 }
 
 #[tokio::test]
 async fn a_request_that_never_ends_is_cut_off() {
-    let scripted = start(own_roles(), short());
-    let mut stream = UnixStream::connect(&scripted.socket).await.unwrap();
+    let served = Served::start(short());
+    let mut stream = UnixStream::connect(&served.socket).await.unwrap();
     stream.write_all(b"GET /v1/sta").await.unwrap();
     let mut answer = Vec::new();
     timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("closed in time").unwrap();
@@ -81,8 +85,8 @@ async fn a_request_that_never_ends_is_cut_off() {
 
 #[tokio::test]
 async fn idle_connections_are_cut_off_too() {
-    let scripted = start(own_roles(), short());
-    let mut stream = UnixStream::connect(&scripted.socket).await.unwrap();
+    let served = Served::start(short());
+    let mut stream = UnixStream::connect(&served.socket).await.unwrap();
     let mut answer = Vec::new();
     timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("closed in time").unwrap();
 }
@@ -90,20 +94,20 @@ async fn idle_connections_are_cut_off_too() {
 #[tokio::test]
 async fn one_connection_too_many_gets_503_and_places_come_back() {
     let limits = Limits { connections: 2, admin_connections: 1, ..Limits::default() };
-    let scripted = start(own_roles(), limits);
+    let served = Served::start(limits);
     let mut held = Vec::new();
     for _ in 0..3 {
-        let mut stream = UnixStream::connect(&scripted.socket).await.unwrap();
+        let mut stream = UnixStream::connect(&served.socket).await.unwrap();
         stream.write_all(b"GET /v1/status HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
         stream.read_exact(&mut [0; 12]).await.unwrap();
         held.push(stream);
     }
-    let refused = scripted.client.get::<Value>("/v1/status").await;
-    let Err(Failure::Problem(problem)) = refused else { panic!("{refused:?}") };
-    assert_eq!(problem.code, Code::Unavailable);
+    let refused = served.get("/v1/status").await;
+    let Err(Failure::Refused(error)) = refused else { panic!("{refused:?}") };
+    assert_eq!(error.code, Code::Unavailable);
     drop(held);
     let again = async {
-        while scripted.client.get::<Value>("/v1/status").await.is_err() {
+        while served.get("/v1/status").await.is_err() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -112,26 +116,28 @@ async fn one_connection_too_many_gets_503_and_places_come_back() {
 
 #[test]
 fn a_stranger_is_told_who_it_is_and_what_to_do() {
-    let problem = stranger(&Peer { uid: 1000, gid: 1000, pid: 1, groups: Vec::new() });
-    assert_eq!(problem.code, Code::NotPermitted);
-    assert!(problem.message.contains("user 1000"), "{problem}");
+    let error = stranger(&Peer { uid: 1000, gid: 1000, pid: 1, groups: Vec::new() });
+    assert_eq!(error.code, Code::NotPermitted);
+    assert!(error.message.contains("user 1000"), "{error}");
 }
 
 #[tokio::test]
 async fn the_server_ends_within_its_deadline_with_a_request_in_flight() {
-    let mut scripted =
-        start(own_roles(), Limits { drain_time: Duration::from_millis(300), ..Limits::default() });
-    let client = scripted.client.clone();
-    let waiting = tokio::spawn(async move { client.put::<Value>("/v1/limits/silent", &json!({})).await });
+    let mut served = Served::start(Limits { drain_time: Duration::from_millis(300), ..Limits::default() });
+    let client = served.client.clone();
+    let busy = Arc::clone(&served.busy);
+    let _busy = busy.lock().await;
+    let waiting =
+        tokio::spawn(async move { client.send::<Value>(Method::GET, "/v1/limits", None::<&()>).await });
     let in_flight = async {
-        while scripted.heard.lock().unwrap().is_empty() {
+        while served.heard.lock().unwrap().is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     timeout(PATIENCE, in_flight).await.expect("the request reaches the engine");
-    scripted.shutdown.take().unwrap().send(()).unwrap();
+    served.shutdown.take().unwrap().send(()).unwrap();
     // Far less than the request would wait for its answer.
-    timeout(Limits::default().request_time / 2, &mut scripted.server).await.expect("ended in time").unwrap();
+    timeout(Limits::default().request_time / 2, &mut served.server).await.expect("ended in time").unwrap();
     assert!(waiting.await.unwrap().is_err());
 }
 
@@ -139,7 +145,7 @@ async fn the_server_ends_within_its_deadline_with_a_request_in_flight() {
 async fn a_client_without_a_daemon_says_how_to_start_one() {
     let directory = tempfile::tempdir().unwrap();
     let client = Client::new(directory.path().join("none.sock"), None);
-    let error = client.get::<Value>("/v1/status").await.unwrap_err();
+    let error = client.ask(&ShowStatus {}, &ChangeOptions::default()).await.unwrap_err();
     assert!(matches!(error, Failure::NotRunning(_)));
     assert!(error.to_string().contains("sluice run"), "{error}");
 }
@@ -154,7 +160,7 @@ async fn a_foreign_server_is_recognised() {
         let _ = stream.read(&mut [0; 1024]).await;
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
     });
-    let error = Client::new(socket, None).get::<Value>("/v1/status").await.unwrap_err();
+    let error = Client::new(socket, None).ask(&ShowStatus {}, &ChangeOptions::default()).await.unwrap_err();
     assert!(matches!(error, Failure::Broken(_)), "{error}");
 }
 
@@ -176,10 +182,10 @@ fn no_bytes_make_the_server_panic_or_reach_the_engine_by_accident() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let limits =
         Limits { header_time: Duration::from_millis(20), request_time: Duration::from_millis(20), ..short() };
-    let scripted = runtime.block_on(async { start(own_roles(), limits) });
+    let served = runtime.block_on(async { Served::start(limits) });
     proptest!(Config { cases: 400, ..Config::default() }, |(bytes in noise())| {
         runtime.block_on(async {
-            let mut stream = UnixStream::connect(&scripted.socket).await.unwrap();
+            let mut stream = UnixStream::connect(&served.socket).await.unwrap();
             let _ = stream.write_all(&bytes).await;
             let _ = stream.shutdown().await;
             let mut answer = Vec::new();
@@ -187,7 +193,7 @@ fn no_bytes_make_the_server_panic_or_reach_the_engine_by_accident() {
         });
     });
     runtime.block_on(async {
-        assert!(!scripted.server.is_finished());
-        scripted.client.get::<Value>("/v1/status").await.unwrap();
+        assert!(!served.server.is_finished());
+        served.get("/v1/status").await.unwrap();
     });
 }

@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 
 use super::super::asking::Asking;
-use super::super::command::containment::Subject;
 use super::super::delta::Standing;
 use super::super::ports::Turn;
-use super::super::refusal::{Code, Refusal};
 use super::super::sessions::Sessions;
+use api::containments::Subject;
+use api::{Code, Error};
 use ipnet::IpNet;
 use policy::Permission;
 use policy::config::Mode;
@@ -20,16 +20,16 @@ pub fn check(
     [hits, dangers]: [&[String]; 2],
     sessions: &Sessions,
     turn: &mut Turn<'_>,
-) -> Result<Vec<IpAddr>, Refusal> {
+) -> Result<Vec<IpAddr>, Error> {
     if !hits.is_empty() && !asking.options.yes {
-        return Err(Refusal::new(
+        return Err(Error::new(
             Code::NeedsConfirmation,
             format!("this limit would have hit exempt or operators' addresses: {}", hits.join(", ")),
         )
         .next("nothing was changed; choose a higher rate, or ask again with --yes"));
     }
     if !dangers.is_empty() && !asking.options.yes {
-        return Err(Refusal::new(
+        return Err(Error::new(
             Code::NeedsConfirmation,
             format!("this would take protection or the network away: {}", dangers.join(", ")),
         )
@@ -40,7 +40,7 @@ pub fn check(
     }
     let wide: Vec<_> = wide_exemptions(standing, next).map(|prefix| prefix.to_string()).collect();
     if !wide.is_empty() && !asking.options.yes {
-        return Err(Refusal::new(
+        return Err(Error::new(
             Code::NeedsConfirmation,
             format!("this would take the protection from all of {}", wide.join(", ")),
         )
@@ -69,7 +69,7 @@ pub fn check(
         return Ok(Vec::new());
     }
     if !asking.options.yes {
-        return Err(Refusal::new(
+        return Err(Error::new(
             Code::NeedsConfirmation,
             format!("this would cut off an operator or the host itself: {}", told.join(", ")),
         )

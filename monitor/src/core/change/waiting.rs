@@ -73,7 +73,7 @@ mod tests {
         let mut store = Store::in_memory().unwrap();
         let change = NewChange {
             at: moment(0, "a").wall,
-            author: Origin::Signal.author(),
+            author: Origin::Signal.into(),
             what: "reload".to_owned(),
             before: serde_json::Value::Null,
             after: serde_json::Value::Null,

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{NOW, access, operator, target};
+use super::{NOW, access, operator};
 use crate::core::command::*;
 use crate::core::delta::Flags;
-use crate::core::refusal::Refusal;
 use crate::core::stand_in::{StandHost, StandIn, reply};
 use crate::core::start::First;
 use crate::core::{Beginning, Core, Counted, Effect, Ended, Input, News, Ports, Reading, Told};
 use crate::snapshot::{Process, Snapshot};
 use crate::store::Store;
 use ::tuning::defence::Load;
+use api::Error;
 use datapath::Kernel;
 use policy::LimitKind;
 use policy::config::{Mode, Rate};
@@ -140,50 +140,44 @@ impl Bench {
         self.feed(Input::Events(events));
     }
 
-    pub fn ask<T: Send + 'static>(
-        &mut self,
-        options: ChangeOptions,
-        make: impl FnOnce(Reply<T>) -> Command,
-    ) -> Result<T, Refusal> {
-        self.ask_as(operator(None), options, make)
+    pub fn ask<C: Perform>(&mut self, options: ChangeOptions, command: C) -> Result<C::Answer, Error> {
+        self.ask_as(operator(None), options, command)
     }
 
-    pub fn ask_as<T: Send + 'static>(
+    pub fn ask_as<C: Perform>(
         &mut self,
         caller: Caller,
         options: ChangeOptions,
-        make: impl FnOnce(Reply<T>) -> Command,
-    ) -> Result<T, Refusal> {
+        command: C,
+    ) -> Result<C::Answer, Error> {
         let (reply, answer) = reply();
-        self.feed(Input::Command(Box::new(Request { caller, options, command: make(reply) })));
+        self.feed(Input::Command(Box::new(Request::new(caller, options, command, reply))));
         answer.try_recv().unwrap()
     }
 
-    pub fn ban(&mut self, options: ChangeOptions, prefix: &str) -> Result<Applied, Refusal> {
+    pub fn ban(&mut self, options: ChangeOptions, prefix: &str) -> Result<Applied, Error> {
         let add = access(AccessKind::Ban, prefix, Some(600));
-        self.ask(options, |reply| Command::AccessAdd(add, reply))
+        self.ask(options, add)
     }
 
-    pub fn set(&mut self, options: ChangeOptions, per_second: u64) -> Result<Applied, Refusal> {
+    pub fn set(&mut self, options: ChangeOptions, per_second: u64) -> Result<Applied, Error> {
         let set = LimitSet {
-            target: target("web"),
+            service: "web".to_owned(),
             mode: Some(Mode::Enforce),
             packets: Some(RateRequest { rate: Rate::per_second(per_second), burst: None }),
-            bytes: None,
-            connections: None,
-            fragments: None,
+            ..LimitSet::default()
         };
-        self.ask(options, |reply| Command::LimitSet(set, reply))
+        self.ask(options, set)
     }
 
     pub fn web(&mut self) -> (Mode, u64) {
-        let limits = self.ask(NOW, Command::LimitList).unwrap();
+        let limits = self.ask(NOW, ListLimits {}).unwrap().limits;
         let web = limits.iter().find(|l| l.service == "web" && l.kind == LimitKind::PerSource).unwrap();
         (web.mode, web.packets.unwrap().rate.amount)
     }
 
     pub fn banned(&mut self) -> Vec<String> {
-        let list = self.ask(NOW, Command::AccessList).unwrap();
+        let list = self.ask(NOW, ListAccess {}).unwrap();
         list.banned.iter().map(|ban| ban.source.to_string()).collect()
     }
 }

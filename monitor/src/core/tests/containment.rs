@@ -16,12 +16,12 @@ fn set(subject: &str) -> ContainmentSet {
     }
 }
 
-fn contain(bench: &mut Bench, options: ChangeOptions, set: ContainmentSet) -> Result<Applied, Refusal> {
-    bench.ask(options, |reply| Command::Contain(set, reply))
+fn contain(bench: &mut Bench, options: ChangeOptions, set: ContainmentSet) -> Result<Applied, Error> {
+    bench.ask(options, set)
 }
 
 fn contained(bench: &mut Bench) -> Vec<String> {
-    let list = bench.ask(NOW, Command::ContainmentList).unwrap();
+    let list = bench.ask(NOW, ListContainments {}).unwrap();
     list.containments.iter().map(|one| one.containment.subject.to_string()).collect()
 }
 
@@ -45,9 +45,9 @@ fn a_source_is_cut_off_limited_and_let_go() {
     assert_eq!((value.cut_off, value.mode), (0, mode::OBSERVE));
     assert!(value.rates[PACKETS].unit_cost > 0);
     assert_eq!(contained(&mut bench), ["10.0.0.5"]);
-    bench.ask(NOW, |reply| Command::Lift("10.0.0.5".to_owned(), reply)).unwrap();
+    bench.ask(NOW, ContainmentLift { subject: "10.0.0.5".to_owned() }).unwrap();
     assert!(bench.kernel.state().contained.is_empty() && contained(&mut bench).is_empty());
-    let again = bench.ask(NOW, |reply| Command::Lift("10.0.0.5".to_owned(), reply)).unwrap_err();
+    let again = bench.ask(NOW, ContainmentLift { subject: "10.0.0.5".to_owned() }).unwrap_err();
     assert_eq!(again.code, Code::NotFound);
 }
 

@@ -24,7 +24,7 @@ fn a_list_that_is_not_there_at_the_start_is_a_problem_and_taken_once_it_is() {
     bench.look();
     bench.tick();
     assert_eq!(problem(&bench, "lists"), "");
-    let explained = bench.ask(NOW, |reply| Command::Explain("192.0.2.7".parse().unwrap(), reply)).unwrap();
+    let explained = bench.ask(NOW, Explain { address: "192.0.2.7".parse().unwrap() }).unwrap();
     assert!(explained.denied.is_some(), "{explained:?}");
 }
 
@@ -53,11 +53,11 @@ fn what_cuts_the_host_off_or_takes_its_guard_is_asked_for_twice() {
     ];
     for (kind, prefix) in asked {
         let add = || access(kind, prefix, Some(60));
-        let refused = bench.ask(NOW, |reply| Command::AccessAdd(add(), reply)).unwrap_err();
+        let refused = bench.ask(NOW, add()).unwrap_err();
         assert_eq!(refused.code, Code::NeedsConfirmation, "{kind:?} {prefix}");
-        bench.ask(sure, |reply| Command::AccessAdd(add(), reply)).unwrap();
+        bench.ask(sure, add()).unwrap();
     }
-    assert_eq!(bench.ask(NOW, Command::Detach).unwrap_err().code, Code::NeedsConfirmation);
+    assert_eq!(bench.ask(NOW, Detach {}).unwrap_err().code, Code::NeedsConfirmation);
     assert!(!bench.kernel.state().detached);
 }
 
@@ -65,12 +65,12 @@ fn what_cuts_the_host_off_or_takes_its_guard_is_asked_for_twice() {
 fn a_name_that_is_no_interface_lets_nothing_go() {
     let mut bench = Bench::new();
     bench.configure(&CONFIG.replace("eth0", "no-such-one"));
-    let refused = bench.ask(NOW, Command::Reload).unwrap_err();
+    let refused = bench.ask(NOW, Reload {}).unwrap_err();
     assert_eq!(refused.code, Code::NeedsConfirmation);
     assert!(refused.message.contains("eth0") && refused.message.contains("no-such-one"), "{refused}");
     bench.tick();
     assert_eq!(bench.snapshot.interfaces[0].name, "eth0");
-    bench.ask(ChangeOptions { yes: true, ..NOW }, Command::Reload).unwrap();
+    bench.ask(ChangeOptions { yes: true, ..NOW }, Reload {}).unwrap();
     bench.tick();
     assert_eq!(bench.snapshot.interfaces[0].name, "no-such-one");
 }
@@ -80,5 +80,5 @@ fn a_comment_is_no_place_to_keep_books_in() {
     let mut bench = Bench::new();
     let add =
         AccessAdd { comment: Some("x".repeat(1001)), ..access(AccessKind::Ban, "198.51.100.7/32", None) };
-    assert_eq!(bench.ask(NOW, |reply| Command::AccessAdd(add, reply)).unwrap_err().code, Code::Invalid);
+    assert_eq!(bench.ask(NOW, add).unwrap_err().code, Code::Invalid);
 }

@@ -10,7 +10,7 @@ fn list(kind: AccessKind, dry_run: bool) -> AccessImport {
 }
 
 fn denied(bench: &mut Bench) -> Vec<String> {
-    let lists = bench.ask(NOW, Command::AccessList).unwrap();
+    let lists = bench.ask(NOW, ListAccess {}).unwrap();
     lists.denied.iter().map(|entry| entry.prefix.to_string()).collect()
 }
 
@@ -18,7 +18,7 @@ fn denied(bench: &mut Bench) -> Vec<String> {
 fn a_dry_run_tells_and_changes_nothing() {
     let mut bench = Bench::new();
     let import = list(AccessKind::Deny, true);
-    let applied = bench.ask(NOW, |reply| Command::AccessImport(import, reply)).unwrap();
+    let applied = bench.ask(NOW, import).unwrap();
     assert_eq!(applied.change, None);
     assert_eq!(applied.summary[0], "list.txt: 2 prefixes, 2 of them new, 2 lines skipped");
     assert_eq!(applied.warnings.len(), 2, "{:?}", applied.warnings);
@@ -29,22 +29,22 @@ fn a_dry_run_tells_and_changes_nothing() {
 fn a_list_is_one_change_that_can_be_taken_back() {
     let mut bench = Bench::new();
     let import = list(AccessKind::Deny, false);
-    let applied = bench.ask(NOW, |reply| Command::AccessImport(import.clone(), reply)).unwrap();
+    let applied = bench.ask(NOW, import.clone()).unwrap();
     assert_eq!(denied(&mut bench).len(), 2);
-    let again = bench.ask(NOW, |reply| Command::AccessImport(import, reply)).unwrap();
+    let again = bench.ask(NOW, import).unwrap();
     assert_eq!(again.change, None, "{again:?}");
     let number = applied.change.unwrap();
-    bench.ask(NOW, |reply| Command::Revert(number, reply)).unwrap();
+    bench.ask(NOW, Revert { number: number }).unwrap();
     assert!(denied(&mut bench).is_empty());
 }
 
 #[test]
 fn a_list_is_not_a_list_of_bans_and_is_not_kept() {
     let mut bench = Bench::new();
-    let refused = bench.ask(NOW, |reply| Command::AccessImport(list(AccessKind::Ban, false), reply));
+    let refused = bench.ask(NOW, list(AccessKind::Ban, false));
     assert_eq!(refused.unwrap_err().code, Code::Invalid);
     let save = ChangeOptions { save: true, ..NOW };
-    let refused = bench.ask(save, |reply| Command::AccessImport(list(AccessKind::Deny, false), reply));
+    let refused = bench.ask(save, list(AccessKind::Deny, false));
     assert!(refused.unwrap_err().to_string().contains("access.lists"));
 }
 
@@ -57,7 +57,7 @@ fn ten_thousand_prefixes_are_one_change_too() {
         text + &format!("203.{a}.{b}.0/28\n")
     });
     let import = AccessImport { text, ..list(AccessKind::Deny, false) };
-    let applied = bench.ask(NOW, |reply| Command::AccessImport(import, reply)).unwrap();
+    let applied = bench.ask(NOW, import).unwrap();
     assert!(applied.summary.len() < 20, "{}", applied.summary.len());
     assert_eq!(denied(&mut bench).len(), 10_000);
 }

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::core::stand_in::scan_records;
+use api::alerts::{ListSilences, SilenceLift};
 use datapath::Kernel;
 use detection::finding::Detector;
-use detection::parameters::Silence;
 
 /// Refused connections from the scanner to many ports of one host.
 fn scan(bench: &mut Bench, first: u16, count: u16) {
@@ -15,7 +15,7 @@ fn scan(bench: &mut Bench, first: u16, count: u16) {
 }
 
 fn alerts(bench: &mut Bench, query: AlertQuery) -> Vec<Alert> {
-    bench.ask(NOW, |reply| Command::AlertList(query, reply)).unwrap()
+    bench.ask(NOW, query).unwrap().alerts
 }
 
 fn open() -> AlertQuery {
@@ -34,23 +34,50 @@ fn a_port_scan_is_one_finding_that_is_listed_and_closed() {
     );
     let (id, snapshot) = (found[0].id, bench.snapshot.clone());
     assert_eq!((snapshot.findings.open, snapshot.findings.raised[0].detector.as_str()), (1, "port_scan"));
-    let closed = bench.ask(NOW, |reply| Command::AlertClose(id, reply)).unwrap();
+    let closed = bench.ask(NOW, AlertClose { number: id }).unwrap();
     assert_eq!(closed.state, AlertState::Closed);
     assert!(alerts(&mut bench, open()).is_empty());
-    assert_eq!(bench.ask(NOW, |reply| Command::AlertClose(id, reply)).unwrap_err().code, Code::Conflict);
-    assert_eq!(bench.ask(NOW, |reply| Command::AlertShow(id + 9, reply)).unwrap_err().code, Code::NotFound);
+    assert_eq!(bench.ask(NOW, AlertClose { number: id }).unwrap_err().code, Code::Conflict);
+    assert_eq!(bench.ask(NOW, AlertShow { number: id + 9 }).unwrap_err().code, Code::NotFound);
 }
 
 #[test]
-fn numbers_go_on_over_a_restart_and_old_findings_are_closed() {
+fn open_findings_go_on_over_a_restart_under_their_numbers() {
+    let mut bench = Bench::new();
+    scan(&mut bench, 1, 80);
+    let first = alerts(&mut bench, open())[0].clone();
+    let mut bench = bench.restart();
+    assert_eq!(alerts(&mut bench, open())[0].id, first.id);
+    scan(&mut bench, 1, 80);
+    let again = alerts(&mut bench, open());
+    assert_eq!((again.len(), again[0].id), (1, first.id), "{again:?}");
+    assert_eq!(again[0].finding.raised_at, first.finding.raised_at);
+    bench.ask(NOW, AlertClose { number: first.id }).unwrap();
+    assert!(alerts(&mut bench, open()).is_empty());
+}
+
+#[test]
+fn what_is_not_found_again_after_a_restart_is_closed_after_the_hold() {
     let mut bench = Bench::new();
     scan(&mut bench, 1, 80);
     let first = alerts(&mut bench, open())[0].id;
     let mut bench = bench.restart();
+    bench.pass(Duration::from_hours(2));
     assert!(alerts(&mut bench, open()).is_empty());
-    assert!(alerts(&mut bench, AlertQuery::default()).iter().any(|alert| alert.id == first));
+    let all = alerts(&mut bench, AlertQuery::default());
+    assert!(all.iter().any(|alert| alert.id == first && alert.state == AlertState::Closed), "{all:?}");
+    let mut bench = bench.restart();
+    assert_eq!(bench.ask(NOW, AlertClose { number: first }).unwrap_err().code, Code::Conflict);
+}
+
+#[test]
+fn a_finding_that_waits_to_be_found_again_can_be_closed() {
+    let mut bench = Bench::new();
     scan(&mut bench, 1, 80);
-    assert!(alerts(&mut bench, open())[0].id > first);
+    let first = alerts(&mut bench, open())[0].id;
+    let mut bench = bench.restart();
+    assert_eq!(bench.ask(NOW, AlertClose { number: first }).unwrap().state, AlertState::Closed);
+    assert!(alerts(&mut bench, open()).is_empty());
 }
 
 #[test]
@@ -58,28 +85,49 @@ fn numbers_go_on_over_a_change_of_parameters() {
     let mut bench = Bench::new();
     scan(&mut bench, 1, 80);
     let first = alerts(&mut bench, open())[0].id;
-    bench.ask(NOW, |reply| Command::AlertClose(first, reply)).unwrap();
+    bench.ask(NOW, AlertClose { number: first }).unwrap();
     bench.configure(&format!("{CONFIG}[detection.scan]\nports = 20\n"));
-    bench.ask(NOW, Command::Reload).unwrap();
+    bench.ask(NOW, Reload {}).unwrap();
     scan(&mut bench, 1, 80);
     assert!(alerts(&mut bench, open())[0].id > first);
 }
 
+fn silence(subject: Option<&str>, for_seconds: Option<u64>) -> AlertSilence {
+    let subject = subject.map(|subject| subject.parse().unwrap());
+    AlertSilence { detector: None, subject, reason: "our scanner".to_owned(), for_seconds }
+}
+
 #[test]
-fn a_saved_silence_keeps_findings_quiet_over_a_restart() {
+fn a_saved_silence_keeps_findings_quiet_over_a_restart_until_it_is_lifted() {
     let mut bench = Bench::new();
-    let silence = |subject: Option<&str>| Silence {
-        detector: None,
-        subject: subject.map(|subject| subject.parse().unwrap()),
-        reason: "our scanner".to_owned(),
-    };
-    let everything = bench.ask(SAVED, |reply| Command::AlertSilence(silence(None), reply)).unwrap_err();
+    let everything = bench.ask(SAVED, silence(None, None)).unwrap_err();
     assert_eq!(everything.code, Code::Invalid);
-    bench.ask(SAVED, |reply| Command::AlertSilence(silence(Some("10.0.0.5/32")), reply)).unwrap();
+    let made = bench.ask(SAVED, silence(Some("10.0.0.5/32"), None)).unwrap();
+    assert!(made.saved && made.summary[1].contains("unsilence 1"), "{made:?}");
+    assert!(bench.ask(NOW, HistoryQuery::default()).unwrap().changes[0].what.contains("our scanner"));
     let mut bench = bench.restart();
     scan(&mut bench, 1, 80);
     let found = alerts(&mut bench, open());
     assert!(found.iter().all(|alert| alert.quiet), "{found:?}");
+    let list = bench.ask(NOW, ListSilences {}).unwrap().silences;
+    assert_eq!((list.len(), list[0].number, list[0].silence.reason.as_str()), (1, 1, "our scanner"));
+    bench.ask(NOW, SilenceLift { number: 1 }).unwrap();
+    assert_eq!(bench.ask(NOW, SilenceLift { number: 1 }).unwrap_err().code, Code::NotFound);
+    let mut bench = bench.restart();
+    assert!(bench.ask(NOW, ListSilences {}).unwrap().silences.is_empty());
+}
+
+#[test]
+fn a_silence_ends_by_itself_and_outlives_a_reload() {
+    let mut bench = Bench::new();
+    bench.ask(NOW, silence(Some("10.0.0.5/32"), Some(60))).unwrap();
+    bench.configure(&format!("{CONFIG}[detection.scan]\nports = 20\n"));
+    bench.ask(NOW, Reload {}).unwrap();
+    scan(&mut bench, 1, 80);
+    let found = alerts(&mut bench, open());
+    assert!(!found.is_empty() && found.iter().all(|alert| alert.quiet), "{found:?}");
+    bench.pass(Duration::from_mins(2));
+    assert!(bench.ask(NOW, ListSilences {}).unwrap().silences.is_empty());
 }
 
 #[test]
@@ -88,7 +136,7 @@ fn a_response_bans_for_a_time_but_never_the_exempt() {
         let mut bench = Bench::new();
         let respond = "[detection.respond]\nport_scan = { action = \"ban\", for_s = 60 }\n";
         bench.configure(&format!("{CONFIG}{exempt}{respond}"));
-        bench.ask(NOW, Command::Reload).unwrap();
+        bench.ask(NOW, Reload {}).unwrap();
         scan(&mut bench, 1, 80);
         assert_eq!(bench.banned(), banned);
     }
@@ -101,9 +149,9 @@ fn a_response_limits_for_a_time_but_never_the_exempt() {
         let respond =
             "[detection.respond]\nport_scan = { action = \"limit\", for_s = 60, packets_per_second = 50 }\n";
         bench.configure(&format!("{CONFIG}{exempt}{respond}"));
-        bench.ask(NOW, Command::Reload).unwrap();
+        bench.ask(NOW, Reload {}).unwrap();
         scan(&mut bench, 1, 80);
-        let list = bench.ask(NOW, Command::ContainmentList).unwrap().containments;
+        let list = bench.ask(NOW, ListContainments {}).unwrap().containments;
         assert_eq!(list.len(), held, "{list:?}");
         assert!(list.iter().all(|one| {
             let told = &one.containment;

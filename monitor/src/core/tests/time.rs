@@ -1,8 +1,8 @@
 //! What happens by itself as time passes: rollbacks, expiry, responses that end. Only the test moves the clock.
 
 use super::*;
-use crate::core::command::containment::Subject;
 use crate::core::stand_in::scan_records;
+use api::containments::Subject;
 use datapath::Kernel;
 
 const MINUTE: ChangeOptions = ChangeOptions { confirm_within_seconds: Some(60), ..NOW };
@@ -45,8 +45,7 @@ fn a_restart_takes_a_waiting_change_back_before_anything_is_guarded_by_it() {
     bench.kernel.advance(Duration::from_secs(5));
     let mut bench = bench.restart();
     assert_eq!(bench.web(), (Mode::Observe, 2000));
-    let history =
-        bench.ask(NOW, |reply| Command::History(HistoryQuery { limit: 1, before: None }, reply)).unwrap();
+    let history = bench.ask(NOW, HistoryQuery { limit: 1, before: None }).unwrap().changes;
     assert_eq!(history[0].state, "rolled back");
 }
 
@@ -68,7 +67,7 @@ fn a_response_contains_the_workload_that_the_finding_names_and_ends() {
     bench.configure(&format!(
         "{CONFIG}[detection.respond]\nport_scan = {{ action = \"limit\", for_s = 60, packets_per_second = 50 }}\n"
     ));
-    bench.ask(NOW, Command::Reload).unwrap();
+    bench.ask(NOW, Reload {}).unwrap();
     let at = bench.kernel.clock(bench.kernel.now());
     let mut records = scan_records(at, 1, 80);
     for record in &mut records {
@@ -76,15 +75,14 @@ fn a_response_contains_the_workload_that_the_finding_names_and_ends() {
     }
     bench.kernel.state().records.extend(records);
     bench.drain();
-    let list = bench.ask(NOW, Command::ContainmentList).unwrap().containments;
+    let list = bench.ask(NOW, ListContainments {}).unwrap().containments;
     let subjects: Vec<_> = list.iter().map(|one| one.containment.subject.clone()).collect();
     assert_eq!(subjects, [Subject::Workload("copy.service".to_owned())]);
     assert!(list[0].in_force && bench.kernel.state().contained.len() == 1);
-    let history =
-        bench.ask(NOW, |reply| Command::History(HistoryQuery { limit: 1, before: None }, reply)).unwrap();
+    let history = bench.ask(NOW, HistoryQuery { limit: 1, before: None }).unwrap().changes;
     assert_eq!(history[0].made_by, "detection");
     bench.pass(Duration::from_mins(1));
-    assert!(bench.ask(NOW, Command::ContainmentList).unwrap().containments.is_empty());
+    assert!(bench.ask(NOW, ListContainments {}).unwrap().containments.is_empty());
     assert!(bench.kernel.state().contained.is_empty());
 }
 
@@ -94,7 +92,7 @@ fn a_response_that_would_cut_an_operator_is_not_made() {
     bench.host.sessions.insert("10.0.0.5".parse().unwrap());
     let respond = "[detection.respond]\nport_scan = { action = \"ban\", for_s = 60 }\n";
     bench.configure(&format!("{CONFIG}{respond}"));
-    bench.ask(NOW, Command::Reload).unwrap();
+    bench.ask(NOW, Reload {}).unwrap();
     let at = bench.kernel.clock(bench.kernel.now());
     bench.kernel.state().records.extend(scan_records(at, 1, 80));
     bench.drain();

@@ -51,13 +51,13 @@ impl Learning {
         }
     }
 
-    fn apply(&mut self, options: ChangeOptions) -> Result<Applied, Refusal> {
+    fn apply(&mut self, options: ChangeOptions) -> Result<Applied, Error> {
         let target = TuneTarget { service: "web".to_owned(), ..TuneTarget::default() };
-        self.bench.ask(options, |reply| Command::TuneApply(target, reply))
+        self.bench.ask(options, TuneApply(target))
     }
 
     fn in_force(&mut self) -> u64 {
-        let limits = self.bench.ask(NOW, Command::LimitList).unwrap();
+        let limits = self.bench.ask(NOW, ListLimits {}).unwrap().limits;
         let of = |class: &str| {
             limits
                 .iter()
@@ -74,7 +74,7 @@ fn a_proposal_is_shown_and_applied_with_its_evidence_in_the_history() {
     assert_eq!(learning.apply(NOW).unwrap_err().code, Code::Conflict);
     learning.play(30, 40);
     let query = TuneQuery { service: Some("web".to_owned()), ..TuneQuery::default() };
-    let list = learning.bench.ask(NOW, |reply| Command::TuneShow(query, reply)).unwrap();
+    let list = learning.bench.ask(NOW, query).unwrap();
     let Advice::Proposal(proposal) = &list.limits[0].advice else { panic!("{list:?}") };
     assert_eq!(proposal.packets.as_ref().unwrap().limit.per_second, 21);
     assert_eq!(proposal.hit[0].source.to_string(), "198.51.100.99");
@@ -90,12 +90,12 @@ fn a_proposal_is_shown_and_applied_with_its_evidence_in_the_history() {
 fn a_proposal_that_would_hit_an_exempt_address_is_refused_with_the_list() {
     let mut learning = Learning::new(&format!("{LEARNING}[access]\nexempt = [\"198.51.100.99\"]\n"));
     learning.play(30, 500);
-    let refusal = learning.apply(NOW).unwrap_err();
-    assert_eq!(refusal.code, Code::NeedsConfirmation);
-    assert!(refusal.message.contains("198.51.100.99"), "{refusal}");
+    let error = learning.apply(NOW).unwrap_err();
+    assert_eq!(error.code, Code::NeedsConfirmation);
+    assert!(error.message.contains("198.51.100.99"), "{error}");
     assert_eq!(learning.in_force(), 2000);
-    let refusal = learning.bench.set(NOW, 100).unwrap_err();
-    assert!(refusal.message.contains("198.51.100.99 (500 packets/s at web)"), "{refusal}");
+    let error = learning.bench.set(NOW, 100).unwrap_err();
+    assert!(error.message.contains("198.51.100.99 (500 packets/s at web)"), "{error}");
     learning.bench.set(NOW, 600).unwrap();
     learning.bench.set(NOW, 2000).unwrap();
     learning.apply(ChangeOptions { yes: true, ..NOW }).unwrap();
@@ -107,10 +107,7 @@ fn an_automatic_step_is_saved_audited_and_reverted_like_any_change() {
     let mut learning = Learning::new(&format!("{LEARNING}{AUTO}"));
     learning.play(130, 10);
     assert_eq!(learning.in_force(), 1600, "one step of 1.25, and ten minutes until the next");
-    let history = learning
-        .bench
-        .ask(NOW, |reply| Command::History(HistoryQuery { limit: 1, before: None }, reply))
-        .unwrap();
+    let history = learning.bench.ask(NOW, HistoryQuery { limit: 1, before: None }).unwrap().changes;
     assert_eq!(history[0].made_by, "tuning");
     assert!(history[0].what.starts_with("automatic step at web class outside"), "{history:?}");
     let tuning = learning.bench.snapshot.tuning.clone();
@@ -119,7 +116,7 @@ fn an_automatic_step_is_saved_audited_and_reverted_like_any_change() {
     let number = history[0].number;
     learning.bench = learning.bench.restart();
     assert_eq!(learning.in_force(), 1600);
-    learning.bench.ask(NOW, |reply| Command::Revert(number, reply)).unwrap();
+    learning.bench.ask(NOW, Revert { number: number }).unwrap();
     assert_eq!(learning.in_force(), 2000);
 }
 
@@ -154,10 +151,7 @@ fn a_flood_freezes_learning_and_climbs_the_ladder_if_it_is_switched_on() {
     assert!(snapshot.problems.iter().any(|problem| problem.contains("defence rung 1")));
     assert_eq!(learning.bench.kernel.state().flips, flips + 1);
     assert_eq!(learning.in_force(), 2000, "what was decided is not touched");
-    let history = learning
-        .bench
-        .ask(NOW, |reply| Command::History(HistoryQuery { limit: 1, before: None }, reply))
-        .unwrap();
+    let history = learning.bench.ask(NOW, HistoryQuery { limit: 1, before: None }).unwrap().changes;
     assert!(history[0].what.starts_with("defence rung 0 -> 1"), "{history:?}");
 
     learning.bench.kernel.state().counters.floods = vec![FloodState::zeroed(); 2];

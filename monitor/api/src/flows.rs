@@ -1,0 +1,150 @@
+//! `/v1/flows` and `/v1/graph`: the flows of insiders, and who talks to whom.
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::command::{Command, Endpoint, Method, Role};
+use crate::schema::{self, optional_prefix};
+use crate::snapshot::Count;
+
+/// Which conversations.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct FlowQuery {
+    /// Either end within this prefix.
+    #[serde(deserialize_with = "optional_prefix")]
+    #[schemars(with = "Option<schema::PrefixOrAddress>")]
+    pub address: Option<IpNet>,
+    /// The responder's port.
+    pub port: Option<u16>,
+    /// `tcp`, `udp`, `icmp`, ... or a number.
+    pub protocol: Option<String>,
+    /// A part of the workload's name.
+    pub workload: Option<String>,
+    pub outcome: Option<FlowOutcome>,
+    /// Only those with a packet at or after this moment; what ended is remembered for an hour.
+    pub since: Option<Timestamp>,
+    /// At most this many, most bytes first; 0 stands for 50.
+    pub limit: usize,
+}
+
+impl Command for FlowQuery {
+    type Answer = FlowList;
+    const ENDPOINT: Endpoint = Endpoint {
+        name: "flows",
+        method: Method::Get,
+        path: "/v1/flows",
+        role: Role::Viewer,
+        about: "Flows of insiders: open ones, and those that ended within the last hour; most bytes first.",
+        errors: &[],
+    };
+}
+
+/// How a conversation stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FlowOutcome {
+    Unanswered,
+    Established,
+    Refused,
+    /// Its start was not seen.
+    Midstream,
+}
+
+/// An end of a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FlowEnd {
+    Initiator,
+    Responder,
+}
+
+/// The answer to [`FlowQuery`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FlowList {
+    pub at: Timestamp,
+    /// How many matched, shown or not.
+    pub matched: u64,
+    pub flows: Vec<Flow>,
+}
+
+/// One open conversation, or several alike that ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Flow {
+    #[schemars(with = "schema::Address")]
+    pub initiator: std::net::IpAddr,
+    pub initiator_port: u16,
+    #[schemars(with = "schema::Address")]
+    pub responder: std::net::IpAddr,
+    pub responder_port: u16,
+    pub protocol: String,
+    pub outcome: FlowOutcome,
+    /// How many it stands for: ended ones are told together when their ends, port and outcome are the same.
+    pub conversations: u64,
+    /// It stands now; otherwise it ended.
+    pub open: bool,
+    /// From the initiator, and back.
+    pub forward: Count,
+    pub backward: Count,
+    pub first_seen: Timestamp,
+    pub last_seen: Timestamp,
+    pub interface: String,
+    /// Who of this host takes part in it, if anybody does.
+    pub workload: Option<String>,
+    /// Which end the workload is; the initiator when both are on this host.
+    #[serde(default)]
+    pub workload_end: Option<FlowEnd>,
+}
+
+/// Asks for the service graph.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ShowGraph {}
+
+impl Command for ShowGraph {
+    type Answer = Graph;
+    const ENDPOINT: Endpoint = Endpoint {
+        name: "graph",
+        method: Method::Get,
+        path: "/v1/graph",
+        role: Role::Viewer,
+        about: "Who talks to whom, new edges marked.",
+        errors: &[],
+    };
+}
+
+/// The service graph.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Graph {
+    pub at: Timestamp,
+    pub edges: Vec<GraphEdge>,
+}
+
+/// Who talks to what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GraphEdge {
+    /// A workload's name, or an address.
+    pub from: String,
+    pub to: String,
+    pub protocol: String,
+    pub port: u16,
+    pub conversations: u64,
+    pub bytes: u64,
+    /// A finding says that this edge was never seen before.
+    pub new: bool,
+}
+
+/// A workload of this host with an address that it sends from. What leaves is no source of the limiter, so this is summed
+/// over the conversations as they stand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LocalSender {
+    #[schemars(with = "schema::Address")]
+    pub source: std::net::IpAddr,
+    pub workload: String,
+    pub conversations: u64,
+    /// What it sent in them.
+    pub sent: Count,
+    pub last_seen: Timestamp,
+}

@@ -1,0 +1,44 @@
+//! Where changes come from, as history and audit keep it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Where a change comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// A client of the control socket, as the kernel attests it.
+    Socket { uid: u32, gid: u32, pid: i32 },
+    /// A signal to the daemon.
+    Signal,
+    /// The daemon's own clock: a rollback, an expiry, the start.
+    Timer,
+    /// A step of automatic tuning.
+    Tuning,
+    /// A rung of the defence ladder.
+    Defence,
+    /// A response to a finding.
+    Detection,
+}
+
+impl Origin {
+    /// As the audit calls it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Socket { .. } => "control",
+            Self::Signal => "signal",
+            Self::Timer => "timer",
+            Self::Tuning => "tuning",
+            Self::Defence => "defence",
+            Self::Detection => "detection",
+        }
+    }
+
+    /// For people.
+    pub fn made_by(self) -> String {
+        match self {
+            Self::Socket { uid, .. } => format!("uid {uid}"),
+            _ => self.label().to_owned(),
+        }
+    }
+}

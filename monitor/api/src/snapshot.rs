@@ -1,0 +1,365 @@
+//! What the kernel knew at one instant, and what the daemon made of it: plain data, published once a second.
+//!
+//! In: nothing. Out: values that metrics, control, detection and tuning read. It never reads a map, keeps no history and
+//! names no kernel layout; rates are computed by the engine from two consecutive reads.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use monitor_common::verdict::Reason;
+use policy::LimitKind;
+use policy::config::{Mode, Rate};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::schema;
+
+/// Everything that is known at [`Snapshot::at`]. Counters only grow while the maps live (also across restarts).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Snapshot {
+    pub at: Timestamp,
+    /// When this process began to guard.
+    pub started: Timestamp,
+    pub build: Build,
+    pub interfaces: Vec<Interface>,
+    pub services: Vec<Service>,
+    /// Only rows that are not zero.
+    pub totals: Vec<Total>,
+    pub maps: Vec<MapUse>,
+    /// One row per [`monitor_common::record::Incident`], in its order; labels as there.
+    pub incidents: Vec<Tally>,
+    /// One row per kind of malformed frame, in the order of [`monitor_common::parse::Malformed`].
+    pub malformed: Vec<Tally>,
+    /// Events that reached the daemon, by kind.
+    pub events: Vec<Tally>,
+    pub rules: Rules,
+    pub sources: Sources,
+    pub bans: Vec<Ban>,
+    /// Containments in force.
+    pub containments: u64,
+    pub limits: Vec<LimitInForce>,
+    pub findings: Findings,
+    pub reload: Reload,
+    /// A change that is taken back unless it is confirmed in time.
+    pub pending: Option<Pending>,
+    pub tuning: Tuning,
+    pub process: Process,
+    /// How long the last read of the maps took.
+    pub read_seconds: f64,
+    /// What is wrong right now, one sentence each; empty when all is well.
+    pub problems: Vec<String>,
+}
+
+/// Who we are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Build {
+    pub version: String,
+    /// Version of the kernel layouts; part of the pin directory's name.
+    pub layout: u32,
+    /// The compiler of the kernel side.
+    pub compiler: String,
+}
+
+/// What the daemon itself costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Process {
+    pub resident_bytes: u64,
+    pub cpu_seconds: f64,
+    pub open_files: u64,
+}
+
+/// One interface that the configuration names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Interface {
+    pub name: String,
+    /// The number under which the kernel counts it; 1...
+    pub slot: u32,
+    /// 0 while it is absent.
+    pub ifindex: u32,
+    pub mode: AttachMode,
+    /// Whether egress is followed (tcx).
+    pub egress: bool,
+    pub flood: Flood,
+    /// Why it is not guarded, if it is not.
+    pub problem: Option<String>,
+}
+
+/// How an interface is guarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AttachMode {
+    /// XDP in the driver.
+    Native,
+    /// XDP after the socket buffer: works everywhere, costs more.
+    Generic,
+    /// Listed but not there, or not attachable (see [`Interface::problem`]).
+    Absent,
+}
+
+impl AttachMode {
+    pub const ALL: [Self; 3] = [Self::Native, Self::Generic, Self::Absent];
+
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::Absent => "absent",
+        }
+    }
+}
+
+/// Flood mode of one interface: new sources come faster than the budget.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Flood {
+    pub active: bool,
+    pub since: Option<Timestamp>,
+    pub floods: u64,
+}
+
+/// A service by its stable number; number 0 is `default`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Service {
+    pub number: u32,
+    pub name: String,
+}
+
+/// Packets and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Count {
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+/// How packets of one interface and service ended for one reason, over all CPUs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Total {
+    pub interface: String,
+    pub service: String,
+    #[serde(with = "reason")]
+    #[schemars(with = "schema::ReasonLabel")]
+    pub reason: Reason,
+    pub ended: Count,
+    /// What an observing limit would have dropped for this reason; these packets also stand under how they ended.
+    pub would_drop: Count,
+    /// Packets per second since the snapshot before.
+    pub ended_per_second: f64,
+    pub would_drop_per_second: f64,
+}
+
+/// How full a map is. `entries` is unknown for arrays and rings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MapUse {
+    pub name: String,
+    pub entries: Option<u64>,
+    pub capacity: u64,
+}
+
+/// A counter with its label.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Tally {
+    pub label: String,
+    pub count: u64,
+}
+
+/// The rules that judge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Rules {
+    /// 0 or 1.
+    pub generation: u32,
+    /// Atomic changes since the maps were made.
+    pub flips: u32,
+}
+
+/// The exact table in short. The engine keeps the whole of it for `sluice sources`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Sources {
+    /// Entries (a source at a service is one).
+    pub tracked: u64,
+    /// Entries that are over their limit now.
+    pub exceeding: u64,
+    /// The first [`TOP`] by packets per second, by drops per second, and by bytes per second.
+    pub by_rate: Vec<Source>,
+    pub by_drops: Vec<Source>,
+    pub by_bytes: Vec<Source>,
+}
+
+/// Length of the lists in [`Sources`].
+pub const TOP: usize = 20;
+
+/// One source at one service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Source {
+    /// The aggregated address: IPv4 /32 and IPv6 /64 unless configured otherwise.
+    #[schemars(with = "schema::Prefix")]
+    pub source: IpNet,
+    pub service: String,
+    pub class: String,
+    pub interface: String,
+    pub total: Count,
+    pub dropped: Count,
+    pub would_drop: Count,
+    pub connections: u64,
+    pub packets_per_second: f64,
+    pub bytes_per_second: f64,
+    pub dropped_per_second: f64,
+    pub would_drop_per_second: f64,
+    pub first_seen: Timestamp,
+    pub last_seen: Timestamp,
+    pub exceeding: bool,
+    /// Systemd unit, container or path of a local sender, once known.
+    pub workload: Option<String>,
+}
+
+/// A banned source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Ban {
+    #[schemars(with = "schema::Prefix")]
+    pub source: IpNet,
+    pub since: Timestamp,
+    /// `None`: for ever.
+    pub until: Option<Timestamp>,
+    pub dropped: Count,
+    pub strikes: u32,
+    /// Who made it: `kernel` (violations at `service`) or the name of the caller.
+    pub made_by: String,
+    pub service: Option<String>,
+    pub comment: Option<String>,
+}
+
+/// A rate and how much may come at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RateAndBurst {
+    /// Packets, bytes, connections or fragments per time, as it was written.
+    pub rate: Rate,
+    /// As asked for, else as chosen for this rate.
+    pub burst: u64,
+}
+
+/// One limit as it holds now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LimitInForce {
+    pub service: String,
+    /// `outside`, `inside` or a named class; `any` for all that have no limit of their own, and for aggregates.
+    pub class: String,
+    pub kind: LimitKind,
+    pub mode: Mode,
+    pub packets: Option<RateAndBurst>,
+    pub bytes: Option<RateAndBurst>,
+    pub connections: Option<RateAndBurst>,
+    pub fragments: Option<RateAndBurst>,
+    /// Where it comes from: `config`, `default` (the embedded one), or `set while running`.
+    pub origin: String,
+}
+
+/// Open findings in short; filled when detection runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Findings {
+    pub open: u64,
+    /// Raised since the start, by detector and severity.
+    pub raised: Vec<FindingCount>,
+    /// Records that reached the detectors.
+    pub records: u64,
+    /// Seconds until edges that were never seen before are judged; 0 when they are.
+    pub edges_in_s: u64,
+    /// Seconds until unusual hours are judged; 0 when they are.
+    pub hours_in_s: u64,
+    /// How full the detectors' memories are.
+    pub memories: Vec<Memory>,
+}
+
+/// One of the detectors' memories.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Memory {
+    pub name: String,
+    pub entries: u64,
+    pub capacity: u64,
+    /// Entries that were still of use and made room for others.
+    pub evicted: u64,
+    /// New keys that found no room.
+    pub refused: u64,
+}
+
+/// Findings of one detector and severity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FindingCount {
+    pub detector: String,
+    pub severity: String,
+    pub open: u64,
+    pub raised: u64,
+}
+
+/// What became of the last (re)load of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Reload {
+    pub at: Timestamp,
+    /// The last one that was taken over.
+    pub succeeded_at: Option<Timestamp>,
+    pub error: Option<String>,
+    pub successes: u64,
+    pub failures: u64,
+    /// The file, or `None` for the embedded default.
+    pub path: Option<String>,
+}
+
+/// A change that waits for `sluice confirm`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Pending {
+    /// Its number in `sluice history`.
+    pub change: u64,
+    pub summary: String,
+    /// When it is taken back.
+    pub until: Timestamp,
+    pub made_by: String,
+}
+
+/// What tuning knows and does, in short; proposals are renewed once a minute.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Tuning {
+    /// `flood`, `alert` or `thawing` while nothing is learned and no step is taken.
+    pub frozen: Option<String>,
+    pub proposals: Vec<ProposedLimit>,
+    /// What the distributions take.
+    pub memory_bytes: u64,
+    /// Samples of services and classes that there was no room for.
+    pub not_learned: u64,
+    /// 0 is the ground: limits as they were set.
+    pub defence_rung: u64,
+    /// What limits of sources are multiplied by.
+    pub defence_factor: f64,
+}
+
+/// One dimension of one limit as tuning sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProposedLimit {
+    pub service: String,
+    pub class: String,
+    /// `packets`, `bytes` or `connections`.
+    pub dimension: String,
+    /// `None` while too little is known.
+    pub per_second: Option<u64>,
+    /// `proposed`, or what automatic mode decided last.
+    pub state: String,
+}
+
+/// The name of the address as people write it: IPv4 unmapped.
+pub fn address_of(bytes: monitor_common::flow::Address) -> IpAddr {
+    std::net::Ipv6Addr::from(bytes).to_canonical()
+}
+
+mod reason {
+    //! A reason travels as its label.
+    use monitor_common::verdict::Reason;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+    pub fn serialize<S: Serializer>(reason: &Reason, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(reason.label())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Reason, D::Error> {
+        let label = String::deserialize(deserializer)?;
+        let known = Reason::ALL.iter().find(|reason| reason.label() == label);
+        known.copied().ok_or_else(|| D::Error::custom(format!("no reason is called {label:?}")))
+    }
+}
