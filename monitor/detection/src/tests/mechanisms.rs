@@ -154,6 +154,16 @@ fn guesses_differ_by_a_password_and_are_refused_alike_on_any_port() {
 }
 
 #[test]
+fn remote_desktops_of_many_hosts_are_movement() {
+    let mut scene = Scene::default();
+    for host in 1..9 {
+        scene.connect(HOST, &format!("10.0.6.{host}"), 3389, Goes::Well(3000, 9000, 2 * S));
+        scene.pass(20 * S);
+    }
+    assert!(scene.found(Detector::FanOut, HOST, Severity::Warning));
+}
+
+#[test]
 fn a_program_that_is_copied_to_a_host_and_started_is_movement() {
     let scene = |copied: u64, directory: bool| {
         let mut scene = Scene::default();
