@@ -15,7 +15,7 @@ pub mod router;
 pub mod server;
 
 #[cfg(test)]
-pub mod served;
+pub(crate) mod served;
 
 #[cfg(test)]
 mod tests;

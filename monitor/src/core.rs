@@ -44,7 +44,7 @@ pub mod start;
 mod state;
 mod supervise;
 #[cfg(test)]
-pub mod tests;
+pub(crate) mod tests;
 mod tune;
 mod view;
 mod watch;

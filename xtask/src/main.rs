@@ -3,6 +3,7 @@
 //! In: the command line of `cargo xtask`. Out: the exit status of what was run. Nothing here is part of the product,
 //! and no command needs another one to have run before it.
 
+mod api;
 mod bench;
 mod build;
 mod check;
@@ -49,6 +50,8 @@ enum Command {
     Check(check::Arguments),
     /// Check the house rules
     Tidy,
+    /// Try the control API against its own description, with schemathesis
+    Api(api::Arguments),
     /// Measure, in release
     Bench(bench::Arguments),
     /// Fuzz everything that is read from outside, a minute each
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Command::Kernels(arguments) => kernels::main(&arguments),
         Command::Check(arguments) => check::main(&arguments),
         Command::Tidy => tidy::main(),
+        Command::Api(arguments) => api::main(&arguments),
         Command::Bench(arguments) => bench::main(&arguments),
         Command::Fuzz(arguments) => fuzz::main(&arguments),
         Command::Docs(arguments) => docs::main(&arguments),

@@ -112,11 +112,14 @@ pub struct ChangeOptions {
     pub save: bool,
     /// Take it back after this time unless it is confirmed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = LONGEST_WAIT_SECONDS))]
     pub confirm_within_seconds: Option<u64>,
     /// The caller was warned and asks again: overrides [`Code::NeedsConfirmation`].
     pub yes: bool,
 }
+
+/// The longest time for a confirmation: thirty days.
+pub const LONGEST_WAIT_SECONDS: u64 = 30 * 24 * 3600;
 
 impl ChangeOptions {
     pub fn confirm_within(&self) -> Option<Duration> {

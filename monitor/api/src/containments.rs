@@ -58,6 +58,7 @@ impl FromStr for Subject {
 #[serde(deny_unknown_fields)]
 pub struct ContainmentSet {
     /// An address, or the name of a workload.
+    #[schemars(length(min = 1))]
     pub subject: String,
     #[serde(default)]
     pub packets: Option<Rate>,
@@ -91,6 +92,7 @@ impl Command for ContainmentSet {
 #[serde(deny_unknown_fields)]
 pub struct ContainmentLift {
     /// An address, or the name of a workload.
+    #[schemars(length(min = 1))]
     pub subject: String,
 }
 

@@ -25,7 +25,9 @@ pub mod sources;
 pub mod status;
 pub mod tune;
 
-pub use command::{Applied, ChangeOptions, Command, Done, Endpoint, Method, Role, Versioned};
+pub use command::{
+    Applied, ChangeOptions, Command, Done, Endpoint, LONGEST_WAIT_SECONDS, Method, Role, Versioned,
+};
 pub use error::{Code, Error};
 pub use origin::Origin;
 

@@ -1,4 +1,4 @@
-//! The description of the API in the form of OpenAPI 3.1, made from the types: served at `/v1/openapi.json` and kept in
+//! The description of the API in the form of `OpenAPI` 3.1, made from the types: served at `/v1/openapi.json` and kept in
 //! docs/reference/openapi.json, which a test holds equal.
 
 use schemars::SchemaGenerator;
@@ -86,7 +86,7 @@ pub fn document() -> Value {
     let problem = generator.subschema_for::<Problem>().to_value();
     let responses: Map<_, _> =
         Code::ALL.iter().map(|code| (code.label().to_owned(), response(*code, &problem))).collect();
-    json!({
+    let mut document = json!({
         "openapi": "3.1.0",
         "info": {
             "title": "sluice control API",
@@ -109,7 +109,27 @@ pub fn document() -> Value {
                 "schema": inline::<Address>(),
             }},
         },
-    })
+    });
+    in_plain_words(&mut document);
+    document
+}
+
+/// Links to items of the code read as names.
+fn in_plain_words(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                match value {
+                    Value::String(text) if key == "description" => {
+                        *text = text.replace("[`", "`").replace("`]", "`");
+                    }
+                    value => in_plain_words(value),
+                }
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(in_plain_words),
+        _ => {}
+    }
 }
 
 fn definitions(generator: &mut SchemaGenerator) -> Value {

@@ -20,7 +20,9 @@ pub struct TuneQuery {
     /// Only this class; left out: `outside` and every class that something is known of.
     pub class: Option<String>,
     /// Left out: what the configuration says for the service.
+    #[schemars(range(min = 0.5, max = 0.999_999))]
     pub quantile: Option<f64>,
+    #[schemars(range(min = 1.0, max = 1000.0))]
     pub headroom: Option<f64>,
 }
 
@@ -52,8 +54,10 @@ pub struct TuneTarget {
     pub class: Option<String>,
     /// Left out: what the configuration says for the service.
     #[serde(default)]
+    #[schemars(range(min = 0.5, max = 0.999_999))]
     pub quantile: Option<f64>,
     #[serde(default)]
+    #[schemars(range(min = 1.0, max = 1000.0))]
     pub headroom: Option<f64>,
 }
 

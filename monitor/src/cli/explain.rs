@@ -71,7 +71,7 @@ impl Execute for Explain {
                     SourceQuery { service: Some(name.clone()), limit: SHOWN, ..SourceQuery::default() };
                 match context.ask(&query) {
                     Ok(list) => explain_service(name, list.answer, context),
-                    Err(failure) if failure.exit == Exit::NotFound => explain_name(name, failure, context),
+                    Err(failure) if failure.exit == Exit::NotFound => explain_name(name, &failure, context),
                     Err(failure) => Err(failure),
                 }
             }
@@ -105,10 +105,10 @@ fn explain_service(service: String, sources: SourceList, context: &Context) -> R
 }
 
 /// The name is resolved here, never in the daemon.
-fn explain_name(name: String, failure: Failure, context: &Context) -> Result<(), Failure> {
+fn explain_name(name: String, failure: &Failure, context: &Context) -> Result<(), Failure> {
     let Ok(found) = (name.as_str(), 0).to_socket_addrs() else {
         let message = format!("{}; nor does `{name}` resolve to an address", failure.message);
-        return Err(Failure { message, ..failure });
+        return Err(Failure::new(failure.exit, message));
     };
     let addresses: BTreeSet<IpAddr> = found.map(|found| found.ip()).take(ADDRESSES).collect();
     let explain = |address| Ok(context.ask(&explanation::Explain { address })?.answer);

@@ -25,7 +25,7 @@ use super::origin::Origin;
 use super::persist::persist;
 use super::ports::Turn;
 use crate::store::ChangeState;
-use api::{Code, Error};
+use api::{Code, Error, LONGEST_WAIT_SECONDS};
 use policy::Rules;
 
 /// The desired state with the change that waits for its confirmation.
@@ -188,6 +188,10 @@ impl Changes {
         let delta = Delta { saved: asking.options.save, ..delta };
         let summary = delta::differences(self.desired.standing(), &next);
         let timed = asking.options.confirm_within();
+        if asking.options.confirm_within_seconds.is_some_and(|time| time > LONGEST_WAIT_SECONDS) {
+            return Err(Error::new(Code::Invalid, "a change waits for its confirmation for 30 days at most")
+                .next("name a shorter time, or none to keep the change"));
+        }
         if let (Some(_), Some(waiting)) = (timed, &self.waiting) {
             let number = waiting.number();
             return Err(Error::new(

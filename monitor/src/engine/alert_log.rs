@@ -35,6 +35,9 @@ pub(super) struct AlertLog {
 
 #[derive(Serialize)]
 struct Line<'a> {
+    schema_version: u32,
+    /// The name of this machine, for receivers of several.
+    host: String,
     /// `opened`, `updated`, `escalated`, `closed` or `retracted`.
     event: &'static str,
     #[serde(flatten)]
@@ -50,7 +53,8 @@ pub(super) fn line(alert: &Alert, kind: ChangeKind) -> Result<String> {
         ChangeKind::Closed => "closed",
         ChangeKind::Retracted => "retracted",
     };
-    serde_json::to_string(&Line { event, alert }).context("write a finding as JSON")
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    serde_json::to_string(&Line { schema_version: api::command::SCHEMA_VERSION, host, event, alert }).context("write a finding as JSON")
 }
 
 impl AlertLog {

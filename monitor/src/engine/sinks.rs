@@ -38,7 +38,7 @@ impl Sinks {
     pub fn open(config: &Alerts, store: &Store) -> (Self, Vec<(&'static str, Result<()>)>) {
         let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(AlertLog::new(store))];
         let mut outcomes = Vec::new();
-        match config.webhook.as_deref().map(Webhook::new).transpose() {
+        match Webhook::open(config) {
             Ok(webhook) => {
                 sinks.extend(webhook.map(|webhook| Box::new(webhook) as Box<dyn Sink>));
                 outcomes.push(("webhook", Ok(())));

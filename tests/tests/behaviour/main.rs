@@ -13,6 +13,7 @@ mod crafted;
 mod datapath_life;
 mod debts;
 mod defence;
+mod described;
 mod faults;
 mod fixtures;
 mod floods;

@@ -437,13 +437,16 @@ pub struct Alerts {
     /// Where each finding is posted as JSON; absent: nowhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webhook: Option<String>,
+    /// A file with the secret that requests are signed with; absent: they are not signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook_secret_file: Option<PathBuf>,
     /// Findings below this are not posted.
     pub webhook_severity: Severity,
 }
 
 impl Default for Alerts {
     fn default() -> Self {
-        Self { webhook: None, webhook_severity: Severity::Warning }
+        Self { webhook: None, webhook_secret_file: None, webhook_severity: Severity::Warning }
     }
 }
 

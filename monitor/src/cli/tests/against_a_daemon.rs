@@ -20,11 +20,11 @@ fn run(served: &Served, line: &str) -> (Exit, String) {
 
 #[test]
 fn each_command_asks_the_engine_for_what_was_typed() {
+    use Exit::{Conflict, NeedsConfirmation, NotFound, Success};
     // The server needs a runtime of its own: commands block on theirs.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let served = runtime.block_on(async { Served::start(Limits::default()) });
     // The core has one service, `web`, one finding, with the number 3, and no change that waits.
-    use Exit::{Conflict, NeedsConfirmation, NotFound, Success};
     for (line, exit, wanted) in [
         ("status", Success, ""),
         ("status -o json", Success, ""),

@@ -34,7 +34,7 @@ fn a_list_is_one_change_that_can_be_taken_back() {
     let again = bench.ask(NOW, import).unwrap();
     assert_eq!(again.change, None, "{again:?}");
     let number = applied.change.unwrap();
-    bench.ask(NOW, Revert { number: number }).unwrap();
+    bench.ask(NOW, Revert { number }).unwrap();
     assert!(denied(&mut bench).is_empty());
 }
 

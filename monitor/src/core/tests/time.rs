@@ -99,3 +99,16 @@ fn a_response_that_would_cut_an_operator_is_not_made() {
     assert!(!bench.told.is_empty(), "it is a finding all the same");
     assert!(bench.banned().is_empty());
 }
+
+#[test]
+fn no_change_waits_longer_than_thirty_days() {
+    let mut bench = Bench::new();
+    for (seconds, wanted) in
+        [(u64::MAX, false), (api::LONGEST_WAIT_SECONDS + 1, false), (api::LONGEST_WAIT_SECONDS, true)]
+    {
+        let options = ChangeOptions { confirm_within_seconds: Some(seconds), ..NOW };
+        let set = bench.set(options, 1000);
+        assert_eq!(set.is_ok(), wanted, "{seconds}: {set:?}");
+        assert!(set.is_ok_and(|applied| applied.confirm_by.is_some()) == wanted);
+    }
+}

@@ -116,7 +116,7 @@ fn an_automatic_step_is_saved_audited_and_reverted_like_any_change() {
     let number = history[0].number;
     learning.bench = learning.bench.restart();
     assert_eq!(learning.in_force(), 1600);
-    learning.bench.ask(NOW, Revert { number: number }).unwrap();
+    learning.bench.ask(NOW, Revert { number }).unwrap();
     assert_eq!(learning.in_force(), 2000);
 }
 
