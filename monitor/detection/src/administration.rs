@@ -159,8 +159,10 @@ impl Administration {
         let (now, port) = (contact.now, contact.port);
         let administered = p.ports.contains(&port);
         let shell = p.shell_ports.contains(&port);
-        let dynamic = DYNAMIC.iter().any(|range| range.contains(&port));
         let directory = DIRECTORY.contains(&port);
+        // Remote desktops lie within the range of dynamic ports.
+        let is_known = administered || shell || directory;
+        let dynamic = !is_known && DYNAMIC.iter().any(|range| range.contains(&port));
         if !(administered || shell || dynamic || directory) || !contact.succeeded() {
             return None;
         }

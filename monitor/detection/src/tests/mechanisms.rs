@@ -56,18 +56,27 @@ fn who_never_asks_for_a_name_calls_home_without_a_rhythm() {
 }
 
 #[test]
-fn the_same_scan_an_hour_later_is_found_again_and_measured_to_its_end() {
+fn the_same_scan_is_found_again_however_much_later_and_measured_to_its_end() {
+    for hours in [1, 24, 8 * 24] {
+        scan_twice(hours);
+    }
+}
+
+fn scan_twice(hours: u64) {
     let mut scene = Scene::default();
     for _ in 0..2 {
         for port in 0..100 {
             scene.connect(HOST, "10.0.5.5", 1000 + port, Goes::Refused);
             scene.pass(20 * MS);
         }
-        scene.pass(3600 * S);
+        scene.pass(hours * 3600 * S);
     }
     let scans = scene.findings();
     let measured: Vec<_> = scans.iter().map(|finding| (finding.detector, finding.measured)).collect();
-    assert_eq!(measured, [(Detector::PortScan, 100.0), (Detector::PortScan, 100.0)]);
+    let wanted = [(Detector::PortScan, 100.0), (Detector::PortScan, 100.0)];
+    assert_eq!(measured, wanted, "{hours} hours later");
+    let seen = |at: usize| scans[at].last_seen.as_second();
+    assert!(seen(1) - seen(0) >= i64::try_from(hours * 3600).unwrap(), "{hours} hours later");
 }
 
 #[test]
@@ -142,6 +151,16 @@ fn guesses_differ_by_a_password_and_are_refused_alike_on_any_port() {
     assert!(short_guess(9).found(Detector::BruteForce, HOST, Severity::Warning));
     assert!(short_guess(0).quiet());
     assert!(guess(80, 0, 3).quiet(), "a program asks the same each time");
+}
+
+#[test]
+fn remote_desktops_of_many_hosts_are_movement() {
+    let mut scene = Scene::default();
+    for host in 1..9 {
+        scene.connect(HOST, &format!("10.0.6.{host}"), 3389, Goes::Well(3000, 9000, 2 * S));
+        scene.pass(20 * S);
+    }
+    assert!(scene.found(Detector::FanOut, HOST, Severity::Warning));
 }
 
 #[test]
