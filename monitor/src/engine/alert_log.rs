@@ -54,7 +54,8 @@ pub(super) fn line(alert: &Alert, kind: ChangeKind) -> Result<String> {
         ChangeKind::Retracted => "retracted",
     };
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    serde_json::to_string(&Line { schema_version: api::command::SCHEMA_VERSION, host, event, alert }).context("write a finding as JSON")
+    serde_json::to_string(&Line { schema_version: api::command::SCHEMA_VERSION, host, event, alert })
+        .context("write a finding as JSON")
 }
 
 impl AlertLog {

@@ -167,7 +167,7 @@ fn attempt(agent: &ureq::Agent, receiving: &Receiving, body: &str) -> Option<(St
     let mut request = agent.post(&receiving.address).content_type("application/json");
     if let Some(key) = &receiving.key {
         let tag = hmac::sign(key, body.as_bytes());
-        let digits: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let digits = tag.as_ref().iter().fold(String::new(), |digits, byte| format!("{digits}{byte:02x}"));
         request = request.header(SIGNATURE, format!("sha256={digits}"));
     }
     match request.send(body) {
@@ -175,7 +175,9 @@ fn attempt(agent: &ureq::Agent, receiving: &Receiving, body: &str) -> Option<(St
         Err(error) => {
             let retry = match error {
                 // The receiver understood, and does not want it. Timeouts and too many requests pass.
-                ureq::Error::StatusCode(code) if (400..500).contains(&code) && ![408, 425, 429].contains(&code) => {
+                ureq::Error::StatusCode(code)
+                    if (400..500).contains(&code) && ![408, 425, 429].contains(&code) =>
+                {
                     Retry::Never
                 }
                 _ => Retry::Later,

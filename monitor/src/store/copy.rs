@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use rusqlite::{Connection, OpenFlags};
 
+use super::open::MEMORY;
 use super::{Store, schema};
 
 /// Where the copy of the store at `path` lies.
@@ -20,7 +21,7 @@ impl Store {
     /// Begins to copy the store; nobody waits for it. Failures are told by the next call.
     pub fn copy(&mut self) -> Result<()> {
         let failed = self.mending.copy_failed();
-        if self.volatile.is_none() {
+        if self.volatile.is_none() && self.path != Path::new(MEMORY) {
             let (path, report) = (self.path.clone(), self.mending.copy_report());
             self.worker.send(move |connection| {
                 // The store may be gone before it hears of it.

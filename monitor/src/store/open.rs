@@ -17,6 +17,8 @@ use rustix::fs::{FlockOperation, flock};
 use super::worker::Worker;
 use super::{FILE, Store, copy, examine, mend, schema};
 
+/// In the place of a path: the store is no file.
+pub(super) const MEMORY: &str = ":memory:";
 /// How long a lock of another process is waited for.
 const BUSY: Duration = Duration::from_millis(50);
 
@@ -146,7 +148,7 @@ impl Store {
         if !matches!(why, OpenError::Foreign(..)) && read_into(&memory, &directory.join(FILE)).is_ok() {
             notes.extend(examine::examine(&memory)?);
         }
-        let mut store = Self::over(memory, directory, PathBuf::from(":memory:"))?;
+        let mut store = Self::over(memory, directory, PathBuf::from(MEMORY))?;
         store.volatile = Some(why.to_string());
         Ok(Opened { store, set_aside: None, notes })
     }
@@ -155,7 +157,7 @@ impl Store {
     pub fn in_memory() -> anyhow::Result<Self> {
         let mut connection = Connection::open_in_memory()?;
         schema::migrate(&mut connection)?;
-        Self::over(connection, Path::new(""), PathBuf::from(":memory:"))
+        Self::over(connection, Path::new(""), PathBuf::from(MEMORY))
     }
 
     fn over(connection: Connection, directory: &Path, path: PathBuf) -> anyhow::Result<Self> {

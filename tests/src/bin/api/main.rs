@@ -76,7 +76,7 @@ fn run() -> Result<()> {
     println!("requests relayed: {}", relay.connections());
     let status = guard.json(&["status"]).context("the daemon after the run")?;
     println!("the daemon still answers, up since {}", status["started"]);
-    for line in guard.logged().lines().filter(|line| line.contains("panicked")) {
+    if let Some(line) = guard.logged().lines().find(|line| line.contains("panicked")) {
         bail!("the daemon panicked: {line}");
     }
     if !output.status.success() {
