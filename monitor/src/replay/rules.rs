@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::Options;
 use datapath::Capacities;
 use detection::contact::default_inside;
-use policy::config::{ASSUMED_TICK_NS, Rate, Track, WhenStale};
+use policy::config::{ASSUMED_TICK_NS, Mode, Rate, Track, WhenStale};
 use policy::{self, Environment, Image, ListPolicy, Numbering, Rules, compile};
 
 /// The key of the hash that table, sketch and filters take, which is otherwise random: two replays are to say the same.
@@ -44,6 +44,9 @@ impl Standing {
         config.conversations.observations = Rate::per_second(OBSERVATIONS);
         config.conversations.observations_burst = 10 * OBSERVATIONS;
         config.heartbeat.when_stale = WhenStale::Keep;
+        // A capture has no host: what it asked and which routes it has are not known.
+        config.reflection.mode = Mode::Off;
+        config.access.reverse_path = Mode::Off;
         let loopback = || default_inside().into_iter().filter(|prefix| prefix.addr().is_loopback());
         let inside = match &options.inside {
             Some(inside) => {
