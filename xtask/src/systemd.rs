@@ -138,13 +138,13 @@ fn root(suite: Suite, folder: &Path) -> Result<PathBuf> {
     process::run(process::privileged("rm", &[]).args(["--recursive", "--force"]).arg(&begun))?;
     let mut command = process::privileged("debootstrap", &[]);
     command.args(["--variant=minbase", &format!("--include={INCLUDED}"), suite.name()]);
-    process::run(command.arg(&begun).arg(mirror()))?;
+    process::run(command.arg(&begun).args(mirror()))?;
     process::run(process::privileged("mv", &[]).arg(&begun).arg(&root))?;
     Ok(root)
 }
 
-/// Where this machine gets its own packages from, else Debian's usual place.
-fn mirror() -> String {
+/// Where this machine gets its own packages from; without it debootstrap knows Debian's usual place.
+fn mirror() -> Option<String> {
     let mut texts = vec![fs::read_to_string("/etc/apt/sources.list").unwrap_or_default()];
     for entry in fs::read_dir("/etc/apt/sources.list.d").into_iter().flatten().flatten() {
         texts.push(fs::read_to_string(entry.path()).unwrap_or_default());
@@ -152,7 +152,7 @@ fn mirror() -> String {
     let words = texts.iter().flat_map(|text| text.split_whitespace());
     let mut mirrors =
         words.filter(|word| word.starts_with("http") && word.trim_end_matches('/').ends_with("/debian"));
-    mirrors.next().unwrap_or("http://deb.debian.org/debian").to_owned()
+    mirrors.next().map(ToOwned::to_owned)
 }
 
 /// Puts this run's part of the page in place of the suite's part before it.
