@@ -288,7 +288,10 @@ fn distance(a: &str, b: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{Attributes, Interface, distance, find, list};
+    use super::{
+        Attributes, IFLA_IFNAME, IFLA_LINK, IFLA_LINK_NETNSID, IFLA_MASTER, Interface, LINK_HEADER, distance,
+        find, list, read_link,
+    };
 
     #[test]
     fn loopback_is_listed() {
@@ -315,6 +318,22 @@ mod tests {
         check("vlan", "bridge", Some(7));
         // A veth names its other end as its parent.
         check("veth", "", None);
+    }
+
+    #[test]
+    fn a_parent_in_another_namespace_is_not_named() {
+        let attribute = |kind: u16, value: &[u8; 4]| {
+            [&8_u16.to_ne_bytes()[..], &kind.to_ne_bytes()[..], &value[..]].concat()
+        };
+        let mut body = vec![0; LINK_HEADER];
+        body.extend(attribute(IFLA_IFNAME, b"veth"));
+        body.extend(attribute(IFLA_LINK, &2_u32.to_ne_bytes()));
+        body.extend(attribute(IFLA_MASTER, &4_u32.to_ne_bytes()));
+        let ours = read_link(&body).expect("a link");
+        assert_eq!((ours.name.as_str(), ours.parent, ours.master), ("veth", Some(2), Some(4)));
+        body.extend(attribute(IFLA_LINK_NETNSID, &0_u32.to_ne_bytes()));
+        let elsewhere = read_link(&body).expect("a link");
+        assert_eq!((elsewhere.parent, elsewhere.master), (None, Some(4)));
     }
 
     #[test]

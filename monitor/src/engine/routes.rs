@@ -6,13 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use anyhow::{Context, Result};
-use futures_util::TryStreamExt;
+use anyhow::Result;
+use datapath::Interface;
 use ipnet::IpNet;
 use policy::Route;
-use rtnetlink::new_connection;
 use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::link::LinkAttribute;
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 
 use super::links;
@@ -26,7 +24,7 @@ pub fn look() -> Vec<Route> {
 }
 
 async fn gather() -> Result<Vec<Route>> {
-    let links = Links::ask().await?;
+    let links = Links::of(&datapath::list_interfaces()?);
     let routes = links::routes().await?;
     let all: BTreeSet<Route> = routes.iter().filter_map(|route| of(route, &links)).collect();
     Ok(all.into_iter().collect())
@@ -76,35 +74,18 @@ struct Links {
 }
 
 impl Links {
-    async fn ask() -> Result<Self> {
-        let (connection, handle, _) = new_connection().context("open a netlink socket")?;
-        let task = tokio::spawn(connection);
+    fn of(interfaces: &[Interface]) -> Self {
         let mut found = Self::default();
-        let mut messages = handle.link().get().execute();
-        while let Some(message) = messages.try_next().await.context("list the interfaces")? {
-            found.take(message.header.index, &message.attributes);
-        }
-        task.abort();
-        Ok(found)
-    }
-
-    fn take(&mut self, index: u32, attributes: &[LinkAttribute]) {
-        // The other end of a pair that lies in another namespace has a number of that namespace.
-        let elsewhere = attributes.iter().any(|attribute| matches!(attribute, LinkAttribute::LinkNetNsId(_)));
-        for attribute in attributes {
-            match attribute {
-                LinkAttribute::IfName(name) => {
-                    self.names.insert(index, name.clone());
-                }
-                LinkAttribute::Controller(upper) if *upper != 0 => {
-                    self.below.entry(*upper).or_default().insert(index);
-                }
-                LinkAttribute::Link(lower) if *lower != 0 && *lower != index && !elsewhere => {
-                    self.below.entry(index).or_default().insert(*lower);
-                }
-                _ => {}
+        for one in interfaces {
+            found.names.insert(one.index, one.name.clone());
+            if let Some(upper) = one.master.filter(|upper| *upper != 0) {
+                found.below.entry(upper).or_default().insert(one.index);
+            }
+            if let Some(lower) = one.parent.filter(|lower| *lower != 0 && *lower != one.index) {
+                found.below.entry(one.index).or_default().insert(lower);
             }
         }
+        found
     }
 
     /// The interface and all below it.
@@ -125,14 +106,22 @@ mod tests {
 
     #[test]
     fn a_route_over_a_bridge_leads_out_of_its_ports() {
-        let mut links = Links::default();
-        let name = |name: &str| LinkAttribute::IfName(name.to_owned());
-        links.take(1, &[name("lo")]);
-        links.take(2, &[name("eth0"), LinkAttribute::Controller(4)]);
-        links.take(3, &[name("eth1.7"), LinkAttribute::Controller(4), LinkAttribute::Link(5)]);
-        links.take(4, &[name("br0")]);
-        links.take(5, &[name("eth1")]);
-        links.take(6, &[name("veth"), LinkAttribute::Link(2), LinkAttribute::LinkNetNsId(0)]);
+        let link = |index, name: &str, master, parent| Interface {
+            index,
+            name: name.to_owned(),
+            master,
+            parent,
+            ..Interface::default()
+        };
+        let links = Links::of(&[
+            link(1, "lo", None, None),
+            link(2, "eth0", Some(4), None),
+            link(3, "eth1.7", Some(4), Some(5)),
+            link(4, "br0", None, None),
+            link(5, "eth1", None, None),
+            // The list names no parent that lies in another namespace.
+            link(6, "veth", None, None),
+        ]);
         assert_eq!(links.names(4), ["eth0", "eth1.7", "br0", "eth1"]);
         assert_eq!(links.names(6), ["veth"], "its other end is elsewhere");
         assert_eq!(links.names(2), ["eth0"]);
