@@ -1,4 +1,4 @@
-//! `alerts silence|silences|unsilence`: which findings are kept quiet, by whom and until when.
+//! `alerts silence|silences|unsilence`: which findings are not reported, with author and end.
 //!
 //! In: commands, the store, the time. Out: the silences in force. Those that were saved outlive the process.
 
@@ -22,29 +22,30 @@ const AREA: &str = "silences";
 #[derive(Debug, Default)]
 pub struct Silences {
     held: BTreeMap<u64, SilenceInForce>,
+    /// Keys of rows that an earlier version wrote, by the numbers that they have now.
+    old_keys: BTreeMap<u64, String>,
 }
 
 impl Silences {
     /// Those that were saved and are not over.
     pub fn stored(store: &dyn Storage, now: Timestamp) -> Result<Self> {
         let mut silences = Self::default();
-        let rows = store.learned(AREA)?;
-        // Rows of earlier versions hold the silence alone.
-        let (known, old): (Vec<_>, Vec<_>) = rows
-            .iter()
-            .map(|(_, row)| (serde_json::from_slice::<SilenceInForce>(row).ok(), row))
-            .partition(|row| row.0.is_some());
-        for silence in known.into_iter().filter_map(|(known, _)| known) {
-            silences.held.insert(silence.number, silence);
+        let mut old = Vec::new();
+        for (key, row) in store.learned(AREA)? {
+            match serde_json::from_slice::<SilenceInForce>(&row) {
+                Ok(one) => drop(silences.held.insert(one.number, one)),
+                // Rows of earlier versions hold the silence alone.
+                Err(_) => {
+                    old.extend(serde_json::from_slice::<Silence>(&row).ok().map(|silence| (key, silence)));
+                }
+            }
         }
-        for row in old {
-            let Ok(silence) = serde_json::from_slice::<Silence>(row.1) else { continue };
+        for (key, silence) in old {
             let number = silences.next();
             let made_by = "an earlier version".to_owned();
-            silences.held.insert(
-                number,
-                SilenceInForce { number, silence, until: None, made_by, made_at: now, saved: true },
-            );
+            let one = SilenceInForce { number, silence, until: None, made_by, made_at: now, saved: true };
+            silences.held.insert(number, one);
+            silences.old_keys.insert(number, key);
         }
         silences.held.retain(|_, one| one.until.is_none_or(|until| until > now));
         Ok(silences)
@@ -97,7 +98,10 @@ impl Silences {
         };
         let said = sentence(&one);
         if one.saved {
-            write(&self.held, Some(&one), turn)?;
+            let row = serde_json::to_vec(&one).map_err(|error| Error::failed(&error))?;
+            turn.store
+                .learn(AREA, &[(&key(one.number), &row)], turn.now.wall)
+                .map_err(|error| Error::failed(&error))?;
         }
         let (number, saved) = (one.number, one.saved);
         self.held.insert(number, one);
@@ -109,16 +113,16 @@ impl Silences {
 
     /// Takes one back.
     pub fn lift(&mut self, number: u64, asking: &Asking, turn: &mut Turn<'_>) -> Result<Applied, Error> {
-        let one = self.held.remove(&number).ok_or_else(|| {
+        let one = self.held.get(&number).cloned().ok_or_else(|| {
             Error::new(Code::NotFound, format!("there is no silence {number}"))
                 .next("`sluice alerts silences` lists them")
         })?;
-        if one.saved
-            && let Err(error) = write(&self.held, None, turn)
-        {
-            self.held.insert(number, one);
-            return Err(error);
+        if one.saved {
+            let row = self.old_keys.get(&number).cloned().unwrap_or_else(|| key(number));
+            turn.store.forget(AREA, &row).map_err(|error| Error::failed(&error))?;
         }
+        self.held.remove(&number);
+        self.old_keys.remove(&number);
         let said = format!("- {}", sentence(&one));
         Ok(applied(said, one.saved, asking, turn))
     }
@@ -138,18 +142,9 @@ impl Silences {
     }
 }
 
-/// Those that are saved, as the store holds them: all of them anew, as they are few.
-fn write(
-    held: &BTreeMap<u64, SilenceInForce>,
-    more: Option<&SilenceInForce>,
-    turn: &mut Turn<'_>,
-) -> Result<(), Error> {
-    let saved = held.values().chain(more).filter(|one| one.saved);
-    let rows: Vec<_> =
-        saved.filter_map(|one| Some((one.number.to_string(), serde_json::to_vec(one).ok()?))).collect();
-    let rows: Vec<_> = rows.iter().map(|(number, row)| (number.as_str(), row.as_slice())).collect();
-    turn.store.forget(AREA, "").map_err(|error| Error::failed(&error))?;
-    turn.store.learn(AREA, &rows, turn.now.wall).map_err(|error| Error::failed(&error))
+/// A row's key; its end keeps it from being the beginning of another.
+fn key(number: u64) -> String {
+    format!("{number}.")
 }
 
 fn sentence(one: &SilenceInForce) -> String {

@@ -121,6 +121,26 @@ fn a_saved_silence_keeps_findings_quiet_over_a_restart_until_it_is_lifted() {
 }
 
 #[test]
+fn a_silence_of_an_earlier_version_goes_on_and_can_be_lifted() {
+    let mut bench = Bench::new();
+    let row: &[u8] = br#"{"detector":null,"subject":"10.0.0.5/32","reason":"our scanner"}"#;
+    bench.store.learn("silences", [("[null,\"10.0.0.5/32\"]", row)], bench.kernel.now()).unwrap();
+    let mut bench = bench.restart();
+    for number in 1..12 {
+        assert_eq!(
+            bench.ask(SAVED, silence(Some("10.0.0.6/32"), None)).unwrap().summary.len(),
+            2,
+            "{number}"
+        );
+    }
+    bench.ask(NOW, SilenceLift { number: 1 }).unwrap();
+    let mut bench = bench.restart();
+    let left: Vec<_> =
+        bench.ask(NOW, ListSilences {}).unwrap().silences.iter().map(|one| one.number).collect();
+    assert_eq!(left, (2..=12).collect::<Vec<_>>(), "lifting 1 lifts neither 10 nor 11");
+}
+
+#[test]
 fn a_silence_ends_by_itself_and_outlives_a_reload() {
     let mut bench = Bench::new();
     bench.ask(NOW, silence(Some("10.0.0.5/32"), Some(60))).unwrap();
