@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use ipnet::IpNet;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize as _, Serialize};
 
 use super::asking::Asking;
 use super::command::{Change, HistoryQuery};
@@ -27,9 +27,9 @@ pub fn list(query: HistoryQuery, store: &dyn Storage) -> Result<Vec<Change>, Err
 pub fn touching(source: IpNet, most: usize, store: &dyn Storage) -> Result<Vec<Change>, Error> {
     let records = store.history(LONGEST_PAGE, None).map_err(|error| Error::failed(&error))?;
     let covers = |record: &ChangeRecord| {
-        [&record.before, &record.after].into_iter().any(|side| {
-            serde_json::from_value::<Delta>(side.clone()).is_ok_and(|delta| delta.touches(source))
-        })
+        // By reference: an import or a configuration may be megabytes.
+        let sides = [&record.before, &record.after];
+        sides.into_iter().any(|side| Delta::deserialize(side).is_ok_and(|delta| delta.touches(source)))
     };
     Ok(records.into_iter().filter(covers).take(most).map(told).collect())
 }
