@@ -68,6 +68,11 @@ fn bursts(port: u16, gaps: impl IntoIterator<Item = u64>) -> Scene {
 }
 
 fn sized_bursts(port: u16, gaps: impl IntoIterator<Item = u64>, sent: u64, received: u64) -> Scene {
+    drawn_bursts(port, gaps.into_iter().map(|gap| (gap, sent, received)))
+}
+
+/// One conversation with bursts at these gaps and with these bytes (sent, received).
+fn drawn_bursts(port: u16, bursts: impl IntoIterator<Item = (u64, u64, u64)>) -> Scene {
     let mut scene = Scene::default();
     let mut record = scene.record(HOST, PEER, protocol::TCP, port);
     scene.send(&record);
@@ -76,7 +81,7 @@ fn sized_bursts(port: u16, gaps: impl IntoIterator<Item = u64>, sent: u64, recei
     record.forward_flags |= u32::from(tcp::ACK) | HANDSHAKE_REPORTED;
     record.bursts = Bursts { count: 1, ..Bursts::default() };
     scene.again(&mut record, MS);
-    for gap in gaps {
+    for (gap, sent, received) in bursts {
         record.bursts.count += 1;
         record.bursts.last_gap_ms = u32::try_from(gap * 1000).unwrap();
         record.forward = direction(record.forward.packets + 1, record.forward.payload + sent);
@@ -103,43 +108,24 @@ fn bursts_that_only_keep_a_conversation_open_or_fetch_content_are_only_worth_kno
     }
 }
 
-/// Bursts with these gaps and bytes (sent, received).
-fn drawn_bursts(number: u64, burst: impl Fn(u64) -> (u64, u64, u64)) -> Scene {
-    let mut scene = sized_bursts(2010, [], 0, 0);
-    let mut record = scene.record(HOST, PEER, protocol::TCP, 2010);
-    record.kind = record_kind::ACTIVE;
-    record.outcome = outcome::ESTABLISHED;
-    record.forward_flags |= u32::from(tcp::ACK) | HANDSHAKE_REPORTED;
-    record.bursts = Bursts { count: 1, ..Bursts::default() };
-    for step in 0..number {
-        let (gap, sent, received) = burst(step);
-        record.bursts.count += 1;
-        record.bursts.last_gap_ms = u32::try_from(gap * 1000).unwrap();
-        record.forward = direction(record.forward.packets + 1, record.forward.payload + sent);
-        record.backward = direction(record.backward.packets + 1, record.backward.payload + received);
-        scene.again(&mut record, gap * S);
-    }
-    scene
-}
-
 #[test]
 fn ends_that_each_speak_by_their_own_timer_are_peers_and_keep_alives_of_one_end_are_not() {
     let gap = |step| 10 + die(step, 11);
     let turns = |step| if step % 2 == 0 { (gap(step), 126, 0) } else { (gap(step), 0, 84) };
-    assert!(drawn_bursts(60, turns).quiet());
+    assert!(drawn_bursts(2010, (0..60).map(turns)).quiet());
     let answered = |step| (gap(step), 126, 84);
-    assert!(drawn_bursts(60, answered).found(Detector::Beacon, HOST, Severity::Warning));
+    assert!(drawn_bursts(2010, (0..60).map(answered)).found(Detector::Beacon, HOST, Severity::Warning));
     let alone = |step| (gap(step), 22, 0);
-    assert!(drawn_bursts(60, alone).found(Detector::Beacon, HOST, Severity::Warning));
+    assert!(drawn_bursts(2010, (0..60).map(alone)).found(Detector::Beacon, HOST, Severity::Warning));
 }
 
 #[test]
 fn a_shell_that_was_turned_round_is_a_beacon_and_one_that_somebody_uses_outside_is_not() {
     let gap = |step| 2 + die(step, 9) * die(step + 7, 9);
     let turned = |step| (gap(step), 300 + die(step, 3000), 5 + die(step, 40));
-    assert!(drawn_bursts(40, turned).found(Detector::Beacon, HOST, Severity::Warning));
+    assert!(drawn_bursts(2010, (0..40).map(turned)).found(Detector::Beacon, HOST, Severity::Warning));
     let used = |step| (gap(step), 5 + die(step, 40), 300 + die(step, 3000));
-    assert!(drawn_bursts(40, used).quiet());
+    assert!(drawn_bursts(2010, (0..40).map(used)).quiet());
 }
 
 #[test]
