@@ -24,7 +24,7 @@ pub struct Word(pub u64);
 
 /// Packets that may answer one of ours.
 pub const MOST_ANSWERS: u64 = 4096;
-/// Whoever sends from a lower port serves (RFC 6335: system ports).
+/// A program that sends from a lower port is a service (RFC 6335: system ports).
 const SYSTEM_PORTS: u16 = 1024;
 
 const TAG: u64 = (1 << 24) - 1;

@@ -121,7 +121,7 @@ impl Verdict {
         self.0
     }
 
-    /// Banned or denied, shut out whatever it sends, or not from whom it says.
+    /// Banned, denied, contained, or with a forged source address.
     #[inline(always)]
     pub const fn is_exclusion(self) -> bool {
         const EXCLUSIONS: u32 =

@@ -26,7 +26,7 @@ pub struct AlertQuery {
     pub subject: Option<IpNet>,
     /// Only what changed at or after this moment: how `sluice alerts follow` asks.
     pub since: Option<Timestamp>,
-    /// At most this many, newest first; 0 stands for 100.
+    /// At most this many, newest first; 0 means 100.
     pub limit: usize,
 }
 

@@ -1,4 +1,4 @@
-//! `/v1/flows` and `/v1/graph`: the flows of insiders, and who talks to whom.
+//! `/v1/flows` and `/v1/graph`: the flows of insiders, and the service graph.
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -81,7 +81,7 @@ pub struct Flow {
     pub responder_port: u16,
     pub protocol: String,
     pub outcome: FlowOutcome,
-    /// How many it stands for: ended ones are told together when their ends, port and outcome are the same.
+    /// How many conversations it is: ended ones are one row when their ends, port and outcome are the same.
     pub conversations: u64,
     /// It stands now; otherwise it ended.
     pub open: bool,
@@ -110,7 +110,7 @@ impl Command for ShowGraph {
         method: Method::Get,
         path: "/v1/graph",
         role: Role::Viewer,
-        about: "Who talks to whom, new edges marked.",
+        about: "The service graph: which address or workload uses which service, new edges marked.",
         errors: &[],
     };
 }

@@ -31,7 +31,7 @@ impl Command for Confirm {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HistoryQuery {
-    /// At most this many; 0 stands for 50, and no page is longer than 1000.
+    /// At most this many; 0 means 50, and no page is longer than 1000.
     pub limit: usize,
     /// Only changes with a lower number: the last one of the page before.
     pub before: Option<u64>,

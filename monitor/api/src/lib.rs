@@ -1,4 +1,4 @@
-//! The control API: what can be asked, by whom, what comes back, what can go wrong, and the client that asks.
+//! The control API: its requests with the role that each needs, answers and errors, and the client.
 //!
 //! A [`Command`] is one type: its fields are the request, and it names its answer, role, path and meaning. The HTTP routes,
 //! the role check, the [`openapi`] description, the client and the reference pages follow from it. Here are values only:

@@ -23,7 +23,7 @@ pub struct SourceQuery {
     pub prefix: Option<IpNet>,
     /// Only this service, by name.
     pub service: Option<String>,
-    /// At most this many; 0 stands for 20, and no page is longer than 1000.
+    /// At most this many; 0 means 20, and no page is longer than 1000.
     pub limit: usize,
     /// How many are left out, because an earlier page had them.
     pub after: usize,

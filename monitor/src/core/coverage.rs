@@ -1,4 +1,4 @@
-//! Which interfaces have to be guarded so that those that are wanted are, and which carry traffic without a guard.
+//! Which interfaces to attach to for those that are configured, and which receive traffic and are not guarded.
 //!
 //! In: names and patterns, the host's interfaces, what is guarded. Out: names to attach to, and rows for the snapshot.
 //! Pure: it asks nobody.

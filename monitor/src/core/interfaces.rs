@@ -14,7 +14,7 @@ use super::ports::Turn;
 use api::snapshot::Unguarded;
 use api::{Code, Error};
 
-/// How often it is looked for interfaces that carry traffic without a guard.
+/// How often the interfaces that receive traffic and are not guarded are listed.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// What is guarded.
@@ -82,7 +82,7 @@ impl Interfaces {
         self.unjudged.count(totals);
     }
 
-    /// Looks for interfaces that carry traffic without a guard, now and then.
+    /// Lists the interfaces that receive traffic and are not guarded, every [`LOOK`].
     pub fn look(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now.since_boot;
         if self.received.as_ref().is_some_and(|before| before.age(now) < LOOK) {

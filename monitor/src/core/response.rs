@@ -1,8 +1,8 @@
 //! What follows a finding by itself: a containment or a ban for a time, where the configuration allows it.
 //!
-//! In: a finding, whom it is about, and the configured response. Out: a plan, never against an exempt source or one that
+//! In: a finding, its subject, and the configured response. Out: a plan, never against an exempt source or one that
 //! the host depends on. A source is banned only after it proved its address, and never while this host talks to it: else
-//! forged packets would ban whoever they name. The guard decides about the plan like about any other change.
+//! forged packets would ban the address that they name. The guard decides about the plan like about any other change.
 
 use std::time::Duration;
 

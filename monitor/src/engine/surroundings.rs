@@ -9,7 +9,7 @@ use policy::Surroundings;
 
 use super::{links, routes};
 
-/// Where resolvers are named: the first is what programs read, the others are whom a local resolver asks.
+/// Where resolvers are named: the first is what programs read, the others name the servers that a local resolver asks.
 const RESOLVERS: [&str; 3] =
     ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf", "/run/NetworkManager/no-stub-resolv.conf"];
 const PORTS: &str = "/proc/sys/net/ipv4/ip_local_port_range";

@@ -92,7 +92,7 @@ fn a_vlan_is_guarded_at_its_parent_and_says_so() {
     scene.attacker.run("bash", &["-c", &script]).unwrap();
     let labels = ["service=\"trap\"", "reason=\"packet_rate\""];
     guarded.reaches("sluice_packets_total", &labels, |dropped| dropped > 50.0).unwrap();
-    // Nothing of it is said to carry traffic without a guard.
+    // None of it is listed as receiving traffic without a guard.
     let unguarded = guarded.json(&["status"]).unwrap()["unguarded"].to_string();
     assert!(!unguarded.contains(VLAN_INTERFACE), "{unguarded}");
 }

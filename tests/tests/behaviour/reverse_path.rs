@@ -36,7 +36,7 @@ const FORGED: [&str; 9] = [
     "fd99::1",     // inside, without a route of its own
     "2001:db8::1", // the host itself
 ];
-/// Whom routes let come from outside: a stranger, an exempt stranger, and neighbours.
+/// Sources that routes allow from outside: an unknown one, an exempt one, and neighbours.
 const HONEST: [&str; 5] = ["198.51.100.7", "198.51.100.77", "192.0.2.2", "2001:db8:9::7", "2001:db8::2"];
 
 /// A host between the outside on eth0 and the inside on eth1.

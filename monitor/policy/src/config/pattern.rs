@@ -1,6 +1,6 @@
-//! Patterns in names of interfaces: `*` stands for any letters, `?` for one.
+//! Patterns in names of interfaces: `*` matches any letters, `?` one.
 
-/// Whether a name in `interfaces.names` stands for every interface that it matches.
+/// Whether a name in `interfaces.names` is a pattern.
 pub fn is_pattern(name: &str) -> bool {
     name.contains(['*', '?'])
 }

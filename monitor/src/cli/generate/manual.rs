@@ -54,7 +54,7 @@ const EXAMPLES: [Example; 56] = [
     ("sluice alerts show 12", "Show one finding with its evidence."),
     ("sluice alerts follow", "Print findings as they are raised, grow and end."),
     ("sluice alerts silence --subject 10.0.0.9 --for 4h --reason backup", "Keep findings about one machine quiet for a while."),
-    ("sluice alerts silences", "List what is silenced, by whom and until when."),
+    ("sluice alerts silences", "List the silences with their author and end."),
     ("sluice alerts unsilence 1", "Lift a silence."),
     ("sluice alerts close 12", "Close a finding."),
     ("sluice flows --outcome refused", "List the conversations that the other end refused."),
