@@ -69,7 +69,7 @@ use problems::Problems;
 use state::State;
 use tuning::defence::Load;
 
-use crate::snapshot::{Reload, Snapshot};
+use crate::snapshot::{Confinement, Reload, Snapshot};
 use crate::store::Moment;
 
 /// How often the store forgets what is old.
@@ -87,6 +87,7 @@ pub struct Core {
     /// The file that a reload reads, if one was named.
     path: Option<PathBuf>,
     started: Timestamp,
+    confinement: Confinement,
     pruned_at: Option<Timestamp>,
 }
 
@@ -96,6 +97,7 @@ impl Core {
         let mut turn = Turn::new(now, ports, Problems::default());
         let path = beginning.path.clone();
         let broken = beginning.first.broken.clone();
+        let confinement = beginning.first.confinement.clone();
         let state = State::begin(beginning, &mut turn)?;
         let started = turn.now.wall;
         let reload = Reload {
@@ -106,7 +108,8 @@ impl Core {
             error: broken,
             path: state.changes.desired().config().path.clone(),
         };
-        let core = Self { state, problems: turn.problems, reload, path, started, pruned_at: None };
+        let core =
+            Self { state, problems: turn.problems, reload, path, started, confinement, pruned_at: None };
         Ok((core, turn.effects))
     }
 
@@ -239,6 +242,7 @@ impl Core {
             pending: self.state.changes.waiting().map(change::Waiting::snapshot),
             tuning: self.state.tune.snapshot(),
             process: view.process,
+            confinement: self.confinement.clone(),
             read_seconds: view.read_seconds,
             problems,
         }

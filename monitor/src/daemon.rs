@@ -2,19 +2,23 @@
 //!
 //! In: flags and a configuration. Out: a guarded host, a control socket, a metrics page. Interfaces are guarded before
 //! anything else is tried, and only a kernel that cannot run the program ends a start: every other part is tried again
-//! and told as a problem. Stopping leaves the kernel side in force. Nothing before [`privilege::drop_all`] may leave a
-//! thread behind, because capabilities belong to threads.
+//! and told as a problem. Stopping leaves the kernel side in force. Nothing before [`confine::confine`] may leave a
+//! thread behind, because what it takes away belongs to threads.
 
 mod announcement;
+mod calls;
+pub mod confine;
 pub mod exposition;
 pub mod logging;
 pub mod notify;
 pub mod privilege;
+mod service_user;
 mod serving;
 mod setting;
 mod signals;
+mod writing;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -26,7 +30,9 @@ use tokio::time::{Instant, interval};
 use crate::engine::command::{Caller, ChangeOptions, Reload, Stop};
 use crate::engine::delta::Flags;
 use crate::engine::start::{self, First};
-use crate::engine::{Ended, Handle, Parts, Pulse, Start, last_good, links, operators, read_configuration};
+use crate::engine::{
+    Ended, Handle, Parts, Pulse, Start, configuration_path, last_good, links, operators, read_configuration,
+};
 use crate::store::{self, Store};
 use api::{Code, Error};
 use datapath::Live;
@@ -108,11 +114,14 @@ async fn live(path: Option<PathBuf>, chosen: Chosen, signals: Signals) -> Result
     let mut doors = Doors::new(&config, parts.clone());
     doors.open();
     let operator = operators::session();
-    if let Err(error) = privilege::drop_all() {
-        parts.fails("privileges", &format!("{error:#}"));
+    let confinement =
+        confine::confine(&config, configuration_path(path.as_deref()).map(Path::to_owned), &mut kernel);
+    tracing::info!("confined: {}", confine::sentence(&confinement));
+    for missing in &confinement.missing {
+        tracing::warn!("{missing}");
     }
     let opened = Store::open_or_remember(state, Timestamp::now())?;
-    let first = First { notes: opened.notes, ..first };
+    let first = First { notes: opened.notes, confinement, ..first };
     let own = links::own_addresses().await.unwrap_or_else(|error| {
         tracing::error!("own addresses: {error:#}");
         Vec::new()

@@ -48,6 +48,8 @@ pub struct Snapshot {
     pub pending: Option<Pending>,
     pub tuning: Tuning,
     pub process: Process,
+    #[serde(default)]
+    pub confinement: Confinement,
     /// How long the last read of the maps took.
     pub read_seconds: f64,
     /// What is wrong right now, one sentence each; empty when all is well.
@@ -70,6 +72,24 @@ pub struct Process {
     pub resident_bytes: u64,
     pub cpu_seconds: f64,
     pub open_files: u64,
+}
+
+/// What the kernel keeps the daemon from, whatever it is made to run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Confinement {
+    /// The user that it runs as.
+    pub user: String,
+    pub uid: u32,
+    /// It holds no capability, and can gain none.
+    pub no_capabilities: bool,
+    /// Nobody but root reads its memory.
+    pub not_dumpable: bool,
+    /// The version of Landlock that lets it write in its own places only; null when nothing does.
+    pub landlock: Option<u32>,
+    /// It can make only the system calls that it needs.
+    pub seccomp: bool,
+    /// What could not be had, one sentence each.
+    pub missing: Vec<String>,
 }
 
 /// One interface that the configuration names.

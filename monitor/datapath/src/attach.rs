@@ -48,12 +48,29 @@ pub struct Links {
     pub mode: Mode,
     pub how: How,
     ingress: OwnedFd,
-    egress: bool,
+    egress: Egress,
+}
+
+/// How egress is followed.
+#[derive(Debug)]
+enum Egress {
+    Not,
+    Link(OwnedFd),
+    /// Before tcx: a filter has no link that could be asked.
+    Filter,
 }
 
 impl Links {
     pub fn has_egress(&self) -> bool {
-        self.egress
+        !matches!(self.egress, Egress::Not)
+    }
+
+    /// Whether somebody detached the egress link.
+    pub fn egress_is_lost(&self) -> Result<bool> {
+        match &self.egress {
+            Egress::Link(link) => Ok(LinkState::of(link.as_fd())?.ifindex().is_none()),
+            Egress::Not | Egress::Filter => Ok(false),
+        }
     }
 
     /// The index of the interface that the ingress link is bound to; `None` once that interface is gone.
@@ -117,14 +134,17 @@ pub fn attach(
     };
     let egress = if let Some(program) = programs.egress {
         let taken = take_over(pins, ours(Hook::Egress)?, Hook::Egress, slot, interface, program)?;
-        taken.is_some() || create_egress(pins, slot, interface, program)?
+        match taken {
+            Some(link) => Egress::Link(link),
+            None => create_egress(pins, slot, interface, program)?,
+        }
     } else {
         // An earlier run may have followed egress.
         for link in pins.links()?.iter().filter(|link| link.hook != Hook::Ingress && link.interface == *name)
         {
             pins::detach(link)?;
         }
-        false
+        Egress::Not
     };
     // Read back: what the kernel says, not what we asked for.
     let xdp = interfaces::find(name)?.xdp;
@@ -214,11 +234,14 @@ fn create_ingress(interface: &Interface, program: BorrowedFd<'_>, allowed: Allow
     Err(refusal(interface, "native", error))
 }
 
-/// First in the chain, so that what others drop or redirect is seen as well. Says whether egress is followed.
-fn create_egress(pins: &Pins, slot: u32, interface: &Interface, program: BorrowedFd<'_>) -> Result<bool> {
+/// First in the chain, so that what others drop or redirect is seen as well. Says how egress is followed.
+fn create_egress(pins: &Pins, slot: u32, interface: &Interface, program: BorrowedFd<'_>) -> Result<Egress> {
     let name = &interface.name;
     let error = match syscall::create_link(program, interface.index, ATTACH_TCX_EGRESS, ORDER_BEFORE) {
-        Ok(link) => return pin(pins, &link, Hook::Egress, slot, name).map(|()| true),
+        Ok(link) => {
+            pin(pins, &link, Hook::Egress, slot, name)?;
+            return Ok(Egress::Link(link));
+        }
         Err(error) => error,
     };
     // The kernel does not know this type of attachment.
@@ -232,10 +255,10 @@ fn create_egress(pins: &Pins, slot: u32, interface: &Interface, program: Borrowe
                 interface = name,
                 "egress is not followed until sluice is started again: before Linux 6.6 that takes CAP_NET_ADMIN"
             );
-            Ok(false)
+            Ok(Egress::Not)
         }
         other => other
-            .map(|()| true)
+            .map(|()| Egress::Filter)
             .with_context(|| format!("attach to the egress of {name} (tcx is from Linux 6.6 on: {error})")),
     }
 }

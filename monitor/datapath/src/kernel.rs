@@ -78,6 +78,10 @@ pub trait Kernel: Send {
     fn install(&mut self, image: &Image) -> Result<Generation>;
     fn rules(&self) -> Result<Generation>;
 
+    /// Whether [`Kernel::guard`] has something to mend: a link that was detached behind our back, or a hook that another
+    /// program held and that is free now. Cheap enough for several times a second.
+    fn is_shaken(&self) -> bool;
+
     /// Guards the interfaces that `config` names, as far as they are there, and no others. An interface that cannot be
     /// guarded is told in its row and does not hinder the rest.
     fn guard(&mut self, names: &[String], config: &Config) -> Vec<Guarded>;

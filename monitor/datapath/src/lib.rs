@@ -58,6 +58,7 @@ pub use left::{Left, left_in_force};
 pub use live::{Live, remove_pinned};
 pub use object::{KernelLog, embedded, is_stub};
 pub use offloads::{Offloads, offloads};
+pub use pins::{SERVICE_USER, is_trusted};
 pub use requirements::{FLOOR, Machine};
 pub use rules::Applied;
 pub use simulate::{SHORTEST_FRAME, Simulator, Verdict};
@@ -162,6 +163,13 @@ struct Guard {
     links: Links,
 }
 
+impl Guard {
+    /// The links hold the hooks of the interface that they were made for.
+    fn is_whole(&self) -> Result<bool> {
+        Ok(self.links.bound_to()? == Some(self.ifindex) && !self.links.egress_is_lost()?)
+    }
+}
+
 impl Datapath {
     /// Loads programs and maps; maps of an earlier run are taken over. Interfaces that it guarded stay guarded by the
     /// program of that run until [`Datapath::attach`] swaps it.
@@ -199,6 +207,11 @@ impl Datapath {
             guarded: BTreeMap::new(),
             loaded,
         })
+    }
+
+    /// From now on pins are reached through their open directory, for a user who may not pass through those above it.
+    pub fn hold_pins(&mut self) -> Result<()> {
+        self.pins.hold()
     }
 
     /// The kernel's clock, and the way to wall time. Rules are compiled with its tick.
@@ -284,6 +297,12 @@ impl Datapath {
         Ok(names)
     }
 
+    /// The interfaces whose link was lost since it was made. It is cheap: no event tells of a link that somebody detached.
+    pub fn lost_links(&self) -> impl Iterator<Item = &str> {
+        let lost = self.guarded.iter().filter(|(_, guard)| !guard.is_whole().unwrap_or(true));
+        lost.map(|(name, _)| name.as_str())
+    }
+
     /// What we guard, as the kernel says it is now.
     pub fn attachments(&self) -> Result<Vec<Attachment>> {
         self.guarded.keys().map(|interface| self.attachment(interface)).collect()
@@ -298,7 +317,7 @@ impl Datapath {
             mode: guard.links.mode,
             how: guard.links.how,
             egress: guard.links.has_egress(),
-            alive: guard.links.bound_to()? == Some(guard.ifindex),
+            alive: guard.is_whole()?,
         })
     }
 
@@ -381,7 +400,7 @@ impl Datapath {
     pub fn status(&self) -> Result<Status> {
         let active = self.rules.active()?;
         Ok(Status {
-            pin_directory: self.pins.path().to_owned(),
+            pin_directory: self.pins.path(),
             programs: self
                 .loaded
                 .programs()

@@ -3,7 +3,7 @@
 //! In: what the engine decides. Out: what the kernel knows. It bounds what one tick may cost: sweeps go on where the last
 //! one stopped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -51,6 +51,9 @@ pub struct Live {
     /// `None` before the first rules.
     kept: Option<Kept>,
     ticks: u64,
+    /// Interfaces that could not be guarded when they were tried last, and those of them whose hook another program held.
+    in_vain: BTreeSet<String>,
+    held_by_others: BTreeSet<String>,
 }
 
 /// Taken at the first emptying, because that is within the runtime that watches them.
@@ -110,6 +113,8 @@ impl Live {
             swept: Vec::new(),
             kept: None,
             ticks: 0,
+            in_vain: BTreeSet::new(),
+            held_by_others: BTreeSet::new(),
             datapath: Some(datapath),
         })
     }
@@ -122,6 +127,11 @@ impl Live {
     /// Where something lies that another user had made in the place of the pins.
     pub fn moved(&self) -> Option<&Path> {
         self.moved.as_deref()
+    }
+
+    /// See [`Datapath::hold_pins`].
+    pub fn hold_pins(&mut self) -> Result<()> {
+        self.held_mut()?.hold_pins()
     }
 
     fn held(&self) -> Result<&Datapath> {
@@ -148,13 +158,24 @@ impl Live {
         if let Some(attachment) = there.get(name).filter(|held| held.alive && held.ifindex == found.index) {
             return guarded(attachment);
         }
+        if there.get(name).is_some_and(|held| held.ifindex == found.index) {
+            tracing::warn!(
+                interface = name,
+                "its link was detached behind the daemon's back; it is attached again"
+            );
+        }
         let allowed = match config.interfaces.mode {
             NativeMode::Native => Allowed::Native,
             NativeMode::NativeOrGeneric => Allowed::NativeOrGeneric,
         };
         match self.held_mut().and_then(|datapath| datapath.attach(name, allowed)) {
             Ok(attachment) => guarded(&attachment),
-            Err(error) => Guarded { ifindex: found.index, ..absent(format!("{error:#}")) },
+            Err(error) => {
+                if found.xdp.is_some() {
+                    self.held_by_others.insert(name.to_owned());
+                }
+                Guarded { ifindex: found.index, ..absent(format!("{error:#}")) }
+            }
         }
     }
 }
@@ -219,8 +240,19 @@ impl Kernel for Live {
         Ok(Generation { generation, flips })
     }
 
+    fn is_shaken(&self) -> bool {
+        let is_free = || {
+            let links = crate::list_interfaces().unwrap_or_default();
+            links.iter().any(|link| link.xdp.is_none() && self.held_by_others.contains(&link.name))
+        };
+        let news = |datapath: &Datapath| datapath.lost_links().any(|name| !self.in_vain.contains(name));
+        let lost = self.held().is_ok_and(news);
+        lost || (!self.held_by_others.is_empty() && is_free())
+    }
+
     fn guard(&mut self, names: &[String], config: &Config) -> Vec<Guarded> {
         let mut names = names.to_vec();
+        self.held_by_others.clear();
         let outcome = self.held_mut().and_then(|datapath| {
             for name in datapath.pinned_interfaces()? {
                 if names.contains(&name) {
@@ -245,7 +277,9 @@ impl Kernel for Live {
             Vec::new()
         });
         let there = there.into_iter().map(|attachment| (attachment.interface.clone(), attachment)).collect();
-        names.iter().map(|name| self.guard_one(name, &there, config)).collect()
+        let rows: Vec<_> = names.iter().map(|name| self.guard_one(name, &there, config)).collect();
+        self.in_vain = rows.iter().filter(|row| row.problem.is_some()).map(|row| row.name.clone()).collect();
+        rows
     }
 
     fn sources(&mut self, rows: &mut Vec<(SourceKey, SourceEntry)>) -> Result<()> {

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
@@ -22,17 +22,20 @@ const PROGRAMS: &str = "programs";
 const LINKS: &str = "links";
 
 /// The user that the package makes for the daemon. Root may enter its directory: `sluice detach` without a daemon.
-const SERVICE_USER: &str = "sluice";
+pub const SERVICE_USER: &str = "sluice";
 
 /// Our directory, held under a lock.
 #[derive(Debug)]
 pub struct Pins {
+    /// Its name, as it was given.
+    place: PathBuf,
+    /// The way to it.
     root: PathBuf,
     version: PathBuf,
     /// Where something that somebody else had made in our place lies now.
     moved: Option<PathBuf>,
     /// Released when the process ends, however it ends.
-    _lock: OwnedFd,
+    lock: OwnedFd,
 }
 
 /// Which hook a link holds.
@@ -90,7 +93,16 @@ impl Pins {
         for part in [MAPS, PROGRAMS, LINKS] {
             own_directory(&version.join(part))?;
         }
-        Ok(Self { root: root.to_owned(), version, moved, _lock: lock })
+        Ok(Self { place: root.to_owned(), root: root.to_owned(), version, moved, lock })
+    }
+
+    /// From now on the way goes through the open directory, for a user who may not pass through the directories above it.
+    pub fn hold(&mut self) -> Result<()> {
+        let root = PathBuf::from(format!("/proc/self/fd/{}", self.lock.as_raw_fd()));
+        let version = root.join(self.version.file_name().unwrap_or_default());
+        fs::metadata(&version).with_context(|| format!("find the pins through {}", root.display()))?;
+        (self.root, self.version) = (root, version);
+        Ok(())
     }
 
     /// Where something that somebody else had made in our place lies now.
@@ -98,8 +110,8 @@ impl Pins {
         self.moved.as_deref()
     }
 
-    pub fn path(&self) -> &Path {
-        &self.version
+    pub fn path(&self) -> PathBuf {
+        self.place.join(self.version.file_name().unwrap_or_default())
     }
 
     pub fn map(&self, name: &str) -> PathBuf {
@@ -168,14 +180,16 @@ impl Pins {
         for version in versions(&self.root)? {
             remove_version(&version)?;
         }
-        match fs::remove_dir(&self.root) {
-            // Under the unit the directory is a mount of its own, so it stays, empty.
+        match fs::remove_dir(&self.place) {
+            // Under the unit the directory is a mount of its own, and the directory above it may be root's: it stays, empty.
             Err(error)
                 if matches!(
                     error.kind(),
-                    io::ErrorKind::ResourceBusy | io::ErrorKind::ReadOnlyFilesystem
+                    io::ErrorKind::ResourceBusy
+                        | io::ErrorKind::ReadOnlyFilesystem
+                        | io::ErrorKind::PermissionDenied
                 ) => {}
-            other => other.with_context(|| format!("remove {}", self.root.display()))?,
+            other => other.with_context(|| format!("remove {}", self.place.display()))?,
         }
         Ok(interfaces)
     }
@@ -274,8 +288,8 @@ fn own_directory(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether a directory of user `owner` is as good as one of user `us`.
-fn is_trusted(owner: u32, us: u32) -> bool {
+/// Whether a directory of user `owner` is as good as one of user `us`: root trusts the daemon's own user.
+pub fn is_trusted(owner: u32, us: u32) -> bool {
     let service = || uid_of(SERVICE_USER, &fs::read_to_string("/etc/passwd").unwrap_or_default());
     owner == us || (us == 0 && service() == Some(owner))
 }

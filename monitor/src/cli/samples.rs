@@ -202,6 +202,15 @@ pub fn snapshot() -> Snapshot {
         pending: None,
         tuning: crate::snapshot::Tuning::default(),
         process: crate::snapshot::Process::default(),
+        confinement: crate::snapshot::Confinement {
+            user: "sluice".to_owned(),
+            uid: 998,
+            no_capabilities: true,
+            not_dumpable: true,
+            landlock: Some(6),
+            seccomp: true,
+            missing: Vec::new(),
+        },
         read_seconds: 0.002,
         problems: Vec::new(),
     }

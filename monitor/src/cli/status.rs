@@ -78,6 +78,9 @@ pub fn render(snapshot: &Snapshot, page: &mut Page) {
     if let Some(error) = &reload.error {
         page.field("", format!("last reload failed {}: {error}", figures::ago(reload.at, *at)));
     }
+    if !snapshot.confinement.user.is_empty() {
+        page.field("runs as", daemon::confine::sentence(&snapshot.confinement));
+    }
     page.field("rules", format!("generation {}, changed {} times", rules.generation, rules.flips));
     page.field("sources", format!("{} tracked, {} over a limit", sources.tracked, sources.exceeding));
     page.field("bans", snapshot.bans.len().to_string());
@@ -230,6 +233,7 @@ mod tests {
         let wanted = "\
 sluice        0.1.0, up 1 h 1 min
 configuration embedded default, loaded just now
+runs as       user sluice, no capabilities, writes its own places (Landlock 6), system calls filtered
 rules         generation 1, changed 3 times
 sources       1 tracked, 1 over a limit
 bans          1

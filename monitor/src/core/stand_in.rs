@@ -116,6 +116,10 @@ impl Kernel for StandIn {
         Ok(Generation { generation: flips % 2, flips })
     }
 
+    fn is_shaken(&self) -> bool {
+        false
+    }
+
     fn guard(&mut self, names: &[String], _config: &Config) -> Vec<Guarded> {
         let row = |(slot, name): (u32, &String)| {
             let (missing, taken) = (name.starts_with("missing"), name.starts_with("taken"));

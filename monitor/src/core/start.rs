@@ -29,7 +29,7 @@ use super::silences::Silences;
 use super::supervise;
 use super::tune::Tune;
 use super::watch::Watch;
-use crate::snapshot::address_of;
+use crate::snapshot::{Confinement, address_of};
 use crate::store::{AccessRuleKind, ChangeState, Storage};
 use policy::config::Config;
 use policy::{AccessEntry, ImportedList, LimitName, LimitOverride, Numbering, Permission, Rules, compile};
@@ -59,6 +59,8 @@ pub struct First {
     pub broken: Option<String>,
     /// What the store says of itself.
     pub notes: Vec<String>,
+    /// What the kernel keeps this process from.
+    pub confinement: Confinement,
 }
 
 /// Guards the interfaces before anything else is tried: with the rules that the kernel has, or with those of the

@@ -344,6 +344,7 @@ pub fn nothing_yet(started: Timestamp, reload: snapshot::Reload) -> snapshot::Sn
         pending: None,
         tuning: snapshot::Tuning::default(),
         process: Process::default(),
+        confinement: snapshot::Confinement::default(),
         read_seconds: 0.0,
         problems: Vec::new(),
     }

@@ -31,6 +31,12 @@ const TICK: Duration = Duration::from_secs(1);
 const DRAIN: Duration = Duration::from_millis(100);
 /// How often interfaces, addresses and clocks are looked at even when nobody told of a change.
 const LOOK: Duration = Duration::from_secs(30);
+/// How often links are looked at: the kernel tells nobody of one that is detached.
+const SHAKEN: Duration = Duration::from_millis(400);
+/// So long after news the host's addresses are asked for: news come in bursts.
+const SETTLED: Duration = Duration::from_millis(100);
+/// After a socket for news was lost.
+const AGAIN: Duration = Duration::from_secs(1);
 /// The source table is read for at most a twentieth of the time, however large it is.
 const SHARE: u32 = 20;
 
@@ -120,6 +126,8 @@ impl Engine {
             ticks
         };
         let (mut tick, mut drain, mut look) = (every(TICK), every(DRAIN), every(LOOK));
+        let mut shaken = every(SHAKEN);
+        let mut settling = false;
         loop {
             pulse.0.fetch_add(1, Ordering::Relaxed);
             tokio::select! {
@@ -130,10 +138,20 @@ impl Engine {
                 _ = drain.tick() => self.drain(&self.clock.now()),
                 _ = tick.tick() => self.tick(&self.clock.now()),
                 changed = news.changed() => {
-                    changed?;
-                    self.feed(Input::LinksChanged, &self.clock.now());
+                    let now = self.clock.now();
+                    if changed.is_err() {
+                        news = self.listen_again().await;
+                    }
+                    self.feed(Input::LinksChanged, &now);
+                    if !std::mem::replace(&mut settling, true) {
+                        look.reset_after(SETTLED);
+                    }
                 }
+                _ = shaken.tick() => if self.kernel.is_shaken() {
+                    self.feed(Input::LinksChanged, &self.clock.now());
+                },
                 _ = look.tick() => {
+                    settling = false;
                     let news = News { own: links::own_addresses().await, sessions: operators::established() };
                     self.feed(Input::Host(news), &self.clock.now());
                 }
@@ -145,6 +163,19 @@ impl Engine {
                 return Ok(ended);
             }
         }
+    }
+
+    /// News of interfaces, once they can be had again. What happened meanwhile is found by looking.
+    async fn listen_again(&mut self) -> watch::Receiver<u64> {
+        tokio::time::sleep(AGAIN).await;
+        let followed = links::follow();
+        let (news, outcome) = match followed {
+            Ok(news) => (news, Ok(())),
+            // Its other end is gone, so this is tried again.
+            Err(error) => (watch::channel(0).1, Err(error)),
+        };
+        self.feed(Input::Performed { what: "follow the interfaces", outcome }, &self.clock.now());
+        news
     }
 
     pub(super) fn tick(&mut self, now: &Moment) {

@@ -138,6 +138,7 @@ fn example() -> Snapshot {
             defence_factor: 0.75,
         },
         process: Process { resident_bytes: 12_000_000, cpu_seconds: 1.5, open_files: 31 },
+        confinement: crate::snapshot::Confinement::default(),
         read_seconds: 0.004,
         problems: vec!["eth1 is not there".to_owned()],
     }

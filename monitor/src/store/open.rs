@@ -305,6 +305,8 @@ fn connect(path: &Path) -> Result<Usable, Trouble> {
     connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
+    // Beside the state directory there may be no place that it can write to.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
     let health: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if health != "ok" {
         return Err(Trouble::Unusable(health.lines().next().unwrap_or("damaged").to_owned()));

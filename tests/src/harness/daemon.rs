@@ -6,6 +6,7 @@ mod figures;
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     time::Duration,
@@ -32,6 +33,8 @@ pub struct Daemon {
     space: Space,
     directory: TempDir,
     pins: PathBuf,
+    /// Files that lie in place of the machine's own while it runs.
+    instead: Vec<(PathBuf, &'static str)>,
     process: Option<Process>,
 }
 
@@ -87,7 +90,7 @@ impl Daemon {
         sweep(Path::new("/sys/fs/bpf"), PINS, |_, pins| drop(fs::remove_dir_all(pins)));
         let directory = tempfile::Builder::new().prefix("sluice-test-").tempdir()?;
         let pins = PathBuf::from("/sys/fs/bpf").join(unique(PINS));
-        let daemon = Self { space: space.clone(), directory, pins, process: None };
+        let daemon = Self { space: space.clone(), directory, pins, instead: Vec::new(), process: None };
         daemon.configure(interfaces, rules)?;
         Ok(daemon)
     }
@@ -109,6 +112,22 @@ impl Daemon {
              state.directory = \"{at}/state\"\nbpf.pin_directory = \"{pins}\"\n{rules}\n"
         );
         fs::write(self.config(), text).context("write the configuration")
+    }
+
+    /// Lets the daemon find a user `sluice` on its host, of these numbers. Its pins are in a directory that only root enters.
+    pub fn give_user(&mut self, uid: u32, gid: u32) -> Result<()> {
+        let at = self.directory.path();
+        // The user passes through; what lies below is closed by its own modes.
+        fs::set_permissions(at, fs::Permissions::from_mode(0o711))?;
+        let (passwd, group) = (at.join("passwd"), at.join("group"));
+        let root = fs::read_to_string("/etc/passwd")?;
+        fs::write(&passwd, format!("{root}\nsluice:x:{uid}:{gid}::/nonexistent:/usr/sbin/nologin\n"))?;
+        fs::write(&group, format!("{}\nsluice:x:{gid}:\n", fs::read_to_string("/etc/group")?))?;
+        self.instead = vec![(passwd, "/etc/passwd"), (group, "/etc/group")];
+        fs::create_dir(&self.pins)?;
+        fs::set_permissions(&self.pins, fs::Permissions::from_mode(0o700))?;
+        self.pins.push("sluice");
+        Ok(())
     }
 
     pub fn config(&self) -> PathBuf {
@@ -155,7 +174,16 @@ impl Daemon {
         let log = fs::File::options().create(true).append(true).open(self.log())?;
         let config = self.config().display().to_string();
         let binary = binary()?.display().to_string();
-        let mut command = self.space.command(&binary, &["run", "--config", &config]);
+        let run = [binary.as_str(), "run", "--config", &config];
+        let mut command = if self.instead.is_empty() {
+            self.space.command(run[0], &run[1..])
+        } else {
+            let mounts = self.instead.iter();
+            let mounts: Vec<_> =
+                mounts.map(|(file, place)| format!("mount --bind {} {place}", file.display())).collect();
+            let script = format!("{} && exec {}", mounts.join(" && "), run.join(" "));
+            self.space.command("unshare", &["--mount", "sh", "-c", &script])
+        };
         command.stdout(log.try_clone()?).stderr(log);
         self.process = Some(Process::start(&mut command).context("start the daemon")?);
         Ok(())
@@ -219,8 +247,10 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         self.process = None;
         // Pins hold the programs; without them nothing stays.
-        if self.pins.starts_with("/sys/fs/bpf/") {
-            let _ = fs::remove_dir_all(&self.pins);
+        if let Ok(below) = self.pins.strip_prefix("/sys/fs/bpf")
+            && let Some(first) = below.iter().next()
+        {
+            let _ = fs::remove_dir_all(Path::new("/sys/fs/bpf").join(first));
         }
     }
 }

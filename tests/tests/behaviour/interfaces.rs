@@ -1,6 +1,7 @@
 //! Which interfaces are guarded: patterns, VLANs at their parent, what appears later; and which are said not to be.
 
 use std::{
+    os::unix::fs::MetadataExt as _,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -123,6 +124,88 @@ fn a_default_route_or_a_link_that_appears_later_is_guarded_within_a_second() {
     assert!(slowest < WITHIN, "guarded after {slowest:?}\n{}", daemon.logged());
     let left = eventually("no problem is left", PATIENCE, || (problems() == "[]").then_some(()));
     left.unwrap_or_else(|error| panic!("{error:#}: {}\n{}", problems(), daemon.logged()));
+}
+
+fn bpftool(arguments: &[&str]) -> Result<()> {
+    let output = Command::new("bpftool").args(arguments).output()?;
+    anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    Ok(())
+}
+
+#[test]
+fn a_link_that_is_detached_behind_the_daemons_back_is_made_again_within_a_second() {
+    let (network, guarded, other) = or_skip!("a detached link", strangers());
+    if Command::new("bpftool").arg("version").output().is_err() {
+        eprintln!("SKIPPED a detached link: there is no bpftool");
+        return;
+    }
+    network.link(&guarded, &other, [(INTERFACE, &["10.77.0.1/24"]), (INTERFACE, &["10.77.0.2/24"])]).unwrap();
+    let daemon = Daemon::start(&guarded, &[INTERFACE], "").unwrap();
+    let pins = || -> Vec<std::path::PathBuf> {
+        let versions = std::fs::read_dir(daemon.pins()).unwrap().flatten();
+        let links =
+            versions.flat_map(|version| std::fs::read_dir(version.path().join("links")).unwrap().flatten());
+        links.map(|link| link.path()).collect()
+    };
+    assert_eq!(pins().len(), 2, "one link for each direction: {:?}", pins());
+    let identity = |pin: &std::path::Path| std::fs::metadata(pin).map(|about| about.ino()).ok();
+    let mut slowest = Duration::ZERO;
+    for round in 0..4 {
+        for pin in pins() {
+            let before = identity(&pin);
+            bpftool(&["link", "detach", "pinned", pin.to_str().unwrap()]).unwrap();
+            let start = Instant::now();
+            // A link is made again by a new one in the place of its pin.
+            let is_new = || identity(&pin).is_some() && identity(&pin) != before;
+            let held = || is_new() && holds_a_program(&guarded, INTERFACE);
+            let back = eventually("the link is made again", PATIENCE, || held().then_some(()));
+            back.unwrap_or_else(|error| panic!("round {round}: {error:#}\n{}", daemon.logged()));
+            slowest = slowest.max(start.elapsed());
+        }
+    }
+    eprintln!("made again after at most {slowest:?}");
+    assert!(slowest < WITHIN, "made again after {slowest:?}\n{}", daemon.logged());
+    assert!(daemon.logged().contains("detached behind the daemon's back"), "{}", daemon.logged());
+    assert_eq!(daemon.json(&["status"]).unwrap()["problems"].to_string(), "[]");
+}
+
+#[test]
+fn an_address_that_appears_later_is_the_hosts_own_within_a_second() {
+    let (network, guarded, other) = or_skip!("a later address", strangers());
+    network.link(&guarded, &other, [(INTERFACE, &["10.77.0.1/24"]), (INTERFACE, &["10.77.0.2/24"])]).unwrap();
+    let daemon = Daemon::start(&guarded, &[INTERFACE], "").unwrap();
+    let mut slowest = Duration::ZERO;
+    for address in ["10.77.3.1", "10.77.3.2", "fd77:3::1"] {
+        let is_own = || daemon.tell(&["explain", address]).unwrap().contains("an address of this host");
+        assert!(!is_own(), "{address} is not there yet");
+        let length = if address.contains(':') { 64 } else { 24 };
+        guarded.address(INTERFACE, &format!("{address}/{length}")).unwrap();
+        let start = Instant::now();
+        let known = eventually("the address is known", PATIENCE, || is_own().then_some(()));
+        known.unwrap_or_else(|error| panic!("{address}: {error:#}\n{}", daemon.logged()));
+        slowest = slowest.max(start.elapsed());
+    }
+    eprintln!("known after at most {slowest:?}");
+    assert!(slowest < WITHIN, "known after {slowest:?}");
+}
+
+#[test]
+fn more_news_than_the_socket_holds_are_made_up_for() {
+    let (network, guarded, other) = or_skip!("an overrun", strangers());
+    network.link(&guarded, &other, [("web0", &["10.77.0.1/24"]), ("web0", &[])]).unwrap();
+    let daemon = Daemon::start(&guarded, &["web*"], "").unwrap();
+    // The daemon does not read while far more happens than the kernel keeps for it.
+    daemon.signal(libc::SIGSTOP).unwrap();
+    let script = "for i in $(seq 3000); do echo address add 10.78.$((i / 250)).$((i % 250 + 1))/32 dev lo; done; \
+                  echo link add web1 type veth peer name far1; echo link set web1 up";
+    let batch = format!("({script}) | ip -batch -");
+    guarded.run("bash", &["-c", &batch]).unwrap();
+    daemon.signal(libc::SIGCONT).unwrap();
+    let took = until_guarded(&guarded, "web1", &daemon);
+    assert!(daemon.logged().contains("netlink socket buffer full"), "it was no overrun: {}", daemon.logged());
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    let own = || daemon.tell(&["explain", "10.78.11.200"]).unwrap().contains("an address of this host");
+    eventually("the addresses are known", PATIENCE, || own().then_some(())).unwrap();
 }
 
 /// Pings until it is dropped.

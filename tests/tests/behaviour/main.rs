@@ -9,6 +9,7 @@ mod bans;
 mod benign;
 mod budgets;
 mod captures;
+mod confinement;
 mod containment;
 mod crafted;
 mod datapath_life;

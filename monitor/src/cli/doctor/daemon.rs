@@ -9,7 +9,8 @@ use crate::cli::{Exit, Failure, figures};
 use api::Versioned;
 use crate::engine::delta::Flags;
 use crate::engine::read_configuration;
-use crate::snapshot::Snapshot;
+use crate::daemon;
+use crate::snapshot::{Confinement, Snapshot};
 
 /// Below it the store and the alert log may fail soon.
 const LEAST_FREE_BYTES: u64 = 64 << 20;
@@ -84,6 +85,19 @@ fn of_snapshot(snapshot: &Snapshot, own_version: &str) -> Vec<Check> {
         );
     }
     checks.extend(shared_address(snapshot));
+    checks.extend(confinement(&snapshot.confinement));
+    checks
+}
+
+/// What a daemon that was taken over could still do to the host.
+fn confinement(confinement: &Confinement) -> Vec<Check> {
+    let name = "confinement";
+    let mut checks = vec![Check::ok(name, daemon::confine::sentence(confinement))];
+    let missing = confinement.missing.iter().map(|missing| Check::warning(name, missing.clone()));
+    let make_user = "useradd --system --shell /usr/sbin/nologin --home-dir /var/lib/sluice sluice, then restart";
+    checks.extend(missing.map(|check| {
+        if check.finding.contains("no user") { check.mend(make_user) } else { check }
+    }));
     checks
 }
 
@@ -241,6 +255,11 @@ mod tests {
         let checks = of_snapshot(&seen, &version);
         assert_eq!(state(&checks, "problem"), Some(State::Failed));
         assert_eq!(state(&checks, "tables"), Some(State::Warning));
+        assert_eq!(state(&checks, "confinement"), Some(State::Ok));
+        seen.confinement.missing.push("it stays root's: there is no user `sluice`".to_owned());
+        let checks = of_snapshot(&seen, &version);
+        let told = checks.iter().find(|check| check.name == "confinement" && check.state == State::Warning).unwrap();
+        assert!(told.command.as_deref().is_some_and(|command| command.starts_with("useradd")), "{told:?}");
         seen.interfaces.clear();
         assert_eq!(state(&of_snapshot(&seen, &version), "guard"), Some(State::Failed));
     }
