@@ -18,6 +18,7 @@ pub mod processor;
 pub mod program;
 pub mod rules;
 pub mod scene;
+pub mod screen;
 pub mod skip;
 pub mod timeline;
 pub mod tracker;

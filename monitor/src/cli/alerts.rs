@@ -191,7 +191,7 @@ fn line(alert: &Alert) -> String {
     )
 }
 
-fn measured(alert: &Alert) -> String {
+pub fn measured(alert: &Alert) -> String {
     let finding = &alert.finding;
     let window = figures::span(i64::try_from(finding.window_s).unwrap_or(i64::MAX));
     format!(
@@ -251,7 +251,7 @@ pub fn render(alerts: &[Alert], now: Timestamp, page: &mut Page) {
     page.table(&headings, rows.collect(), "nothing was found");
 }
 
-fn details(alert: &Alert, page: &mut Page) {
+pub fn details(alert: &Alert, page: &mut Page) {
     let finding = &alert.finding;
     page.field("finding", format!("{}, {}", alert.id, state(alert.state)));
     page.field("detector", format!("{}, {}", finding.detector.label(), finding.severity.label()));

@@ -54,6 +54,11 @@ impl Context {
         Self { client: Client::new(socket, caller), named_socket, output: global.output }
     }
 
+    /// Where the daemon is asked.
+    pub fn socket(&self) -> &std::path::Path {
+        self.client.socket()
+    }
+
     /// The same for another daemon.
     #[must_use]
     pub fn at(&self, socket: PathBuf) -> Self {

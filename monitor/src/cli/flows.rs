@@ -125,12 +125,12 @@ fn render(list: &FlowList, page: &mut Page) {
 }
 
 /// The workload; the one who answers is told from the one who asks.
-fn workload(flow: &Flow) -> String {
+pub fn workload(flow: &Flow) -> String {
     let name = flow.workload.clone().unwrap_or_default();
     if flow.workload_end == Some(FlowEnd::Responder) { format!("{name} (answers)") } else { name }
 }
 
-const fn outcome(flow: &Flow) -> &'static str {
+pub const fn outcome(flow: &Flow) -> &'static str {
     match flow.outcome {
         FlowOutcome::Unanswered => "unanswered",
         FlowOutcome::Established => "established",

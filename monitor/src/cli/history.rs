@@ -57,7 +57,7 @@ fn render(changes: &[Change], page: &mut Page) {
     page.table(&[">NUMBER", "AT", "BY", "STATE", "WHAT"], rows.collect(), "nothing was changed");
 }
 
-fn render_one(change: &Change, page: &mut Page) {
+pub fn render_one(change: &Change, page: &mut Page) {
     page.field("change", format!("{} ({})", change.number, change.state));
     page.field("at", figures::moment(change.at));
     page.field("by", change.made_by.clone());

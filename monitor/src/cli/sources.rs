@@ -40,7 +40,7 @@ pub enum Order {
 }
 
 impl Order {
-    const fn asked(self) -> SourceOrder {
+    pub const fn asked(self) -> SourceOrder {
         match self {
             Self::Rate => SourceOrder::Rate,
             Self::Drops => SourceOrder::Drops,

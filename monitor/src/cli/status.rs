@@ -129,13 +129,17 @@ fn interfaces(snapshot: &Snapshot, page: &mut Page) {
 }
 
 /// Every service, with or without packets: what is asked of it is decided before they come.
-fn services(snapshot: &Snapshot, page: &mut Page) {
+pub fn by_service(snapshot: &Snapshot) -> BTreeMap<&str, Vec<&Total>> {
     let mut by_service: BTreeMap<&str, Vec<&Total>> =
         snapshot.services.iter().map(|service| (service.name.as_str(), Vec::new())).collect();
     for total in &snapshot.totals {
         by_service.entry(&total.service).or_default().push(total);
     }
-    let rows = by_service.into_iter().map(|(service, totals)| {
+    by_service
+}
+
+fn services(snapshot: &Snapshot, page: &mut Page) {
+    let rows = by_service(snapshot).into_iter().map(|(service, totals)| {
         let mut row = vec![service.to_owned(), modes(&snapshot.limits, service)];
         row.extend(Flows::of(totals.iter().copied()).cells());
         row.push(reasons(&totals));
@@ -145,15 +149,45 @@ fn services(snapshot: &Snapshot, page: &mut Page) {
     page.table(&headings, rows.collect(), "no service is known");
 }
 
+/// One interface: how it is guarded, and why packets end at it.
+pub fn one_interface(snapshot: &Snapshot, name: &str, page: &mut Page) {
+    let Some(interface) = snapshot.interfaces.iter().find(|interface| interface.name == name) else {
+        return page.line(format!("{name} is not guarded"));
+    };
+    page.field("interface", name);
+    page.field("mode", interface.mode.label());
+    page.field("egress", if interface.egress { "followed" } else { "not followed" });
+    page.field("floods", interface.flood.floods.to_string());
+    if let Some(problem) = &interface.problem {
+        page.field("problem", problem);
+    }
+    if !interface.stands_for.is_empty() {
+        page.field("guarded for", interface.stands_for.join(", "));
+    }
+    page.blank();
+    let rows = snapshot.totals.iter().filter(|total| total.interface == name).map(|total| {
+        vec![
+            total.service.clone(),
+            total.reason.label().to_owned(),
+            figures::rate(total.ended_per_second),
+            figures::count(total.ended.packets),
+            figures::bytes(total.ended.bytes),
+            figures::rate(total.would_drop_per_second),
+        ]
+    });
+    let headings = ["SERVICE", "REASON", ">PACKETS/S", ">PACKETS", "~>BYTES", "~>WOULD DROP/S"];
+    page.table(&headings, rows.collect(), "no packet was seen");
+}
+
 /// Modes of a service's limits, each named once; the trial limit never drops and is left out.
-fn modes(limits: &[LimitInForce], service: &str) -> String {
+pub fn modes(limits: &[LimitInForce], service: &str) -> String {
     let of_it = |limit: &&LimitInForce| limit.service == service && limit.kind != LimitKind::Trial;
     let modes: BTreeSet<_> = limits.iter().filter(of_it).map(|limit| limit.mode.label()).collect();
     if modes.is_empty() { "no limit".to_owned() } else { modes.into_iter().collect::<Vec<_>>().join(", ") }
 }
 
 /// Why packets of these totals were dropped, most frequent first.
-fn reasons(totals: &[&Total]) -> String {
+pub fn reasons(totals: &[&Total]) -> String {
     let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
     for total in totals.iter().filter(|total| total.reason.action() == Action::Drop) {
         *reasons.entry(total.reason.label()).or_default() += total.ended.packets;
@@ -175,16 +209,16 @@ fn fills(snapshot: &Snapshot, page: &mut Page) {
 }
 
 /// Sums over totals.
-#[derive(Default)]
-struct Flows {
-    passed_per_second: f64,
-    dropped_per_second: f64,
-    would_drop_per_second: f64,
-    dropped: u64,
+#[derive(Debug, Default)]
+pub struct Flows {
+    pub passed_per_second: f64,
+    pub dropped_per_second: f64,
+    pub would_drop_per_second: f64,
+    pub dropped: u64,
 }
 
 impl Flows {
-    fn of<'a>(totals: impl Iterator<Item = &'a Total>) -> Self {
+    pub fn of<'a>(totals: impl Iterator<Item = &'a Total>) -> Self {
         let mut flows = Self::default();
         for total in totals {
             match total.reason.action() {

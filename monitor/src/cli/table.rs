@@ -42,7 +42,6 @@ impl Page {
     }
 
     /// A page for a terminal of this width, without colour.
-    #[cfg(test)]
     pub fn of_width(width: u16) -> Self {
         Self { text: String::new(), width: Some(width), color: false }
     }

@@ -46,6 +46,7 @@ mod storm;
 mod stress;
 mod sweeps;
 mod table;
+mod top;
 mod tuning;
 mod verdicts;
 mod vital;

@@ -14,7 +14,7 @@ use crate::process::{cargo, find_program, privileged, run};
 const CARGO_DENY_VERSION: &str = "0.20.2";
 
 /// The program, Debian's package of it, and the least that needs it.
-const TOOLS: [(&str, &str, Scope); 21] = [
+const TOOLS: [(&str, &str, Scope); 22] = [
     ("ip", "iproute2", Scope::Demo),
     ("busybox", "busybox-static", Scope::Test),
     ("bpftool", "bpftool", Scope::Test),
@@ -34,6 +34,7 @@ const TOOLS: [(&str, &str, Scope); 21] = [
     ("systemd-nspawn", "systemd-container", Scope::Test),
     ("qemu-system-x86_64", "qemu-system-x86", Scope::Test),
     ("tcpdump", "tcpdump", Scope::Test),
+    ("tmux", "tmux", Scope::Test),
     ("lintian", "lintian", Scope::Package),
     ("rpm", "rpm", Scope::Package),
 ];

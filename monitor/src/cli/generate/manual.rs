@@ -21,7 +21,7 @@ const MANUAL: &str = "sluice manual";
 /// A command line, and what it does.
 type Example = (&'static str, &'static str);
 
-const EXAMPLES: [Example; 56] = [
+const EXAMPLES: [Example; 57] = [
     ("sluice status", "Show what is guarded, what is dropped and what is wrong."),
     ("sluice setup", "Print services that observe what listens here."),
     ("sluice setup -o json", "The same as a JSON document."),
@@ -29,7 +29,8 @@ const EXAMPLES: [Example; 56] = [
     ("sluice run --config /etc/sluice/sluice.toml", "Run the daemon in the foreground."),
     ("sluice run --interface eth0 --watch-only", "Guard one interface and drop nothing, whatever the limits say."),
     ("sluice status -o json", "The same as a JSON document for scripts."),
-    ("sluice top --by rate --number 20", "Show the 20 fastest sources, once a second."),
+    ("sluice top --by drops", "Watch live who is dropped; `?` lists the keys."),
+    ("sluice top --pages 1 --number 20", "Print the state and the 20 fastest sources once."),
     ("sluice sources --service web --prefix 10.0.0.0/8", "List the sources of one network at one service."),
     ("sluice explain 198.51.100.9", "Say which rule, limit or ban decides about an address; a prefix, a service or a host name will do."),
     ("sluice limit list", "List every limit that is in force."),
