@@ -33,6 +33,7 @@ mod parser;
 mod profiles;
 mod proofs;
 mod random;
+mod recognition;
 mod refusals;
 mod replay;
 mod reverse_path;

@@ -21,7 +21,7 @@ const MANUAL: &str = "sluice manual";
 /// A command line, and what it does.
 type Example = (&'static str, &'static str);
 
-const EXAMPLES: [Example; 56] = [
+const EXAMPLES: [Example; 57] = [
     ("sluice status", "Show what is guarded, what is dropped and what is wrong."),
     ("sluice setup", "Print services that observe what listens here."),
     ("sluice setup -o json", "The same as a JSON document."),
@@ -58,6 +58,7 @@ const EXAMPLES: [Example; 56] = [
     ("sluice alerts unsilence 1", "Lift a silence."),
     ("sluice alerts close 12", "Close a finding."),
     ("sluice flows --outcome refused", "List the conversations that the other end refused."),
+    ("sluice flows --encryption clear", "List the conversations that anybody on the way can read."),
     ("sluice graph --dot", "Write who talks to whom in the language of Graphviz."),
     ("sluice replay day.pcap --config candidate.toml", "Say what a configuration would have dropped."),
     ("sluice tune show --service web", "Show the proposed limits of a service with their evidence."),
