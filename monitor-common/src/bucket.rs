@@ -98,7 +98,7 @@ pub fn level(tat: u64, now: u64) -> u64 {
 /// as a choice, and the kernel's verifier would follow every combination of them.
 #[cfg(target_arch = "bpf")]
 #[inline(always)]
-fn sign(mut number: u64) -> u64 {
+pub(crate) fn sign(mut number: u64) -> u64 {
     // SAFETY: one shift of a register; nothing else is touched.
     unsafe { core::arch::asm!("{0} >>= 63", inout(reg) number, options(pure, nomem, nostack)) };
     number
@@ -106,7 +106,7 @@ fn sign(mut number: u64) -> u64 {
 
 #[cfg(not(target_arch = "bpf"))]
 #[inline(always)]
-const fn sign(number: u64) -> u64 {
+pub(crate) const fn sign(number: u64) -> u64 {
     number >> 63
 }
 

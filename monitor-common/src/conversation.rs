@@ -2,10 +2,12 @@
 //!
 //! A conversation is keyed by its two ends in canonical order, so both directions meet in one entry. Times are in clock
 //! units (sixteenths of a nanosecond). [`tracking`] decides what enters and what a packet changes, [`embedded`] to whom an
-//! ICMP error belongs, [`presence`] which packets need no look into the table, [`report`] what a record says.
+//! ICMP error belongs, [`presence`] which packets need no look into the table, [`recognised`] which ones say what it speaks, [`report`] what a
+//! record says.
 
 pub mod embedded;
 pub mod presence;
+pub mod recognised;
 pub mod report;
 pub mod tracking;
 
@@ -165,9 +167,11 @@ pub struct Conversation {
     pub outcome: u32,
     /// Bits of [`state`].
     pub state: u32,
-    pub interface: u32,
+    /// A [`crate::application::Recognition`].
+    pub recognised: u32,
+    pub interface: u16,
     /// Outer VLAN identifier of the last packet; 0 none.
-    pub vlan: u32,
+    pub vlan: u16,
     /// SYN packets of the initiator: retransmissions, or a flood on one pair of ports.
     pub opens: u32,
     /// Records sent so far.
@@ -187,8 +191,9 @@ plain!(
         backward_flags: u32,
         outcome: u32,
         state: u32,
-        interface: u32,
-        vlan: u32,
+        recognised: u32,
+        interface: u16,
+        vlan: u16,
         opens: u32,
         records: u32,
     } = 184
@@ -221,14 +226,16 @@ pub struct Record {
     pub weight: u32,
     pub forward_flags: u32,
     pub backward_flags: u32,
-    pub interface: u32,
+    /// A [`crate::application::Recognition`]; 0 for observations.
+    pub recognised: u32,
     /// Upper protocol number.
     pub protocol: u32,
     pub initiator_port: u16,
     /// Port, or ICMP type * 256 + code.
     pub responder_port: u16,
+    pub interface: u16,
     /// Outer VLAN identifier of the last packet; 0 none.
-    pub vlan: u32,
+    pub vlan: u16,
     /// SYN packets of the initiator.
     pub opens: u32,
     /// Which record of its conversation this is, 1 the first; 0 for observations.
@@ -252,11 +259,12 @@ plain!(
         weight: u32,
         forward_flags: u32,
         backward_flags: u32,
-        interface: u32,
+        recognised: u32,
         protocol: u32,
         initiator_port: u16,
         responder_port: u16,
-        vlan: u32,
+        interface: u16,
+        vlan: u16,
         opens: u32,
         number: u32,
     } = 232

@@ -1,7 +1,7 @@
 //! Names of maps and programs, and capacities. A test holds the object to them.
 
 /// Version of all layouts in this crate; part of the pin directory's name. Raise it with any change of a layout.
-pub const LAYOUT: u32 = 5;
+pub const LAYOUT: u32 = 6;
 
 /// Programs.
 pub mod program {
@@ -50,6 +50,7 @@ pub mod map {
     pub const CONVERSATIONS: &str = "CONVERSATIONS";
     pub const PRESENCE: &str = "PRESENCE";
     pub const BEGUN: &str = "BEGUN";
+    pub const OPENINGS: &str = "OPENINGS";
     pub const HEARTBEAT: &str = "HEARTBEAT";
     pub const CLOCK: &str = "CLOCK";
     pub const PARSED: &str = "PARSED";

@@ -7,7 +7,9 @@
 use monitor_common::{
     bucket::admit,
     conversation::{
-        outcome, presence, record_kind, state,
+        outcome, presence,
+        recognised::carries,
+        record_kind, state,
         tracking::{Entering, MILLISECOND, OnWire, Sight, entering, key_of, since},
     },
     flow::protocol,
@@ -19,6 +21,7 @@ use monitor_common::{
 use crate::{
     case::{Case, fresh},
     flood, maps,
+    opening::{self, Copied},
     policy::{self, Rules},
     records,
     telemetry::incident,
@@ -31,6 +34,8 @@ mod left {
     pub const NOTHING: u32 = 0;
     pub const ENTER_BY_SOURCE: u32 = 1 << 8;
     pub const ENTER_BY_DESTINATION: u32 = 1 << 9;
+    /// Counted; what it speaks is still to be found out.
+    pub const RECOGNISE: u32 = 1 << 10;
 }
 
 /// In the answer of [`Wire::failure`]: the quoted packet's sender is the higher end of the key.
@@ -49,7 +54,7 @@ pub fn is_followed(rules: &Rules, verdict: Verdict) -> bool {
 ///
 /// What was dropped for a rate makes no entry and counts in no conversation, but it was sent, so it is observed.
 #[inline(always)]
-pub fn follow<W: Wire>(wire: &W, rules: &Rules, case: &mut Case, verdict: Verdict) {
+pub fn follow<W: Wire + Copied>(wire: &W, rules: &Rules, case: &mut Case, verdict: Verdict) {
     if !verdict.drops() && looks(rules.settings, case) {
         let left = if quotes(case) && failed(wire, case) { left::NOTHING } else { track(rules, case) };
         settle(wire, rules, case, left);
@@ -136,7 +141,11 @@ fn track(rules: &Rules, case: &mut Case) -> u32 {
             if due != 0 {
                 records::conversation(&case.key, found, due, case.now);
             }
-            return left::NOTHING;
+            return if found.is_open_to(&case.frame, sender_is_higher) {
+                left::RECOGNISE
+            } else {
+                left::NOTHING
+            };
         }
     }
     if answers_flood(rules, case) {
@@ -176,11 +185,14 @@ fn on_wire(case: &Case) -> OnWire {
 
 /// Does what [`track`] left.
 #[inline(always)]
-fn settle<W: Wire>(wire: &W, rules: &Rules, case: &mut Case, left: u32) {
+fn settle<W: Wire + Copied>(wire: &W, rules: &Rules, case: &mut Case, left: u32) {
     let mut note_left = left;
     if left >= left::ENTER_BY_SOURCE {
         let mac = if left == left::ENTER_BY_SOURCE { wire.source_mac() } else { 0 };
-        if enter(rules.settings, case, left, mac) {
+        if left == left::RECOGNISE || enter(rules.settings, case, left, mac) {
+            if carries(&case.frame) && wire.copy_lead(case) {
+                opening::recognise(case, W::HOOK);
+            }
             return;
         }
         note_left = note(case);
@@ -213,7 +225,7 @@ fn enter(settings: &Settings, case: &Case, left: u32, mac: u64) -> bool {
     // SAFETY: the pointer is to this CPU's own scratch value.
     let begun = unsafe { &mut *begun };
     begun.begin(&case.frame, on_wire(case), sender_is_higher, left == left::ENTER_BY_SOURCE, case.now);
-    begun.interface = case.interface;
+    begun.interface = case.interface as u16;
     begun.mac = mac;
     if case.cgroup != 0 {
         begun.sent_by(case.cgroup, sender_is_higher);

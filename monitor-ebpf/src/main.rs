@@ -33,6 +33,8 @@ mod limiter;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
+mod opening;
+#[cfg(target_arch = "bpf")]
 mod own_flow;
 #[cfg(target_arch = "bpf")]
 mod policy;

@@ -23,7 +23,7 @@ use monitor_common::{
     vital,
 };
 
-use crate::case::Case;
+use crate::{case::Case, opening::Opening};
 
 /// BPF_F_MMAPABLE: the values begin at a page, so at a cache line.
 const MMAPABLE: u32 = 1 << 10;
@@ -133,6 +133,9 @@ pub static CONVERSATIONS: HashMap<ConversationKey, Conversation> =
 /// 0 -> where this CPU prepares a conversation before it goes into `CONVERSATIONS`.
 #[map]
 pub static BEGUN: PerCpuArray<Conversation> = PerCpuArray::with_max_entries(1, 0);
+/// Hook -> the beginning of the data that is looked at on this CPU.
+#[map]
+pub static OPENINGS: PerCpuArray<Opening> = PerCpuArray::with_max_entries(2, 0);
 /// Hash of two ends -> a bit: a conversation may be in the table, in two banks, of which one at least is always whole.
 /// Programs set bits in both, the daemon makes one after the other anew.
 #[map]

@@ -30,7 +30,7 @@ pub fn observation<P: Packet>(packet: &P, case: &Case, note: u32) {
     };
     // SAFETY: as above.
     let record = unsafe { &mut *entry.as_mut_ptr() };
-    report::observation(record, packet, &case.frame, note, 1, case.interface, case.now);
+    report::observation(record, packet, &case.frame, note, 1, case.interface as u16, case.now);
     entry.submit(0);
 }
 
@@ -42,7 +42,7 @@ pub fn arp<P: Packet>(packet: &P, case: &Case) {
     };
     // SAFETY: as above.
     let record = unsafe { &mut *entry.as_mut_ptr() };
-    if report::arp_request(record, packet, case.frame.network_offset, 1, case.interface, case.now) {
+    if report::arp_request(record, packet, case.frame.network_offset, 1, case.interface as u16, case.now) {
         entry.submit(0);
     } else {
         entry.discard(0);

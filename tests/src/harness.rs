@@ -3,6 +3,7 @@
 pub mod accuracy;
 pub mod capture;
 pub mod daemon;
+pub mod dialogues;
 pub mod flood;
 pub mod host;
 pub mod http;

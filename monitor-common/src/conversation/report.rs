@@ -31,6 +31,7 @@ pub fn conversation(record: &mut Record, key: &ConversationKey, value: &Conversa
     record.weight = 1;
     record.forward_flags = value.forward_flags;
     record.backward_flags = value.backward_flags;
+    record.recognised = value.recognised;
     record.interface = value.interface;
     record.protocol = key.protocol;
     record.initiator_port = initiator.1;
@@ -54,7 +55,7 @@ pub fn observation<P: Packet + ?Sized>(
     frame: &Frame,
     note: u32,
     weight: u32,
-    interface: u32,
+    interface: u16,
     now: u64,
 ) {
     *record = Record::zeroed();
@@ -76,7 +77,7 @@ pub fn observation<P: Packet + ?Sized>(
     record.protocol = u32::from(frame.protocol);
     record.initiator_port = frame.source_port;
     record.responder_port = frame.destination_port;
-    record.vlan = u32::from(frame.vlans[0]);
+    record.vlan = frame.vlans[0];
     observed(record, note, weight, interface, now);
 }
 
@@ -88,7 +89,7 @@ pub fn arp_request<P: Packet + ?Sized>(
     packet: &P,
     offset: u32,
     weight: u32,
-    interface: u32,
+    interface: u16,
     now: u64,
 ) -> bool {
     // Hardware type 1, protocol IPv4, lengths 6 and 4, operation 1 (RFC 826).
@@ -126,7 +127,7 @@ const fn mac(bytes: [u8; 6]) -> u64 {
 }
 
 #[inline(always)]
-const fn observed(record: &mut Record, note: u32, weight: u32, interface: u32, now: u64) {
+const fn observed(record: &mut Record, note: u32, weight: u32, interface: u16, now: u64) {
     record.at = now;
     record.first_seen = now;
     record.last_seen = now;

@@ -336,7 +336,7 @@ impl Conversation {
         if since(now, self.last_seen) > 0 {
             self.last_seen = now;
         }
-        self.vlan = u32::from(frame.vlans[0]);
+        self.vlan = frame.vlans[0];
         if forward {
             add(&mut self.forward, frame, wire);
             self.forward_flags |= u32::from(frame.tcp_flags);

@@ -2,6 +2,7 @@
 
 use ipnet::IpNet;
 use jiff::Timestamp;
+use monitor_common::application::encryption;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,9 @@ pub struct FlowQuery {
     /// A part of the workload's name.
     pub workload: Option<String>,
     pub outcome: Option<FlowOutcome>,
+    /// What is spoken: `tls`, `ssh`, `http`, `postgresql`, ...
+    pub application: Option<String>,
+    pub encryption: Option<FlowEncryption>,
     /// Only those with a packet at or after this moment; what ended is remembered for an hour.
     pub since: Option<Timestamp>,
     /// At most this many, most bytes first; 0 stands for 50.
@@ -51,6 +55,47 @@ pub enum FlowOutcome {
     Refused,
     /// Its start was not seen.
     Midstream,
+}
+
+/// Whether a conversation is encrypted, by the first bytes each way.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum FlowEncryption {
+    /// No data yet, or nothing that is known.
+    #[default]
+    Unknown,
+    Clear,
+    /// By the protocol itself: SSH, QUIC, `WireGuard`, encrypted SMB.
+    Native,
+    /// TLS or DTLS from the first byte.
+    Tls,
+    /// It began in clear and went over to TLS.
+    Upgraded,
+}
+
+impl FlowEncryption {
+    /// From its code in the kernel.
+    pub const fn from_code(code: u32) -> Self {
+        match code {
+            encryption::CLEAR => Self::Clear,
+            encryption::NATIVE => Self::Native,
+            encryption::TLS => Self::Tls,
+            encryption::UPGRADED => Self::Upgraded,
+            _ => Self::Unknown,
+        }
+    }
+
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Clear => "clear",
+            Self::Native => "native",
+            Self::Tls => "tls",
+            Self::Upgraded => "upgraded",
+        }
+    }
 }
 
 /// An end of a conversation.
@@ -81,7 +126,21 @@ pub struct Flow {
     pub responder_port: u16,
     pub protocol: String,
     pub outcome: FlowOutcome,
-    /// How many conversations it is: ended ones are one row when their ends, port and outcome are the same.
+    /// What is spoken, by the first bytes each way: a protocol's name, `text`, `binary`, or `none` before the first data.
+    #[serde(default)]
+    pub application: String,
+    #[serde(default)]
+    pub encryption: FlowEncryption,
+    /// The version of TLS that the server chose, as `tls1.3`, where it was seen.
+    #[serde(default)]
+    pub tls_version: Option<String>,
+    /// A password was sent in clear.
+    #[serde(default)]
+    pub credentials_in_clear: bool,
+    /// SMB messages are signed.
+    #[serde(default)]
+    pub signed: bool,
+    /// How many conversations it is: ended ones are one row when their ends, port, outcome and encryption are the same.
     pub conversations: u64,
     /// It stands now; otherwise it ended.
     pub open: bool,
@@ -110,7 +169,7 @@ impl Command for ShowGraph {
         method: Method::Get,
         path: "/v1/graph",
         role: Role::Viewer,
-        about: "The service graph: which address or workload uses which service, new edges marked.",
+        about: "The service graph: which address or workload uses which service, new edges and those in clear marked.",
         errors: &[],
     };
 }
@@ -132,6 +191,14 @@ pub struct GraphEdge {
     pub port: u16,
     pub conversations: u64,
     pub bytes: u64,
+    /// What is spoken; `none` where no data was seen.
+    #[serde(default)]
+    pub application: String,
+    /// Conversations in clear, and encrypted ones; the others are not known.
+    #[serde(default)]
+    pub in_clear: u64,
+    #[serde(default)]
+    pub encrypted: u64,
     /// A finding says that this edge was never seen before.
     pub new: bool,
 }

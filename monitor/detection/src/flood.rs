@@ -265,10 +265,10 @@ impl Detect for Flood {
         }
         if blow.kind == Kind::Syn {
             // Forged sources may be aimed at everybody: the interface as a whole is a victim too.
-            self.hit(&Party::Interface(contact.record.interface), &blow, contact);
+            self.hit(&Party::Interface(contact.record.interface.into()), &blow, contact);
         }
         if blow.kind == Kind::Broadcast {
-            self.hit(&Party::Interface(contact.record.interface), &blow, contact);
+            self.hit(&Party::Interface(contact.record.interface.into()), &blow, contact);
         } else if !is_group(blow.victim) {
             let is_syn = blow.kind == Kind::Syn;
             if is_syn || blow.kind == Kind::Datagram {

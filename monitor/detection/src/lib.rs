@@ -32,6 +32,7 @@ pub mod protocol_scan;
 pub mod rate_shift;
 pub mod scan;
 pub mod slow_scan;
+pub mod spoken;
 pub mod spoofed;
 pub mod statistics;
 pub mod sweep;
@@ -162,6 +163,7 @@ impl Detection {
         for detector in &mut self.detectors {
             detector.contact(&contact, &scope, &mut self.signals);
         }
+        spoken::note(&contact, &mut self.signals);
         self.settle();
     }
 

@@ -117,7 +117,7 @@ impl Spoofed {
             return None;
         }
         if arrived
-            && self.parameters.outside_interfaces.contains(&contact.record.interface)
+            && self.parameters.outside_interfaces.contains(&contact.record.interface.into())
             && contact.source_inside
         {
             let own = self.parameters.own_addresses.contains(&source);
@@ -134,7 +134,7 @@ impl Spoofed {
             mac: contact.record.mac,
         };
         let moment = Moment { now: contact.now, at: contact.at };
-        let index = contact.record.interface;
+        let index = u32::from(contact.record.interface);
         let counted = self.interfaces.get_mut(&index).is_some_and(|known| contact.now < known.counted_until);
         if !counted {
             self.add(index, u64::from(contact.record.weight.max(1)), last, moment, signals);
@@ -195,7 +195,7 @@ impl Spoofed {
         let (now, mac) = (contact.now, contact.record.mac);
         let keep = |binding: &Binding| now - binding.since < 3600 * SECOND;
         let new = || Binding { mac, changes: 0, since: now };
-        let key = (contact.source, contact.record.vlan);
+        let key = (contact.source, u32::from(contact.record.vlan));
         let Some(binding) = self.bindings.entry(key, true, now, keep, new) else { return };
         if binding.mac == mac {
             return;
@@ -209,7 +209,7 @@ impl Spoofed {
             signals.push(Signal {
                 detector: Detector::SpoofedSource,
                 severity: Severity::Info,
-                subject: Party::Interface(contact.record.interface),
+                subject: Party::Interface(contact.record.interface.into()),
                 target: Some(Party::Address(contact.source)),
                 service: None,
                 first_seen: contact.at,

@@ -7,6 +7,6 @@ mod known;
 mod learned;
 mod mechanisms;
 mod scans;
-mod scene;
+pub mod scene;
 mod traps;
 mod volumes;

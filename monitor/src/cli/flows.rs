@@ -3,11 +3,12 @@
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 use jiff::Timestamp;
+use monitor_common::application;
 use policy::config::{Duration, nearest};
 
 use super::table::Page;
 use super::{Context, Execute, Failure, figures};
-use api::flows::{Flow, FlowEnd, FlowList, FlowOutcome, FlowQuery};
+use api::flows::{Flow, FlowEncryption, FlowEnd, FlowList, FlowOutcome, FlowQuery};
 use api::schema::parse_prefix;
 
 /// Lists conversations with an inside end, open or ended within the last hour, most bytes first
@@ -22,6 +23,12 @@ pub struct Flows {
     /// Only this protocol, by name or number
     #[arg(long, value_name = "PROTOCOL", value_parser = protocol)]
     protocol: Option<String>,
+    /// Only what speaks this, by the first bytes each way
+    #[arg(long, value_name = "NAME", value_parser = application)]
+    application: Option<String>,
+    /// Only conversations that are encrypted like this
+    #[arg(long, value_enum)]
+    encryption: Option<Encryption>,
     /// Only workloads whose name contains this
     #[arg(long, value_name = "TEXT")]
     workload: Option<String>,
@@ -52,6 +59,47 @@ fn protocol(text: &str) -> Result<String, String> {
         Some(near) => format!("there is no protocol `{text}`; did you mean `{near}`?"),
         None => format!("there is no protocol `{text}`; write {} or a number", names.join(", ")),
     })
+}
+
+/// What is spoken, by its name; another one is an error with the nearest.
+fn application(text: &str) -> Result<String, String> {
+    let name = text.to_ascii_lowercase();
+    let names = application::protocol::ALL.iter().map(|(_, label)| *label);
+    if names.clone().any(|known| known == name) {
+        return Ok(name);
+    }
+    Err(match nearest(&name, names.clone()) {
+        Some(near) => format!("`{text}` is not recognised; did you mean `{near}`?"),
+        None => {
+            format!("`{text}` is not recognised; write one of {}", names.collect::<Vec<_>>().join(", "))
+        }
+    })
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Encryption {
+    /// No data yet, or nothing that is known
+    Unknown,
+    /// In clear
+    Clear,
+    /// By the protocol itself, as SSH and QUIC are
+    Native,
+    /// TLS from the first byte
+    Tls,
+    /// Began in clear and went over to TLS
+    Upgraded,
+}
+
+impl Encryption {
+    const fn asked(self) -> FlowEncryption {
+        match self {
+            Self::Unknown => FlowEncryption::Unknown,
+            Self::Clear => FlowEncryption::Clear,
+            Self::Native => FlowEncryption::Native,
+            Self::Tls => FlowEncryption::Tls,
+            Self::Upgraded => FlowEncryption::Upgraded,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -90,6 +138,8 @@ impl Flows {
             address: self.address,
             port: self.port,
             protocol: self.protocol,
+            application: self.application,
+            encryption: self.encryption.map(Encryption::asked),
             workload: self.workload,
             outcome: self.outcome.map(Outcome::asked),
             since: self.since.and_then(|Duration(since)| Timestamp::now().checked_sub(since).ok()),
@@ -106,6 +156,7 @@ fn render(list: &FlowList, page: &mut Page) {
             flow.protocol.clone(),
             flow.responder_port.to_string(),
             outcome(flow).to_owned(),
+            spoken(flow),
             if flow.open { "open".to_owned() } else { figures::count(flow.conversations) },
             figures::bytes(flow.forward.bytes),
             figures::bytes(flow.backward.bytes),
@@ -115,7 +166,7 @@ fn render(list: &FlowList, page: &mut Page) {
         ]
     });
     let headings = [
-        "FROM", "TO", "PROTOCOL", ">PORT", "OUTCOME", "~>ENDED", ">SENT", "~>ANSWERED", "~>LASTED", "~SEEN", "WORKLOAD",
+        "FROM", "TO", "PROTOCOL", ">PORT", "OUTCOME", "SPEAKS", "~>ENDED", ">SENT", "~>ANSWERED", "~>LASTED", "~SEEN", "WORKLOAD",
     ];
     page.table(&headings, rows.collect(), "no conversation matches");
     let shown = u64::try_from(list.flows.len()).unwrap_or(u64::MAX);
@@ -130,6 +181,25 @@ pub fn workload(flow: &Flow) -> String {
     if flow.workload_end == Some(FlowEnd::Responder) { format!("{name} (answers)") } else { name }
 }
 
+/// What is spoken and how it is encrypted, in a word or two.
+fn spoken(flow: &Flow) -> String {
+    let name = match flow.application.as_str() {
+        "none" | "" => return String::new(),
+        name => name,
+    };
+    let how = match (flow.encryption, &flow.tls_version) {
+        (FlowEncryption::Clear, _) if flow.credentials_in_clear => " in clear, password too".to_owned(),
+        (FlowEncryption::Clear, _) if flow.signed => " signed".to_owned(),
+        (FlowEncryption::Clear, _) => " in clear".to_owned(),
+        (FlowEncryption::Native, _) if name == "smb" => " encrypted".to_owned(),
+        (FlowEncryption::Unknown | FlowEncryption::Native, _) | (FlowEncryption::Tls, None) => String::new(),
+        (FlowEncryption::Tls, Some(version)) => return version.clone(),
+        (FlowEncryption::Upgraded, None) => " over tls".to_owned(),
+        (FlowEncryption::Upgraded, Some(version)) => format!(" over {version}"),
+    };
+    format!("{name}{how}")
+}
+
 pub const fn outcome(flow: &Flow) -> &'static str {
     match flow.outcome {
         FlowOutcome::Unanswered => "unanswered",
@@ -141,11 +211,11 @@ pub const fn outcome(flow: &Flow) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::{protocol, render};
+    use super::{application, protocol, render, spoken};
     use crate::cli::table::Page;
     use crate::cli::samples::flow;
     use crate::cli::samples::noon;
-    use crate::engine::command::{FlowEnd, FlowList};
+    use crate::engine::command::{Flow, FlowEncryption, FlowEnd, FlowList};
 
     #[test]
     fn a_protocol_that_does_not_exist_is_refused_with_the_nearest() {
@@ -162,8 +232,26 @@ mod tests {
         render(&FlowList { at: noon(), matched: 1, flows: vec![flow()] }, &mut page);
         let text = page.text();
         let row: Vec<_> = text.lines().nth(1).unwrap().split_whitespace().collect();
-        let wanted = "10.0.0.5 10.0.0.9 tcp 443 established open 1.50 kB 30.0 kB 0 s just now backup.service";
+        let wanted = "10.0.0.5 10.0.0.9 tcp 443 established tls1.3 open 1.50 kB 30.0 kB 0 s just now backup.service";
         assert_eq!(row.join(" "), wanted);
+    }
+
+    #[test]
+    fn what_is_spoken_is_a_word_and_what_is_in_clear_is_named_so() {
+        let of = |application: &str, encryption, version: Option<&str>, credentials_in_clear| {
+            let application = application.to_owned();
+            let tls_version = version.map(str::to_owned);
+            spoken(&Flow { application, encryption, tls_version, credentials_in_clear, ..flow() })
+        };
+        assert_eq!(of("none", FlowEncryption::Unknown, None, false), "");
+        assert_eq!(of("binary", FlowEncryption::Unknown, None, false), "binary");
+        assert_eq!(of("http", FlowEncryption::Clear, None, false), "http in clear");
+        assert_eq!(of("ftp", FlowEncryption::Clear, None, true), "ftp in clear, password too");
+        assert_eq!(of("ssh", FlowEncryption::Native, None, false), "ssh");
+        assert_eq!(of("smb", FlowEncryption::Native, None, false), "smb encrypted");
+        assert_eq!(of("smtp", FlowEncryption::Upgraded, Some("tls1.2"), false), "smtp over tls1.2");
+        assert_eq!(application("TLS").as_deref(), Ok("tls"));
+        assert!(application("htpp").unwrap_err().contains("did you mean `http`"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use api::Origin;
 use api::alerts::Alert;
 use api::containments::{Contained, Containment, Subject};
-use api::flows::{Flow, FlowEnd, FlowOutcome, GraphEdge};
+use api::flows::{Flow, FlowEncryption, FlowEnd, FlowOutcome, GraphEdge};
 use api::history::Change;
 use api::tune::{TuneList, Tuned};
 use jiff::Timestamp;
@@ -252,6 +252,11 @@ pub fn flow() -> Flow {
         responder_port: 443,
         protocol: "tcp".to_owned(),
         outcome: FlowOutcome::Established,
+        application: "tls".to_owned(),
+        encryption: FlowEncryption::Tls,
+        tls_version: Some("tls1.3".to_owned()),
+        credentials_in_clear: false,
+        signed: false,
         conversations: 1,
         open: true,
         forward: Count { packets: 10, bytes: 1500 },
@@ -272,6 +277,9 @@ pub fn edge() -> GraphEdge {
         port: 443,
         conversations: 4,
         bytes: 31_500,
+        application: "http".to_owned(),
+        in_clear: 1,
+        encrypted: 3,
         new: true,
     }
 }

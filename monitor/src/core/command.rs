@@ -33,7 +33,9 @@ pub use api::alerts::{Alert, AlertClose, AlertQuery, AlertShow, AlertSilence, Al
 pub use api::config::{ConfigText, Reload, ShowConfig};
 pub use api::containments::{ContainmentLift, ContainmentList, ContainmentSet, ListContainments};
 pub use api::explanation::{BucketLevel, Explain, ExplainedService, Explanation};
-pub use api::flows::{Flow, FlowEnd, FlowList, FlowOutcome, FlowQuery, Graph, GraphEdge, LocalSender};
+pub use api::flows::{
+    Flow, FlowEncryption, FlowEnd, FlowList, FlowOutcome, FlowQuery, Graph, GraphEdge, LocalSender,
+};
 pub use api::history::{Change, Confirm, History, HistoryQuery, Revert};
 pub use api::life::{Detach, Stop};
 pub use api::limits::{LimitSet, LimitTarget, LimitUnset, Limits, ListLimits, RateRequest};

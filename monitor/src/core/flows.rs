@@ -7,10 +7,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use monitor_common::application::{Recognition, flag, protocol, version};
 use monitor_common::conversation::{Conversation, ConversationKey, outcome, state};
 use monitor_common::flow::from_halves;
 
-use super::command::{Flow, FlowEnd, FlowList, FlowOutcome, FlowQuery, Graph, GraphEdge, LocalSender};
+use super::command::{
+    Flow, FlowEncryption, FlowEnd, FlowList, FlowOutcome, FlowQuery, Graph, GraphEdge, LocalSender,
+};
 use super::facts::Facts;
 use super::ports::Host;
 use super::recent::Recent;
@@ -73,8 +76,21 @@ pub fn graph(
             port: flow.responder_port,
             conversations: 0,
             bytes: 0,
+            application: application_label(protocol::NONE),
+            in_clear: 0,
+            encrypted: 0,
             new: false,
         });
+        if flow.application != application_label(protocol::NONE) {
+            edge.application = flow.application;
+        }
+        match flow.encryption {
+            FlowEncryption::Unknown => {}
+            FlowEncryption::Clear => edge.in_clear += flow.conversations,
+            FlowEncryption::Native | FlowEncryption::Tls | FlowEncryption::Upgraded => {
+                edge.encrypted += flow.conversations;
+            }
+        }
         edge.conversations += flow.conversations;
         edge.bytes += flow.forward.bytes + flow.backward.bytes;
         edge.new |= is_new;
@@ -134,6 +150,7 @@ fn flow(facts: &Facts<'_>, host: &mut dyn Host, key: &ConversationKey, conversat
     let responds = conversation.state & state::RESPONDER_IS_LOCAL != 0;
     let end = if responds { FlowEnd::Responder } else { FlowEnd::Initiator };
     let upper = u8::try_from(key.protocol).unwrap_or(u8::MAX);
+    let recognised = Recognition(conversation.recognised);
     Flow {
         initiator: initiator.0,
         initiator_port: initiator.1,
@@ -141,13 +158,18 @@ fn flow(facts: &Facts<'_>, host: &mut dyn Host, key: &ConversationKey, conversat
         responder_port: responder.1,
         protocol: Service::new(upper, responder.1).protocol,
         outcome: outcome_of(conversation.outcome),
+        application: application_label(recognised.protocol()),
+        encryption: FlowEncryption::from_code(recognised.encryption()),
+        tls_version: tls_version(recognised),
+        credentials_in_clear: recognised.has(flag::CREDENTIALS),
+        signed: recognised.has(flag::SIGNED),
         conversations: 1,
         open: true,
         forward: Count { packets: conversation.forward.packets, bytes: conversation.forward.bytes },
         backward: Count { packets: conversation.backward.packets, bytes: conversation.backward.bytes },
         first_seen: wall(conversation.first_seen),
         last_seen: wall(conversation.last_seen),
-        interface: facts.names().interface(conversation.interface),
+        interface: facts.names().interface(conversation.interface.into()),
         workload_end: workload.is_some().then_some(end),
         workload,
     }
@@ -163,16 +185,30 @@ fn ended<'a>(facts: &'a Facts<'_>, recent: &'a Recent) -> impl Iterator<Item = F
         responder_port: pair.responder_port,
         protocol: Service::new(u8::try_from(pair.protocol).unwrap_or(u8::MAX), pair.responder_port).protocol,
         outcome: outcome_of(pair.outcome),
+        application: application_label(pair.recognised.protocol()),
+        encryption: FlowEncryption::from_code(pair.recognised.encryption()),
+        tls_version: tls_version(pair.recognised),
+        credentials_in_clear: pair.recognised.has(flag::CREDENTIALS),
+        signed: pair.recognised.has(flag::SIGNED),
         conversations: sum.conversations,
         open: false,
         forward: sum.forward,
         backward: sum.backward,
         first_seen: sum.first_seen,
         last_seen: sum.last_seen,
-        interface: names.interface(sum.interface),
+        interface: names.interface(sum.interface.into()),
         workload: sum.workload.clone(),
         workload_end: sum.workload.is_some().then_some(FlowEnd::Initiator),
     })
+}
+
+fn application_label(code: u32) -> String {
+    protocol::label(code).to_owned()
+}
+
+fn tls_version(recognised: Recognition) -> Option<String> {
+    let code = recognised.version();
+    (code != version::UNKNOWN).then(|| version::label(code).to_owned())
 }
 
 const fn outcome_of(number: u32) -> FlowOutcome {
@@ -190,6 +226,8 @@ fn wanted(flow: &Flow, query: &FlowQuery) -> bool {
         && query.port.is_none_or(|port| flow.responder_port == port)
         && query.protocol.as_ref().is_none_or(|wanted| flow.protocol.eq_ignore_ascii_case(wanted))
         && query.outcome.is_none_or(|outcome| flow.outcome == outcome)
+        && query.application.as_ref().is_none_or(|wanted| flow.application.eq_ignore_ascii_case(wanted))
+        && query.encryption.is_none_or(|encryption| flow.encryption == encryption)
         && query
             .workload
             .as_ref()

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
+use monitor_common::application::Recognition;
 use monitor_common::conversation::{Record, record_kind};
 
 use crate::snapshot::{Count, address_of};
@@ -27,6 +28,7 @@ pub struct Pair {
     pub protocol: u32,
     /// An [`outcome`](monitor_common::conversation::outcome).
     pub outcome: u32,
+    pub recognised: Recognition,
 }
 
 /// Conversations of one pair that ended.
@@ -39,7 +41,7 @@ pub struct Ended {
     pub backward: Count,
     pub first_seen: Timestamp,
     pub last_seen: Timestamp,
-    pub interface: u32,
+    pub interface: u16,
     /// The initiator's, when it is on this host.
     pub workload: Option<String>,
 }
@@ -69,6 +71,7 @@ impl Recent {
             responder_port: record.responder_port,
             protocol: record.protocol,
             outcome: record.outcome,
+            recognised: Recognition(record.recognised).summary(),
         };
         let is_inside = inside.iter().any(|prefix| prefix.contains(&pair.initiator));
         let half = if is_inside { &mut self.insiders } else { &mut self.others };

@@ -9,7 +9,8 @@ use api::schema::parse_prefix;
 use api::tune::TuneTarget;
 use capture::{Capture, LONGEST_FRAME, Link, SHORTEST_FRAME};
 use monitor_common::{
-    flow::{aggregate, from_halves, halves},
+    application::{Recognition, encryption, flag, lead::Lead},
+    flow::{aggregate, from_halves, halves, protocol},
     parse::{Parsed, parse},
 };
 use policy::config::Config;
@@ -35,6 +36,34 @@ pub fn frame(bytes: &[u8]) {
         (high, low),
         "aggregating twice changes nothing"
     );
+}
+
+/// Segments of a conversation, each behind its length with the direction in the upper bit: read alike twice, never less known
+/// than before, never in clear with a password inside TLS, and at an end after a bounded number of looks.
+pub fn segments(bytes: &[u8]) {
+    let (upper, mut rest) = match bytes {
+        [first, rest @ ..] if first & 1 == 0 => (protocol::TCP, rest),
+        [_, rest @ ..] => (protocol::UDP, rest),
+        [] => return,
+    };
+    let (mut known, mut looks) = (Recognition::default(), 0);
+    while let [length, behind @ ..] = rest {
+        let (forward, length) = (length & 0x80 != 0, usize::from(length & 0x7f).min(behind.len()));
+        let (segment, next) = behind.split_at(length);
+        rest = next;
+        if segment.is_empty() || !known.is_open(forward) {
+            continue;
+        }
+        let lead = Lead::of(segment);
+        let seen = known.see(&lead, upper, forward);
+        assert_eq!(seen, known.see(&lead, upper, forward));
+        assert!(!known.is_named() || seen.protocol() == known.protocol() || seen.is_encrypted());
+        assert!(seen.encryption() >= known.encryption());
+        let gave_away = seen.has(flag::CREDENTIALS) && !known.has(flag::CREDENTIALS);
+        assert!(!gave_away || seen.encryption() == encryption::CLEAR);
+        (known, looks) = (seen, looks + 1);
+    }
+    assert!(looks <= 16, "{looks} looks");
 }
 
 /// A configuration is refused with a place, or can be written out and read again.

@@ -17,6 +17,7 @@ use detection::{
 };
 use ipnet::IpNet;
 use monitor_common::{
+    application::lead::Lead,
     bucket::UNITS_PER_NS,
     conversation::{
         Conversation, ConversationKey, Record, embedded, record_kind, report,
@@ -102,6 +103,9 @@ impl Tracker {
                     report::conversation(record, &key, conversation, due, now);
                     self.send(record);
                 }
+                if let Some(conversation) = self.table.get_mut(&key) {
+                    recognise(conversation, bytes, frame, sender_is_higher);
+                }
                 return;
             }
             let by_source = match entering(frame, sight) {
@@ -117,6 +121,7 @@ impl Tracker {
                     conversation.mac = report::source_mac(bytes);
                 }
                 report::conversation(record, &key, &conversation, record_kind::STARTED, now);
+                recognise(&mut conversation, bytes, frame, sender_is_higher);
                 self.table.insert(key, conversation);
                 self.send(record);
                 return;
@@ -186,6 +191,15 @@ impl Tracker {
             findings.insert(id, finding.clone());
         }
         findings.into_values().collect()
+    }
+}
+
+/// Looks at the data of a packet that was counted, if it is one of the first.
+fn recognise(conversation: &mut Conversation, bytes: &[u8], frame: &Frame, sender_is_higher: bool) {
+    if conversation.is_open_to(frame, sender_is_higher)
+        && let Some(lead) = Lead::of_frame(bytes, frame)
+    {
+        conversation.recognise(&lead, frame.protocol, sender_is_higher, |number| number);
     }
 }
 

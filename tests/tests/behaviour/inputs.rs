@@ -1,8 +1,9 @@
 //! A bounded round of what the fuzzers do, from seeds that are nearly right.
 
+use monitor_common::flow::protocol::UDP;
 use monitor_tests::harness::{
     capture::{self, Written},
-    inputs,
+    dialogues, inputs,
     packet::packet,
 };
 
@@ -88,4 +89,21 @@ fn captures_are_refused_or_read_within_their_bounds() {
         assert_eq!(packets.len(), 2);
     }
     round("captures", &seeds, 30_000, inputs::capture);
+}
+
+#[test]
+fn segments_are_recognised_in_bounds_and_nothing_that_was_known_is_lost() {
+    let seeds: Vec<Vec<u8>> = dialogues::all()
+        .into_iter()
+        .map(|dialogue| {
+            let mut seed = vec![u8::from(dialogue.upper == UDP)];
+            for (forward, bytes) in dialogue.segments {
+                let bytes = &bytes[..bytes.len().min(0x7f)];
+                seed.push(u8::try_from(bytes.len()).unwrap() | u8::from(forward) << 7);
+                seed.extend(bytes);
+            }
+            seed
+        })
+        .collect();
+    round("segments", &seeds, 200_000, inputs::segments);
 }

@@ -34,6 +34,7 @@ mod parser;
 mod profiles;
 mod proofs;
 mod random;
+mod recognition;
 mod recorded;
 mod refusals;
 mod replay;

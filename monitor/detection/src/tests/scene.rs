@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use monitor_common::{
+    application::Recognition,
     bucket::UNITS_PER_NS,
     conversation::{Direction, Record, note, outcome, record_kind, tracking::HANDSHAKE_REPORTED},
     flow::{Address, mapped, protocol, tcp},
@@ -35,7 +36,9 @@ pub struct Scene {
     pub detection: Detection,
     pub changes: Vec<FindingChange>,
     pub now: u64,
-    ports: u16,
+    /// What conversations speak.
+    pub recognised: Recognition,
+    pub ports: u16,
 }
 
 impl Default for Scene {
@@ -58,7 +61,7 @@ impl Scene {
 
     pub fn learned(parameters: &Parameters, learned: &Learned) -> Self {
         let detection = Detection::new(parameters, default_inside(), learned);
-        Self { detection, changes: Vec::new(), now: EPOCH, ports: 40_000 }
+        Self { detection, changes: Vec::new(), now: EPOCH, recognised: Recognition::default(), ports: 40_000 }
     }
 
     pub fn pass(&mut self, time: u64) -> &mut Self {
@@ -85,6 +88,7 @@ impl Scene {
         record.responder = address(destination);
         (record.at, record.first_seen, record.last_seen) = (now, now, now);
         record.kind = record_kind::STARTED;
+        record.recognised = self.recognised.0;
         record.weight = 1;
         record.number = 1;
         record.protocol = u32::from(upper);

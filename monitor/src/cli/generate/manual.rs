@@ -21,7 +21,7 @@ const MANUAL: &str = "sluice manual";
 /// A command line, and what it does.
 type Example = (&'static str, &'static str);
 
-const EXAMPLES: [Example; 57] = [
+const EXAMPLES: &[Example] = &[
     ("sluice status", "Show what is guarded, what is dropped and what is wrong."),
     ("sluice setup", "Print services that observe what listens here."),
     ("sluice setup -o json", "The same as a JSON document."),
@@ -59,6 +59,7 @@ const EXAMPLES: [Example; 57] = [
     ("sluice alerts unsilence 1", "Lift a silence."),
     ("sluice alerts close 12", "Close a finding."),
     ("sluice flows --outcome refused", "List the conversations that the other end refused."),
+    ("sluice flows --encryption clear", "List the conversations that anybody on the way can read."),
     ("sluice graph --dot", "Write who talks to whom in the language of Graphviz."),
     ("sluice replay day.pcap --config candidate.toml", "Say what a configuration would have dropped."),
     ("sluice tune show --service web", "Show the proposed limits of a service with their evidence."),
@@ -145,7 +146,7 @@ fn examples(path: &str) -> Vec<Example> {
     let begins = |line: &str| {
         line.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
     };
-    let own = EXAMPLES.into_iter().filter(|(line, _)| begins(line));
+    let own = EXAMPLES.iter().copied().filter(|(line, _)| begins(line));
     if path == "sluice" { own.take(2).collect() } else { own.collect() }
 }
 
