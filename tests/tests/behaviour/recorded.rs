@@ -91,8 +91,8 @@ fn check() -> Result<()> {
             .filter(|drops| !drops.is_empty())
     })?;
     recorder.signal(libc::SIGINT);
-    let recorded = recorder.wait(Duration::from_secs(5))?;
-    let said = String::from_utf8_lossy(&recorded.stderr);
+    let ended = recorder.wait(Duration::from_secs(5))?;
+    let said = String::from_utf8_lossy(&ended.stderr);
     ensure!(said.contains("0 packets dropped by kernel"), "the recording is not whole: {said}");
 
     let report = daemon.json(&["replay", &file, "--config", &daemon.config().display().to_string()])?;
