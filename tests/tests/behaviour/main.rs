@@ -9,6 +9,7 @@ mod bans;
 mod benign;
 mod budgets;
 mod captures;
+mod clocks;
 mod confinement;
 mod containment;
 mod crafted;
