@@ -22,6 +22,7 @@ mod fixtures;
 mod floods;
 mod fragments;
 mod generations;
+mod injected;
 mod inputs;
 mod insiders;
 mod interfaces;
