@@ -46,7 +46,7 @@ fn a_clock_that_is_set_by_a_day_ends_nothing_sooner_and_keeps_nothing_longer() {
         assert_eq!(guarded.terminate().unwrap(), 0);
         guarded.set_clock(-off).unwrap();
         guarded.run().unwrap();
-        assert!(start.elapsed() < LASTS - Duration::from_secs(2), "the machine is too slow for this test");
+        assert!(start.elapsed() + Duration::from_secs(2) < LASTS, "the machine is too slow for this test");
         assert_eq!(hold(&guarded), ["exempt", "deny", "ban"], "{off}: {}", guarded.logged());
         let over =
             eventually("all of it is over", PATIENCE, || hold(&guarded).is_empty().then(|| start.elapsed()));
