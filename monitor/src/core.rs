@@ -43,6 +43,7 @@ mod sources;
 pub mod stand_in;
 pub mod start;
 mod state;
+mod steps;
 mod supervise;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -52,6 +53,7 @@ mod watch;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
@@ -73,7 +75,7 @@ use crate::snapshot::{Confinement, Reload, Snapshot};
 use crate::store::Moment;
 
 /// How often the store forgets what is old.
-const PRUNE: SignedDuration = SignedDuration::from_hours(1);
+const PRUNE: Duration = Duration::from_hours(1);
 /// How long findings that are over are kept, and how many changes of the history.
 const FINDINGS_KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
 const CHANGES_KEPT: u64 = 10_000;
@@ -88,7 +90,8 @@ pub struct Core {
     path: Option<PathBuf>,
     started: Timestamp,
     confinement: Confinement,
-    pruned_at: Option<Timestamp>,
+    /// On the boot clock.
+    pruned_at: Option<Duration>,
 }
 
 impl Core {
@@ -121,6 +124,7 @@ impl Core {
     /// Handles one input; what comes of it is to be performed in this order.
     pub fn handle(&mut self, now: Moment, input: Input, ports: Ports<'_>) -> Vec<Effect> {
         let mut turn = Turn::new(now, ports, std::mem::take(&mut self.problems));
+        self.state.follow_clock(&mut turn);
         match input {
             Input::Command(request) => self.command(*request, &mut turn),
             Input::Records(records) => self.state.records(&records, &mut turn),
@@ -152,16 +156,17 @@ impl Core {
     pub fn end(&mut self, now: Moment, ports: Ports<'_>) {
         let mut turn = Turn::new(now, ports, std::mem::take(&mut self.problems));
         self.state.tune.keep(&mut turn);
+        self.state.steps.keep(&mut turn);
         self.problems = turn.problems;
     }
 
     /// Forgets in the store what is old.
     fn prune(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now.wall;
-        if self.pruned_at.is_some_and(|at| now.duration_since(at) < PRUNE) {
+        if self.pruned_at.is_some_and(|at| turn.now.since_boot.saturating_sub(at) < PRUNE) {
             return;
         }
-        self.pruned_at = Some(now);
+        self.pruned_at = Some(turn.now.since_boot);
         let copied = turn.store.copy();
         turn.problems.report("copy the store", copied);
         let before = now.checked_sub(FINDINGS_KEPT).unwrap_or(Timestamp::MIN);

@@ -16,6 +16,7 @@ mod open;
 mod overrides;
 pub mod pending;
 mod schema;
+mod steps;
 mod storage;
 #[cfg(test)]
 mod tests;

@@ -291,6 +291,9 @@ pub struct Findings {
     pub open: u64,
     /// Raised since the start, by detector and severity.
     pub raised: Vec<FindingCount>,
+    /// Signals that became no finding or no notification of their own, by reason.
+    #[serde(default)]
+    pub shed: Vec<Tally>,
     /// Records that reached the detectors.
     pub records: u64,
     /// Seconds until edges that were never seen before are judged; 0 when they are.

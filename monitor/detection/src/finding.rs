@@ -176,6 +176,8 @@ pub enum Party {
     Service(String),
     /// Addresses that are hit together.
     Network(IpNet),
+    /// Outside addresses that are too many to be told one by one.
+    Outsiders,
 }
 
 impl Party {
@@ -200,6 +202,7 @@ impl fmt::Display for Party {
             Self::Interface(index) => write!(out, "interface {index}"),
             Self::Service(name) => out.write_str(name),
             Self::Network(prefix) => prefix.fmt(out),
+            Self::Outsiders => out.write_str("many outside addresses"),
         }
     }
 }

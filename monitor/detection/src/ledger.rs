@@ -4,6 +4,7 @@
 //! the number of notifications per minute bounded. It never forgets to count what it drops.
 
 mod explain;
+mod room;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -70,7 +71,23 @@ pub struct Dropped {
     pub explained: u64,
     pub silenced: u64,
     pub held_back: u64,
+    /// Those of outsiders that became part of a common finding.
+    pub merged: u64,
     pub no_room: u64,
+}
+
+impl Dropped {
+    /// Each reason with its count.
+    pub const fn by_reason(&self) -> [(&'static str, u64); 6] {
+        [
+            ("expected", self.expected),
+            ("explained", self.explained),
+            ("silenced", self.silenced),
+            ("held_back", self.held_back),
+            ("merged", self.merged),
+            ("no_room", self.no_room),
+        ]
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -88,6 +105,7 @@ struct Open {
     silenced: bool,
     /// Somebody was told, so somebody is told of the end.
     notified: bool,
+    outside: bool,
     seen: u64,
     updated: u64,
     told: f64,
@@ -108,6 +126,10 @@ pub struct Ledger {
     next: u64,
     minute: u64,
     told_this_minute: u32,
+    /// Of these, about outsiders.
+    told_outside: u32,
+    /// Open findings about outsiders.
+    outside: usize,
     summary: Summary,
     summaries: Vec<Summary>,
     checked: u64,
@@ -128,6 +150,8 @@ impl Ledger {
             next: 1,
             minute: 0,
             told_this_minute: 0,
+            told_outside: 0,
+            outside: 0,
             summary: Summary::default(),
             summaries: Vec::new(),
             checked: 0,
@@ -233,14 +257,18 @@ impl Ledger {
             signal.severity = signal.severity.max(Severity::Warning);
             signal.evidence.insert("incident".into(), json!(story));
         }
-        let key =
-            Key { detector: signal.detector, subject: signal.subject.clone(), target: signal.target.clone() };
+        let key = self.key_of(&signal, inside);
+        if key.subject == Party::Outsiders {
+            signal.evidence.insert("one_of_them".into(), json!(signal.subject.to_string()));
+            signal.subject = Party::Outsiders;
+        }
         if let Some(open) = self.open.get_mut(&key) {
             let was = open.finding.severity;
             open.seen = now;
             let change = open.update(signal, now, at, &self.hygiene);
             let (severity, subject) = (open.finding.severity, key.subject.address());
             let (id, finding, silenced) = (open.id, open.finding.clone(), open.silenced);
+            let outside = open.outside;
             let about = key.about(open.workload.clone());
             if was < Severity::Warning && severity >= Severity::Warning {
                 self.flag(subject);
@@ -248,7 +276,8 @@ impl Ledger {
                 *self.raised.entry((key.detector, severity)).or_default() += 1;
             }
             if let Some(kind) = change {
-                let notify = kind == ChangeKind::Escalated && !silenced && self.may_tell(now, key.detector);
+                let notify =
+                    kind == ChangeKind::Escalated && !silenced && self.may_tell(now, key.detector, outside);
                 if let Some(open) = self.open.get_mut(&key) {
                     open.notified |= notify;
                 }
@@ -266,6 +295,8 @@ impl Ledger {
         }
         let silenced =
             self.silences.iter().any(|silence| silence.covers(key.detector, key.subject.address()));
+        // Whoever floods a victim may forge.
+        let outside = Self::is_of_outsider(&key.subject, inside) || is_victim(&signal);
         let workload = signal.workload.clone();
         let about = key.about(workload.clone());
         let finding = finding_of(signal, at, inside);
@@ -282,12 +313,14 @@ impl Ledger {
             self.dropped.silenced += 1;
             false
         } else {
-            self.may_tell(now, key.detector)
+            self.may_tell(now, key.detector, outside)
         };
         let kind = ChangeKind::Opened;
         self.changes.push(FindingChange { id, kind, about, notify, finding: finding.clone() });
         let told = finding.measured;
-        let open = Open { id, finding, workload, silenced, notified: notify, seen: now, updated: now, told };
+        let (seen, updated) = (now, now);
+        let open = Open { id, finding, workload, silenced, notified: notify, outside, seen, updated, told };
+        self.outside += usize::from(outside);
         self.open.insert(key, open);
     }
 
@@ -308,6 +341,7 @@ impl Ledger {
 
     fn end(&mut self, key: &Key, kind: ChangeKind) {
         let Some(open) = self.open.remove(key) else { return };
+        self.outside -= usize::from(open.outside);
         if open.finding.severity >= Severity::Warning
             && let Some(address) = key.subject.address()
         {
@@ -329,22 +363,12 @@ impl Ledger {
         }
     }
 
-    fn may_tell(&mut self, now: u64, detector: Detector) -> bool {
-        self.turn_minute(now);
-        if self.told_this_minute < self.hygiene.notifications_per_minute {
-            self.told_this_minute += 1;
-            return true;
-        }
-        self.dropped.held_back += 1;
-        *self.summary.held_back.entry(detector).or_default() += 1;
-        false
-    }
-
     fn turn_minute(&mut self, now: u64) {
         let minute = now / (60 * SECOND);
         if minute != self.minute {
             self.minute = minute;
             self.told_this_minute = 0;
+            self.told_outside = 0;
             if !self.summary.held_back.is_empty() {
                 self.summaries.push(std::mem::take(&mut self.summary));
             }
@@ -428,6 +452,7 @@ fn containment(signal: &Signal, inside: &Inside) -> String {
         Party::Address(address) if inside.contains(*address) => format!("sluice contain {address} --for 1h"),
         Party::Address(address) => format!("sluice access ban {address} --for 1h"),
         Party::Mac(_) | Party::Interface(_) | Party::Network(_) => "sluice flows".to_owned(),
+        Party::Outsiders => "sluice sources".to_owned(),
         Party::Service(name) => format!("sluice tune {name}"),
     }
 }

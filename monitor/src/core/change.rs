@@ -10,6 +10,7 @@ mod waiting;
 use std::net::IpAddr;
 
 use anyhow::{Context, Result};
+use jiff::SignedDuration;
 
 pub use desired::{Desired, Revision};
 pub use waiting::Waiting;
@@ -330,6 +331,14 @@ impl Changes {
         asking.options.save |= after.saved;
         let what = format!("revert change {number} ({})", record.what);
         Ok(Undo::Change { asking: Box::new(asking), what, delta: Box::new(before) })
+    }
+
+    /// The wall clock was set: every end moves along. What the kernel holds is on its own clock, so nothing is installed.
+    pub fn move_ends(&mut self, by: SignedDuration) {
+        let mut next = self.desired.standing().clone();
+        next.move_ends(by);
+        self.desired.replace(next);
+        self.waiting.iter_mut().for_each(|waiting| waiting.move_deadline(by));
     }
 
     /// Ends what is over: exemptions, denials, bans and containments.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use datapath::{BanError, Kernel};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use monitor_common::bucket::{Rate, RateError};
 use monitor_common::containment;
 use monitor_common::flow::BanKey;
@@ -18,6 +18,7 @@ use super::address::key;
 use super::delta::Containments;
 use super::ports::Turn;
 use super::response;
+use super::steps::move_end;
 use crate::snapshot::Count;
 use crate::store::Storage;
 use api::containments::{Containment, Subject};
@@ -48,6 +49,12 @@ impl Contained {
     /// As an earlier daemon left it.
     pub fn found(kernel: &dyn Kernel) -> Result<Self> {
         Ok(Self(kernel.contained()?.into_iter().map(|(key, _)| ((key.high, key.low), None)).collect()))
+    }
+
+    /// The wall clock was set; the table is on the kernel's own clock and stays as it is.
+    pub fn move_ends(&mut self, by: SignedDuration) {
+        let ends = self.0.values_mut().flatten().filter_map(|one| one.until.as_mut());
+        ends.for_each(|end| move_end(end, by));
     }
 
     /// Entries of the table.

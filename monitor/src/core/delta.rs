@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::command::AccessKind;
+use super::steps::move_end;
 use api::containments::{Containment, Subject};
 use policy::config::Mode;
 use policy::config::{Config, ConfigError};
@@ -26,6 +27,20 @@ pub struct Standing {
 }
 
 impl Standing {
+    /// Moves every end with a clock that was set.
+    pub fn move_ends(&mut self, by: SignedDuration) {
+        self.rules
+            .access
+            .iter_mut()
+            .filter_map(|entry| entry.until.as_mut())
+            .for_each(|end| move_end(end, by));
+        for ban in self.bans.values_mut() {
+            move_end(&mut ban.since, by);
+            ban.until.iter_mut().for_each(|end| move_end(end, by));
+        }
+        self.containments.values_mut().for_each(|one| one.until.iter_mut().for_each(|end| move_end(end, by)));
+    }
+
     /// Takes out what is over by `now`, and names it.
     pub fn expire(&mut self, now: Timestamp) -> Vec<String> {
         let is_over = |until: Option<Timestamp>| until.is_some_and(|until| until <= now);

@@ -7,7 +7,7 @@
 use anyhow::Result;
 use datapath::{BanError, Kernel};
 use ipnet::IpNet;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use monitor_common::plain::Plain as _;
 use monitor_common::record::{self, origin, scope};
 
@@ -85,6 +85,11 @@ impl Installed {
     /// From the next installation on.
     pub const fn guard_loopback(&mut self, guarded: bool) {
         self.guards_loopback = guarded;
+    }
+
+    /// The wall clock was set.
+    pub fn move_ends(&mut self, by: SignedDuration) {
+        self.contained.move_ends(by);
     }
 
     /// Puts `next` in force.

@@ -8,11 +8,12 @@ use anyhow::Result;
 use api::alerts::{AlertSilence, SilenceInForce};
 use api::{Applied, Code, Error};
 use detection::parameters::Silence;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::asking::Asking;
 use super::history;
 use super::ports::Turn;
+use super::steps::move_end;
 use crate::store::Storage;
 
 /// Where they lie in the store.
@@ -125,6 +126,11 @@ impl Silences {
         self.old_keys.remove(&number);
         let said = format!("- {}", sentence(&one));
         Ok(applied(said, one.saved, asking, turn))
+    }
+
+    /// The wall clock was set.
+    pub fn move_ends(&mut self, by: SignedDuration) {
+        self.held.values_mut().filter_map(|one| one.until.as_mut()).for_each(|end| move_end(end, by));
     }
 
     /// Ends what is over; true when anything was.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use monitor_common::bucket::UNITS_PER_NS;
 use monitor_common::containment::Containment;
 use monitor_common::conversation::{Conversation, ConversationKey, Record, outcome, record_kind};
@@ -37,6 +37,11 @@ const START: &str = "2026-11-27T06:00:00Z";
 pub struct State {
     /// Time since the test began.
     pub passed: Duration,
+    /// By how much the wall clock was set, and what of it the kernel side knows.
+    pub stepped: SignedDuration,
+    pub followed: SignedDuration,
+    /// The machine was booted so often.
+    pub boots: u32,
     pub image: Option<Image>,
     pub flips: u32,
     pub bans: BTreeMap<(u64, u64), Ban>,
@@ -69,9 +74,10 @@ impl StandIn {
 
     /// The test's clocks, which only [`StandIn::advance`] moves.
     pub fn moment(&self) -> Moment {
-        let passed = self.state().passed;
-        let wall = START.parse::<Timestamp>().unwrap() + passed;
-        Moment { wall, since_boot: Duration::from_secs(1000) + passed, boot_id: "boot".to_owned() }
+        let state = self.state();
+        let wall = START.parse::<Timestamp>().unwrap() + state.passed + state.stepped;
+        let since_boot = Duration::from_secs(1000) + state.passed;
+        Moment { wall, since_boot, boot_id: format!("boot {}", state.boots) }
     }
 
     pub fn now(&self) -> Timestamp {
@@ -90,14 +96,18 @@ impl Kernel for StandIn {
     }
 
     fn wall(&self, clock: u64) -> Timestamp {
-        Timestamp::from_nanosecond(BEGAN + i128::from(clock / UNITS_PER_NS)).unwrap()
+        let followed = self.state().followed;
+        Timestamp::from_nanosecond(BEGAN + i128::from(clock / UNITS_PER_NS)).unwrap() + followed
     }
 
     fn clock(&self, wall: Timestamp) -> u64 {
+        let wall = wall - self.state().followed;
         u64::try_from((wall.as_nanosecond() - BEGAN).max(0)).unwrap() * UNITS_PER_NS
     }
 
     fn refresh_clock(&mut self) -> Result<()> {
+        let mut state = self.state();
+        state.followed = state.stepped;
         Ok(())
     }
 

@@ -25,6 +25,7 @@ use super::plan::Plan;
 use super::ports::Turn;
 use super::silences::Silences;
 use super::start::{self, Beginning, Begun};
+use super::steps::Steps;
 use super::tune::{Circumstances, Tune};
 use super::view::{self, View};
 use super::watch::Watch;
@@ -44,6 +45,7 @@ pub struct State {
     pub watch: Watch,
     pub silences: Silences,
     pub tune: Tune,
+    pub steps: Steps,
     /// The revision of the desired state that the other parts follow.
     followed: Revision,
 }
@@ -52,6 +54,8 @@ impl State {
     /// The rules in force, the interfaces guarded.
     pub fn begin(beginning: Beginning, turn: &mut Turn<'_>) -> Result<Self> {
         let named = !beginning.config.flags.interfaces.is_empty();
+        // Before anything of the store is read.
+        let steps = Steps::begin(turn);
         let Begun { changes, installed, watch, silences, tune } = start::begin(beginning, turn)?;
         let mut state = Self {
             followed: changes.desired().revision(),
@@ -62,6 +66,7 @@ impl State {
             watch,
             silences,
             tune,
+            steps,
         };
         state.follow_tuning(turn);
         state.follow_links(turn);
@@ -82,10 +87,22 @@ impl State {
         }
     }
 
+    /// Somebody may have set the wall clock since the last input.
+    pub fn follow_clock(&mut self, turn: &mut Turn<'_>) {
+        let Some(by) = self.steps.look(&turn.now) else { return };
+        let refreshed = turn.kernel.refresh_clock();
+        turn.problems.report("clock", refreshed);
+        self.changes.move_ends(by);
+        self.installed.move_ends(by);
+        self.silences.move_ends(by);
+        self.steps.keep(turn);
+    }
+
     /// What ends by itself: what is over, and a change that nobody confirmed.
     pub fn tick(&mut self, turn: &mut Turn<'_>) {
         let beat = turn.kernel.beat();
         turn.problems.report("heartbeat", beat);
+        self.steps.keep_when_due(turn);
         self.changes.expire(&mut self.installed, turn);
         let containments = self.changes.desired().containments();
         if containments.keys().any(|subject| matches!(subject, Subject::Workload(_))) {

@@ -19,7 +19,7 @@ use super::ports::Turn;
 use super::recent::Recent;
 use super::sessions::LOOPBACK;
 use super::sources::SourceTable;
-use crate::snapshot::{FindingCount, Findings, Memory};
+use crate::snapshot::{FindingCount, Findings, Memory, Tally};
 use crate::store::Storage;
 use api::alerts::Alert;
 use datapath::Counters;
@@ -306,6 +306,11 @@ impl Watch {
         Findings {
             open: (detection.open_findings().count() + self.continued.waiting()) as u64,
             raised: raised.collect(),
+            shed: detection
+                .dropped()
+                .by_reason()
+                .map(|(label, count)| Tally { label: label.to_owned(), count })
+                .into(),
             records: detection.records(),
             edges_in_s: learning.edges_in_s,
             hours_in_s: learning.hours_in_s,

@@ -106,8 +106,9 @@ fn socket() -> Result<OwnedFd> {
 /// What `ask` answers, from within a runtime as well, where nothing may be waited for.
 pub fn asked<T: Send, F: Future<Output = Result<T>>>(ask: impl FnOnce() -> F + Send) -> Result<T> {
     std::thread::scope(|scope| {
-        let thread = scope
-            .spawn(|| tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(ask()));
+        let answer = || tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(ask());
+        // Not `scope.spawn`, which panics when the kernel has no thread to give.
+        let thread = std::thread::Builder::new().spawn_scoped(scope, answer).context("start a thread")?;
         thread.join().map_err(|_| anyhow::anyhow!("the thread that asks for routes ended"))?
     })
 }

@@ -119,14 +119,14 @@ impl Engine {
     pub async fn run(mut self, pulse: &Pulse) -> Result<Ended> {
         self.is_running = true;
         self.open_sinks();
-        let mut news = links::follow()?;
+        let mut news = self.listen();
         let every = |period| {
             let mut ticks = interval(period);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             ticks
         };
         let (mut tick, mut drain, mut look) = (every(TICK), every(DRAIN), every(LOOK));
-        let mut shaken = every(SHAKEN);
+        let (mut shaken, mut again) = (every(SHAKEN), every(AGAIN));
         let mut settling = false;
         loop {
             pulse.0.fetch_add(1, Ordering::Relaxed);
@@ -137,15 +137,19 @@ impl Engine {
                 },
                 _ = drain.tick() => self.drain(&self.clock.now()),
                 _ = tick.tick() => self.tick(&self.clock.now()),
-                changed = news.changed() => {
-                    let now = self.clock.now();
+                changed = changed(&mut news) => {
                     if changed.is_err() {
-                        news = self.listen_again().await;
+                        news = None;
                     }
-                    self.feed(Input::LinksChanged, &now);
+                    self.feed(Input::LinksChanged, &self.clock.now());
                     if !std::mem::replace(&mut settling, true) {
                         look.reset_after(SETTLED);
                     }
+                }
+                _ = again.tick(), if news.is_none() => {
+                    news = self.listen();
+                    // What happened meanwhile.
+                    self.feed(Input::LinksChanged, &self.clock.now());
                 }
                 _ = shaken.tick() => if self.kernel.is_shaken() {
                     self.feed(Input::LinksChanged, &self.clock.now());
@@ -165,14 +169,11 @@ impl Engine {
         }
     }
 
-    /// News of interfaces, once they can be had again. What happened meanwhile is found by looking.
-    async fn listen_again(&mut self) -> watch::Receiver<u64> {
-        tokio::time::sleep(AGAIN).await;
-        let followed = links::follow();
-        let (news, outcome) = match followed {
-            Ok(news) => (news, Ok(())),
-            // Its other end is gone, so this is tried again.
-            Err(error) => (watch::channel(0).1, Err(error)),
+    /// News of interfaces; `None` when they cannot be had now.
+    fn listen(&mut self) -> Option<watch::Receiver<u64>> {
+        let (news, outcome) = match links::follow() {
+            Ok(news) => (Some(news), Ok(())),
+            Err(error) => (None, Err(error)),
         };
         self.feed(Input::Performed { what: "follow the interfaces", outcome }, &self.clock.now());
         news
@@ -266,5 +267,12 @@ impl Engine {
         for (what, outcome) in outcomes {
             self.feed(Input::Performed { what, outcome }, now);
         }
+    }
+}
+
+async fn changed(news: &mut Option<watch::Receiver<u64>>) -> Result<(), watch::error::RecvError> {
+    match news {
+        Some(news) => news.changed().await,
+        None => std::future::pending().await,
     }
 }

@@ -242,6 +242,8 @@ impl Page {
         let labels = |count: &crate::snapshot::FindingCount| [count.detector.clone(), count.severity.clone()];
         self.add(declared::FINDINGS_OPEN, findings.raised.iter().map(|row| (labels(row), float(row.open))));
         self.add(declared::FINDINGS, findings.raised.iter().map(|row| (labels(row), float(row.raised))));
+        let shed = findings.shed.iter().map(|row| ([row.label.clone()], float(row.count)));
+        self.add(declared::SHED, shed);
         self.single(declared::RECORDS, float(findings.records));
         self.add(
             declared::LEARNING,

@@ -105,6 +105,8 @@ families! {
         "Findings that are open now.";
     FINDINGS = Counter "sluice_findings_total" ["detector", "severity"]
         "Findings that were raised by this process.";
+    SHED = Counter "sluice_findings_shed_total" ["reason"]
+        "Signals that became no finding or no notification of their own.";
     RECORDS = Counter "sluice_conversation_records_total" []
         "Conversation records that reached the detectors of this process.";
     LEARNING = Gauge "sluice_detection_learning_seconds" ["of"]

@@ -105,6 +105,7 @@ fn example() -> Snapshot {
                 evicted: 3,
                 refused: 1,
             }],
+            shed: vec![Tally { label: "merged".to_owned(), count: 7 }],
             raised: vec![FindingCount {
                 detector: "port_scan".to_owned(),
                 severity: "warning".to_owned(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use ipnet::IpNet;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use policy::LimitOverride;
 use serde_json::Value;
 
@@ -42,6 +42,11 @@ pub trait Storage: Send {
     fn learned_one(&self, area: &str, key: &str) -> Result<Option<Vec<u8>>>;
     fn learn(&mut self, area: &str, blobs: &[(&str, &[u8])], at: Timestamp) -> Result<()>;
     fn forget(&mut self, area: &str, prefix: &str) -> Result<usize>;
+
+    /// Moves every stored end, and keeps the clock that they are written by.
+    fn move_ends(&mut self, by: SignedDuration, clock: &[u8], at: Timestamp) -> Result<()>;
+    /// The clock that the stored ends are written by.
+    fn clock(&self) -> Result<Option<Vec<u8>>>;
 
     fn findings(&self, since: Timestamp, limit: usize) -> Result<Vec<StoredFinding>>;
     fn keep_findings(&mut self, findings: &[StoredFinding]) -> Result<()>;
@@ -133,6 +138,14 @@ impl Storage for Store {
 
     fn forget(&mut self, area: &str, prefix: &str) -> Result<usize> {
         Self::forget(self, area, prefix)
+    }
+
+    fn move_ends(&mut self, by: SignedDuration, clock: &[u8], at: Timestamp) -> Result<()> {
+        Self::move_ends(self, by, clock, at)
+    }
+
+    fn clock(&self) -> Result<Option<Vec<u8>>> {
+        Self::clock(self)
     }
 
     fn findings(&self, since: Timestamp, limit: usize) -> Result<Vec<StoredFinding>> {

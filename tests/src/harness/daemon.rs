@@ -24,6 +24,28 @@ const START: Duration = Duration::from_mins(1);
 /// How long anything else may take that is done in a moment: bounded, so that a test ends, and never what it measures.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
+/// The wall clock of one process: the machine's own, and an offset from a file.
+const CLOCK: &str = r#"
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+static volatile long *off;
+__attribute__((constructor)) static void begin(void) {
+    int file = open(getenv("SLUICE_TEST_CLOCK"), O_RDONLY);
+    if (file < 0) abort();
+    off = mmap(0, 4096, PROT_READ, MAP_SHARED, file, 0);
+}
+int clock_gettime(clockid_t clock, struct timespec *at) {
+    int failed = syscall(SYS_clock_gettime, clock, at);
+    if (!failed && clock == CLOCK_REALTIME && off) at->tv_sec += *off;
+    return failed;
+}
+"#;
+
 /// How pin directories are called.
 const PINS: &str = "sluice-test-";
 
@@ -35,6 +57,10 @@ pub struct Daemon {
     pins: PathBuf,
     /// Files that lie in place of the machine's own while it runs.
     instead: Vec<(PathBuf, &'static str)>,
+    /// What starts it, with the arguments before its own.
+    starter: Vec<String>,
+    /// What its environment has besides.
+    environment: Vec<(&'static str, PathBuf)>,
     process: Option<Process>,
 }
 
@@ -90,7 +116,15 @@ impl Daemon {
         sweep(Path::new("/sys/fs/bpf"), PINS, |_, pins| drop(fs::remove_dir_all(pins)));
         let directory = tempfile::Builder::new().prefix("sluice-test-").tempdir()?;
         let pins = PathBuf::from("/sys/fs/bpf").join(unique(PINS));
-        let daemon = Self { space: space.clone(), directory, pins, instead: Vec::new(), process: None };
+        let daemon = Self {
+            space: space.clone(),
+            directory,
+            pins,
+            instead: Vec::new(),
+            starter: Vec::new(),
+            environment: Vec::new(),
+            process: None,
+        };
         daemon.configure(interfaces, rules)?;
         Ok(daemon)
     }
@@ -128,6 +162,41 @@ impl Daemon {
         fs::set_permissions(&self.pins, fs::Permissions::from_mode(0o700))?;
         self.pins.push("sluice");
         Ok(())
+    }
+
+    /// Lets the daemon, and nobody else, see a wall clock that [`Daemon::set_clock`] sets.
+    pub fn give_clock(&mut self) -> Result<()> {
+        let at = self.directory.path();
+        let (source, library) = (at.join("clock.c"), at.join("clock.so"));
+        fs::write(&source, CLOCK)?;
+        let mut compile = Command::new("cc");
+        compile.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(&source);
+        let said = Said::of(&compile.output().context("the test needs a C compiler")?);
+        said.ok().context("compile the clock")?;
+        self.environment = vec![("LD_PRELOAD", library), ("SLUICE_TEST_CLOCK", at.join("clock"))];
+        self.set_clock(0)
+    }
+
+    /// The daemon's wall clock is so many seconds off from now on.
+    pub fn set_clock(&self, off: i64) -> Result<()> {
+        let mut options = fs::File::options();
+        options.create(true).truncate(false).write(true);
+        let file = options.open(self.directory.path().join("clock"))?;
+        // In place, because the daemon has mapped the file.
+        std::os::unix::fs::FileExt::write_all_at(&file, &off.to_ne_bytes(), 0).context("set the clock")
+    }
+
+    /// The kernel refuses one system call of the daemon, the `number`-th of its name, with this error.
+    pub fn refuse(&mut self, call: &str, error: &str, number: u32) {
+        let (trace, inject) = (format!("trace={call}"), format!("inject={call}:error={error}:when={number}"));
+        let calls = self.refused().display().to_string();
+        let strace = ["strace", "-f", "-qq", "-e", &trace, "-e", &inject, "-o", &calls];
+        self.starter = strace.iter().map(|word| (*word).to_owned()).collect();
+    }
+
+    /// Where the calls that may be refused are written.
+    pub fn refused(&self) -> PathBuf {
+        self.directory.path().join("calls")
     }
 
     pub fn config(&self) -> PathBuf {
@@ -174,7 +243,8 @@ impl Daemon {
         let log = fs::File::options().create(true).append(true).open(self.log())?;
         let config = self.config().display().to_string();
         let binary = binary()?.display().to_string();
-        let run = [binary.as_str(), "run", "--config", &config];
+        let starter = self.starter.iter().map(String::as_str);
+        let run: Vec<_> = starter.chain([binary.as_str(), "run", "--config", &config]).collect();
         let mut command = if self.instead.is_empty() {
             self.space.command(run[0], &run[1..])
         } else {
@@ -184,7 +254,7 @@ impl Daemon {
             let script = format!("{} && exec {}", mounts.join(" && "), run.join(" "));
             self.space.command("unshare", &["--mount", "sh", "-c", &script])
         };
-        command.stdout(log.try_clone()?).stderr(log);
+        command.stdout(log.try_clone()?).stderr(log).envs(self.environment.iter().cloned());
         self.process = Some(Process::start(&mut command).context("start the daemon")?);
         Ok(())
     }

@@ -9,12 +9,15 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
+use monitor_common::flow::tcp;
 use monitor_tests::{
     harness::{
         daemon::{self, Daemon},
+        flood::{Flood, Plan, Sources},
         http::Server,
         insider::{Serving, ask, log_in},
         network::{Process, Space, eventually},
+        packet::packet,
         scene::{INTERFACE, Over, Scene},
     },
     or_skip,
@@ -194,6 +197,50 @@ fn users(space: &Space) -> Result<Vec<Insider>> {
         Insider::new("dns_tunnel", "10.77.0.38", Box::new(names)),
         Insider::new("icmp_tunnel", "10.77.0.39", tool(space, "sh", &["-c", pings])?),
     ])
+}
+
+/// Forged SYNs a second, and for how long: 54,000 in all.
+const FORGED: u64 = 4_909;
+const FORGING: Duration = Duration::from_secs(11);
+
+#[test]
+fn a_scan_under_54_000_forged_syns_is_found_within_two_seconds_and_told() {
+    let scene = or_skip!("a scan under forged SYNs", scene(&["nmap"]));
+    for last in 31..=33 {
+        scene.attacker.address(INTERFACE, &format!("10.77.0.{last}/24")).unwrap();
+    }
+    let rules = format!("{RULES}[alerts]\nwebhook = \"http://127.0.0.1:8099/\"\n");
+    let daemon = Daemon::start(&scene.guarded, &[INTERFACE], &rules).unwrap();
+    scene.warm_up(Over::Ipv4).unwrap();
+    let frame = packet()
+        .macs([2, 0, 0, 0, 0, 9], scene.guarded_mac().unwrap())
+        .between("198.18.0.1", GUARDED)
+        .tcp(4000, 80, tcp::SYN)
+        .build();
+    let (interface, sources) = (INTERFACE.to_owned(), Sources::Spoofed);
+    let plan = Plan { interface, frame, sources, per_second: FORGED, time: FORGING };
+    let flood = Flood::start(&scene.client, plan).unwrap();
+    for (pause, source) in [(1, "10.77.0.31"), (3, "10.77.0.32"), (2, "10.77.0.33")] {
+        thread::sleep(Duration::from_secs(pause));
+        nmap(&scene, source, "-sS -Pn -p 1-200 10.77.0.1").unwrap()().unwrap();
+        let over = Instant::now();
+        let found = eventually("the scan is found", PROMPT, || finding(&daemon, "port_scan", source));
+        let found =
+            found.unwrap_or_else(|error| panic!("{error:#}\n{}", daemon.tell(&["alerts", "list"]).unwrap()));
+        println!("{source}: found {:.2?} after its tool", over.elapsed());
+        assert_eq!(found["quiet"], false, "nobody is told: {found}");
+        let log = daemon.config().with_file_name("state").join("alerts.jsonl");
+        let told = || {
+            std::fs::read_to_string(&log).unwrap_or_default().contains(&format!("\"subject\":\"{source}\""))
+        };
+        eventually("the finding is in the log", PROMPT, || told().then_some(())).unwrap();
+    }
+    let sent = flood.wait().unwrap();
+    assert!(sent >= 50_000, "only {sent} were sent");
+    // No room was missing, and what was shed is counted.
+    let shed = |reason: &str| daemon.metric("sluice_findings_shed_total", &[&format!("reason=\"{reason}\"")]);
+    assert!(shed("no_room").unwrap() < 0.5, "{:?}", shed("no_room"));
+    println!("{} merged, {} held back", shed("merged").unwrap(), shed("held_back").unwrap());
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! The change that is taken back unless it is confirmed in time.
 
 use anyhow::{Context, Result};
+use jiff::SignedDuration;
 
 use super::super::asking::Asking;
 use super::super::delta::Delta;
+use super::super::steps::move_end;
 use crate::snapshot;
 use crate::store::{Moment, Pending};
 
@@ -37,6 +39,11 @@ impl Waiting {
 
     pub fn is_due(&self, now: &Moment) -> bool {
         self.pending.due(now).is_some()
+    }
+
+    /// The wall clock was set. The deadline itself is on the boot clock.
+    pub fn move_deadline(&mut self, by: SignedDuration) {
+        move_end(&mut self.pending.deadline, by);
     }
 
     /// What was desired before it.
