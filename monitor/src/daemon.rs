@@ -9,6 +9,7 @@ mod announcement;
 pub mod exposition;
 pub mod logging;
 pub mod notify;
+mod page;
 pub mod privilege;
 mod serving;
 mod setting;
