@@ -11,6 +11,7 @@ pub mod confine;
 pub mod exposition;
 pub mod logging;
 pub mod notify;
+mod page;
 pub mod privilege;
 mod service_user;
 mod serving;

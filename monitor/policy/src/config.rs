@@ -6,6 +6,7 @@
 mod advice;
 mod burst;
 mod check;
+mod metrics;
 mod nearest;
 mod parse;
 mod pattern;
@@ -17,6 +18,7 @@ mod service;
 mod units;
 
 pub use burst::{ASSUMED_TICK_NS, LARGEST_FRAME, Quantity, quantities};
+pub use metrics::{Metrics, PageDetail};
 pub use nearest::nearest;
 pub use parse::{ConfigError, Place, Problem};
 pub use pattern::{is_pattern, matches};
@@ -24,8 +26,8 @@ pub use prefix::parse_prefix;
 pub use reflection::Reflection;
 pub use schema::{
     Access, AccessList, Alerts, Bpf, BpfLog, Capacity, Class, Control, Conversations, Flood, Format,
-    Fragments, Heartbeat, Interfaces, ListAction, Log, Malformed, MalformedAction, Metrics, NativeMode,
-    Source, State, Track, WhenStale,
+    Fragments, Heartbeat, Interfaces, ListAction, Log, Malformed, MalformedAction, NativeMode, Source, State,
+    Track, WhenStale,
 };
 pub use service::{
     AggregateLimits, BanRule, BanScope, ClassProtection, Limits, Match, Mode, Ports, Protection, Protocol,

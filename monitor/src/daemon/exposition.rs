@@ -1,7 +1,7 @@
 //! Serves the Prometheus page over HTTP, to anybody who can reach it.
 //!
-//! In: a listener that is bound already and the engine's handle. Out: `GET /metrics`. It changes nothing and knows no
-//! other path that does. What a peer could use up is bounded: connections (the one that waits longest gives way to a new
+//! In: a listener that is bound already and the engine's handle. Out: `GET /metrics`, and the page of `daemon/page.rs`. It
+//! changes nothing and knows no other path that does. What a peer could use up is bounded: connections (the one that waits longest gives way to a new
 //! one), the size of a request, the time it takes to arrive, and the time that its answer takes to be read.
 
 use std::collections::VecDeque;
@@ -27,10 +27,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
+use super::page::Page;
 use crate::control::patience::Patient;
 use crate::engine::Handle;
 use crate::metrics;
 use crate::snapshot::Snapshot;
+use policy::config::{self, PageDetail};
 
 /// Connections at once; their descriptors leave room for everything else within a limit of 256.
 const CONNECTIONS: usize = 64;
@@ -44,9 +46,23 @@ const READ_TIME: Duration = Duration::from_secs(10);
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 /// Serves until `stop` resolves.
-pub async fn serve(listener: TcpListener, engine: Handle, stop: impl Future<Output = ()>) {
-    let made = Arc::new(Made { engine, page: Mutex::new(None) });
-    let routes = Router::new().route("/metrics", get(page)).route("/", get(index)).with_state(made);
+pub async fn serve(
+    listener: TcpListener,
+    engine: Handle,
+    config: &config::Metrics,
+    stop: impl Future<Output = ()>,
+) {
+    let made = Arc::new(Made { engine: engine.clone(), page: Mutex::new(None) });
+    let mut routes = Router::new().route("/metrics", get(page)).with_state(made);
+    // Ends with this function.
+    let mut following = JoinSet::new();
+    if config.page() == PageDetail::Off {
+        routes = routes.route("/", get(index));
+    } else {
+        let page = Page::new(engine, config.page(), config.listen.ip().is_loopback());
+        routes = routes.merge(page.routes());
+        following.spawn(page.follow());
+    }
     let mut tasks = JoinSet::new();
     let mut open = VecDeque::<Connection>::new();
     let mut stop = std::pin::pin!(stop);

@@ -19,7 +19,7 @@ use crate::control::peer::Roles;
 use crate::control::server::{self, Limits};
 use crate::control::{listen, router};
 use crate::engine::{Handle, Parts};
-use policy::config::Config;
+use policy::config::{Config, Metrics};
 
 /// Requests that still run at the end get this long.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -73,8 +73,13 @@ impl Doors {
             stopping.clone(),
         ));
         if self.config.metrics.enabled {
-            let address = self.config.metrics.listen;
-            served.spawn(serve_metrics(self.metrics, address, handle.clone(), self.parts, stopping.clone()));
+            served.spawn(serve_metrics(
+                self.metrics,
+                self.config.metrics.clone(),
+                handle.clone(),
+                self.parts,
+                stopping.clone(),
+            ));
         }
         served
     }
@@ -113,7 +118,7 @@ async fn serve_control(
 
 async fn serve_metrics(
     mut open: Option<TcpListener>,
-    address: SocketAddr,
+    config: Metrics,
     handle: Handle,
     parts: Parts,
     stopping: watch::Receiver<bool>,
@@ -124,10 +129,10 @@ async fn serve_metrics(
             if !wait(&mut pause, &stopping).await {
                 break;
             }
-            open = tried(&parts, METRICS, open_metrics(address));
+            open = tried(&parts, METRICS, open_metrics(config.listen));
             continue;
         };
-        exposition::serve(listener, handle.clone(), stopped(stopping.clone())).await;
+        exposition::serve(listener, handle.clone(), &config, stopped(stopping.clone())).await;
     }
     Ok(())
 }

@@ -32,6 +32,7 @@ mod link_layer;
 mod losses;
 mod mirror;
 mod own_flows;
+mod page;
 mod parser;
 mod profiles;
 mod proofs;

@@ -14,10 +14,11 @@ use crate::process::{cargo, find_program, privileged, run};
 const CARGO_DENY_VERSION: &str = "0.20.2";
 
 /// The program, Debian's package of it, and the least that needs it.
-const TOOLS: [(&str, &str, Scope); 22] = [
+const TOOLS: [(&str, &str, Scope); 23] = [
     ("ip", "iproute2", Scope::Demo),
     ("busybox", "busybox-static", Scope::Test),
     ("bpftool", "bpftool", Scope::Test),
+    ("chromedriver", "chromium-driver", Scope::Test),
     ("cpio", "cpio", Scope::Test),
     ("curl", "curl", Scope::Demo),
     ("debootstrap", "debootstrap", Scope::Test),

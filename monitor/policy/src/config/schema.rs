@@ -4,7 +4,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::PathBuf,
 };
 
@@ -397,20 +397,6 @@ impl Default for Control {
             operator_group: None,
             admin_group: None,
         }
-    }
-}
-
-/// `[metrics]`: the Prometheus page.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Metrics {
-    pub enabled: bool,
-    pub listen: SocketAddr,
-}
-
-impl Default for Metrics {
-    fn default() -> Self {
-        Self { enabled: true, listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9477)) }
     }
 }
 

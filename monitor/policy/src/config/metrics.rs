@@ -1,0 +1,42 @@
+//! `[metrics]`: where figures are served, and what the page beside them shows.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+/// `[metrics]`: the Prometheus page.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    pub enabled: bool,
+    pub listen: SocketAddr,
+    /// What the page at `/` shows. Absent: addresses on loopback, figures elsewhere.
+    pub page: Option<PageDetail>,
+}
+
+impl Metrics {
+    /// What the page at `/` shows.
+    pub fn page(&self) -> PageDetail {
+        let by_place =
+            if self.listen.ip().is_loopback() { PageDetail::Addresses } else { PageDetail::Figures };
+        self.page.unwrap_or(by_place)
+    }
+}
+
+/// What the page at `/` of the metrics listener shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PageDetail {
+    /// There is no page.
+    Off,
+    /// Rates, interfaces, services and limits.
+    Figures,
+    /// Also sources, findings and who talks to whom.
+    Addresses,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { enabled: true, listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9477)), page: None }
+    }
+}
