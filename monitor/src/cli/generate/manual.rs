@@ -61,6 +61,8 @@ const EXAMPLES: &[Example] = &[
     ("sluice flows --outcome refused", "List the conversations that the other end refused."),
     ("sluice flows --encryption clear", "List the conversations that anybody on the way can read."),
     ("sluice graph --dot", "Write who talks to whom in the language of Graphviz."),
+    ("sluice posture", "Show what each service speaks and how much of it is encrypted."),
+    ("sluice posture --csv", "The same for a spreadsheet."),
     ("sluice replay day.pcap --config candidate.toml", "Say what a configuration would have dropped."),
     ("sluice tune show --service web", "Show the proposed limits of a service with their evidence."),
     ("sluice tune try web", "Count what a proposal would drop."),
