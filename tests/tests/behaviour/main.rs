@@ -35,6 +35,7 @@ mod proofs;
 mod random;
 mod refusals;
 mod replay;
+mod requests;
 mod reverse_path;
 mod segments;
 mod served;
