@@ -7,6 +7,8 @@
 //! (HTTP/2, RFC 9113). Anything else over TCP, TLS included, is counted by *exchanges*: data that acknowledges more than the
 //! last counted data did, or less. A UDP datagram is a request, unless it is of QUIC (RFC 9000), whose Initials are handshakes.
 
+#![expect(clippy::cast_possible_truncation, reason = "words hold parts of numbers, each at its place")]
+
 use crate::{
     flow::{protocol, tcp},
     packet::Packet,
@@ -68,6 +70,7 @@ impl Word {
 
     /// The word of the connection with this hash, used now.
     #[inline(always)]
+    #[must_use]
     pub const fn stamped(self, hash: u64, now: u64) -> Self {
         const OWN: u64 = (1 << TIME_SHIFT) - 1;
         Self(self.0 & OWN | (now >> COARSE & TIME) << TIME_SHIFT | hash & TAG)
@@ -148,6 +151,7 @@ impl Counted {
     /// The same where there is no room for the connection's word: of what only an exchange tells, segments that end a message
     /// count, so that nobody is charged for each part of a long one.
     #[inline(always)]
+    #[must_use]
     pub const fn untracked(self, frame: &Frame) -> Self {
         let kind = Word(self.passed).kind();
         let is_part = frame.tcp_flags & tcp::PSH == 0 && (kind == kind::TLS || kind == kind::OTHER);
@@ -326,7 +330,7 @@ const fn is_after(one: u32, other: u32) -> bool {
 fn header_length<P: Packet + ?Sized>(packet: &P, frame: &Frame) -> u32 {
     const DATA_OFFSET: u32 = 12;
     match packet.read::<2>(frame.transport_offset + DATA_OFFSET) {
-        Some([offset, _]) => (offset as u32 >> 4) * 4,
+        Some([offset, _]) => u32::from(offset >> 4) * 4,
         None => 20,
     }
 }
@@ -336,7 +340,7 @@ fn header_length<P: Packet + ?Sized>(packet: &P, frame: &Frame) -> u32 {
 fn first_bytes<P: Packet + ?Sized>(packet: &P, start: u32, payload: u32) -> u64 {
     let Some(bytes) = packet.read::<8>(start) else {
         return match packet.read::<4>(start) {
-            Some(bytes) if payload >= 4 => (u32::from_be_bytes(bytes) as u64) << 32,
+            Some(bytes) if payload >= 4 => u64::from(u32::from_be_bytes(bytes)) << 32,
             _ => 0,
         };
     };

@@ -10,7 +10,7 @@ pub const MOST_FRAMES: u32 = 48;
 
 const HEADER: u32 = 9;
 const HEADERS: u8 = 1;
-/// Types that a client sends: DATA to CONTINUATION, without PUSH_PROMISE.
+/// Types that a client sends: data to continuations, without a promise.
 const HIGHEST_TYPE: u8 = 9;
 /// The largest frame that a server allows unless it says otherwise (RFC 9113, 6.5.2).
 const LONGEST: u32 = 1 << 14;

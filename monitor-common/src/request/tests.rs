@@ -273,7 +273,7 @@ fn without_room_for_a_word_parts_of_a_message_do_not_count() {
 #[test]
 fn a_word_is_of_its_connection_until_it_was_long_unused() {
     let one = Word::new(kind::TLS, 5).stamped(1 << 50, 0);
-    assert!(one.is_of(1 << 50 | 77) && !one.is_of(1 << 51) && !Word::NONE.is_of(0));
+    assert!(one.is_of(1 << 50 | 0x4d) && !one.is_of(1 << 51) && !Word::NONE.is_of(0));
     assert!(!one.is_free(2 << 36) && one.is_free(3 << 36) && Word::NONE.is_free(0));
     assert_eq!((one.kind(), one.number()), (kind::TLS, 5));
     let key = [3, 9];
