@@ -33,6 +33,7 @@ mod parser;
 mod profiles;
 mod proofs;
 mod random;
+mod recorded;
 mod refusals;
 mod replay;
 mod requests;
