@@ -21,6 +21,7 @@ pub mod parse;
 pub mod plain;
 pub mod proof;
 pub mod record;
+pub mod request;
 pub mod rule;
 pub mod sketch;
 pub mod table;

@@ -29,6 +29,10 @@ pub mod map {
     pub const AGGREGATE_STATES: &str = "AGGREGATE_STATES";
     pub const SOURCES: &str = "SOURCES";
     pub const SOURCE_TAGS: &str = "SOURCE_TAGS";
+    pub const REQUESTS: &str = "REQUESTS";
+    pub const REQUEST_WORDS: &str = "REQUEST_WORDS";
+    pub const REQUEST_TOTALS: &str = "REQUEST_TOTALS";
+    pub const REQUEST: &str = "REQUEST";
     pub const CASE: &str = "CASE";
     pub const SKETCH: &str = "SKETCH";
     pub const BANS: &str = "BANS";
@@ -62,6 +66,8 @@ pub mod global {
     pub const CLOCK_SOURCE: &str = "CLOCK_SOURCE";
     /// u32: sets of the exact table.
     pub const SOURCE_SETS: &str = "SOURCE_SETS";
+    /// u32: entries of the table of requests, a power of two.
+    pub const REQUEST_SOURCES: &str = "REQUEST_SOURCES";
     /// u32: cells per row of the sketch, a power of two.
     pub const SKETCH_CELLS: &str = "SKETCH_CELLS";
     /// u32: nodes of the prefix tree per generation.
@@ -79,7 +85,12 @@ pub mod capacity {
     /// A multiple of `table::WAYS`.
     pub const SOURCES: u32 = 131_072;
     pub const SKETCH_CELLS: u32 = 65_536;
-    pub const PREFIX_NODES: u32 = 98_304;
+    /// Sources that owe for requests at once, a power of two; [`WORDS_PER_REQUEST_SOURCE`] connections are followed for each. The
+    /// larger where the configuration limits requests.
+    pub const REQUEST_SOURCES: u32 = 1024;
+    pub const REQUEST_SOURCES_IN_USE: u32 = 16_384;
+    pub const WORDS_PER_REQUEST_SOURCE: u32 = 4;
+    pub const PREFIX_NODES: u32 = 92_160;
     pub const DENIALS: u32 = 32_768;
     pub const BANS: u32 = 16_384;
     pub const CONTAINED: u32 = 1024;

@@ -4,9 +4,11 @@
 mod source;
 
 use crate::{
+    bucket::level,
     flow::protocol,
     parse::{End, Frame, Parsed, end},
     plain,
+    request::COUNTED,
     rule::DIMENSIONS,
     verdict::REASONS,
 };
@@ -31,23 +33,79 @@ pub struct Totals {
     /// Packets that an observing limit would have dropped, by the reason it would have given.
     pub would_drop: [Count; REASONS],
 }
-plain!(Totals { ended: [Count; REASONS], would_drop: [Count; REASONS] } = 1024);
+plain!(Totals { ended: [Count; REASONS], would_drop: [Count; REASONS] } = 1280);
+
+/// What requests and handshakes to one service became, each counted once.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestTotals {
+    pub passed: [u64; COUNTED],
+    /// Refused attempts: a request that its client sends again and that is refused again is two.
+    pub dropped: [u64; COUNTED],
+    /// What an observing limit would have refused; also under `passed`.
+    pub would_drop: [u64; COUNTED],
+}
+plain!(RequestTotals { passed: [u64; COUNTED], dropped: [u64; COUNTED], would_drop: [u64; COUNTED] } = 48);
+
+impl RequestTotals {
+    /// Adds what another CPU counted.
+    pub fn add(&mut self, other: &Self) {
+        let from = other.passed.iter().chain(&other.dropped).chain(&other.would_drop);
+        let to = self.passed.iter_mut().chain(&mut self.dropped).chain(&mut self.would_drop);
+        to.zip(from).for_each(|(to, from)| *to = to.wrapping_add(*from));
+    }
+}
+
+/// Buckets of one source at one service, in a table of their own: most services count no requests. What owes nothing says
+/// nothing, so another source may take its place without a loss to anybody.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestBuckets {
+    /// Hash of the source at the service; 0 nobody yet.
+    pub key: u64,
+    pub force: [u64; COUNTED],
+    pub candidate: [u64; COUNTED],
+}
+plain!(RequestBuckets { key: u64, force: [u64; COUNTED], candidate: [u64; COUNTED] } = 40);
+
+impl RequestBuckets {
+    /// Places that may hold a source.
+    pub const WAYS: u32 = 4;
+
+    /// The first of the places of a source with this hash; `entries` is a power of two.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "masked to the table")]
+    pub const fn first(hash: u64, entries: u32) -> u32 {
+        (hash >> 20) as u32 & (entries - 1) & !(Self::WAYS - 1)
+    }
+
+    /// Whether nothing is owed.
+    #[inline(always)]
+    pub fn is_free(&self, now: u64) -> bool {
+        let force = level(self.force[0], now) | level(self.force[1], now);
+        force | level(self.candidate[0], now) | level(self.candidate[1], now) == 0
+    }
+}
 
 /// Buckets of a service's aggregate limit, a cache line each.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AggregateState {
     pub total: [u64; DIMENSIONS],
-    pub total_line: [u64; 4],
+    pub total_requests: [u64; COUNTED],
+    pub total_line: [u64; 2],
     pub strangers: [u64; DIMENSIONS],
-    pub strangers_line: [u64; 4],
+    pub strangers_requests: [u64; COUNTED],
+    pub strangers_line: [u64; 2],
 }
 plain!(
     AggregateState {
         total: [u64; DIMENSIONS],
-        total_line: [u64; 4],
+        total_requests: [u64; COUNTED],
+        total_line: [u64; 2],
         strangers: [u64; DIMENSIONS],
-        strangers_line: [u64; 4],
+        strangers_requests: [u64; COUNTED],
+        strangers_line: [u64; 2],
     } = 128
 );
 
@@ -140,10 +198,12 @@ pub enum Incident {
     ConversationEntered = 14,
     /// A source earned a ban, and this host depends on it or contacted it: it was limited but not banned.
     BanWithheld = 15,
+    /// The table of requests had no place for a source: its requests count in the aggregate alone.
+    RequestTableFull = 16,
 }
 
 impl Incident {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::SourceTableFull,
         Self::BanTableFull,
         Self::EventLost,
@@ -160,6 +220,7 @@ impl Incident {
         Self::BanMade,
         Self::ConversationEntered,
         Self::BanWithheld,
+        Self::RequestTableFull,
     ];
 
     /// The value of the metric's label.
@@ -181,6 +242,7 @@ impl Incident {
             Self::BanMade => "ban_made",
             Self::ConversationEntered => "conversation_entered",
             Self::BanWithheld => "ban_withheld",
+            Self::RequestTableFull => "request_table_full",
         }
     }
 }

@@ -3,7 +3,11 @@
 //! All of it is kept twice (two generations); [`Active`] says which one judges. Userspace writes the idle generation and
 //! then flips the one word, so no packet is ever judged by a mixture.
 
-use crate::{bucket::Rate, plain};
+use crate::{
+    bucket::Rate,
+    plain,
+    request::{self, COUNTED},
+};
 
 /// Dimensions of a limit, the index into every `[_; DIMENSIONS]`.
 pub const DIMENSIONS: usize = 4;
@@ -11,6 +15,15 @@ pub const PACKETS: usize = 0;
 pub const BYTES: usize = 1;
 pub const CONNECTIONS: usize = 2;
 pub const FRAGMENTS: usize = 3;
+
+/// Dimensions that are counted in what packets carry, see [`crate::request`]. They have rates and buckets of their own, so that
+/// a packet that none of them is for touches neither.
+pub const REQUESTS: usize = DIMENSIONS + request::REQUESTS;
+pub const HANDSHAKES: usize = DIMENSIONS + request::HANDSHAKES;
+/// All of them, as bits of [`Slot::dimensions`].
+pub const EVERY_DIMENSION: usize = DIMENSIONS + COUNTED;
+/// In [`Slot::dimensions`] of the limit in force: it, the one on trial or the service's aggregate counts requests or handshakes.
+pub const COUNTS_REQUESTS: u32 = 1 << 31;
 
 /// Classes of sources, 0 (`outside`) and 1 (`inside`) included.
 pub const CLASSES: usize = 16;
@@ -325,6 +338,9 @@ pub struct Limit {
     pub ban_within: u64,
     pub ban_first: u64,
     pub ban_longest: u64,
+    /// Rates of requests and handshakes: in force, and on trial.
+    pub requests: [Rate; COUNTED],
+    pub candidate_requests: [Rate; COUNTED],
 }
 plain!(
     Limit {
@@ -338,7 +354,9 @@ plain!(
         ban_within: u64,
         ban_first: u64,
         ban_longest: u64,
-    } = 192
+        requests: [Rate; COUNTED],
+        candidate_requests: [Rate; COUNTED],
+    } = 256
 );
 
 /// The limit of a service over all its sources.
@@ -351,7 +369,17 @@ pub struct Aggregate {
     pub total: [Rate; DIMENSIONS],
     /// What sources may take that were not known before: the total less the share reserved for known ones.
     pub strangers: [Rate; DIMENSIONS],
+    /// The same of requests and handshakes.
+    pub total_requests: [Rate; COUNTED],
+    pub strangers_requests: [Rate; COUNTED],
 }
 plain!(
-    Aggregate { mode: u32, dimensions: u32, total: [Rate; DIMENSIONS], strangers: [Rate; DIMENSIONS] } = 136
+    Aggregate {
+        mode: u32,
+        dimensions: u32,
+        total: [Rate; DIMENSIONS],
+        strangers: [Rate; DIMENSIONS],
+        total_requests: [Rate; COUNTED],
+        strangers_requests: [Rate; COUNTED],
+    } = 200
 );

@@ -71,6 +71,10 @@ reasons! {
     Reflected = 27, Drop, "reflected", "UDP from a port that reflectors answer from, and this host asked nothing of it";
     Spoofed = 28, Drop, "spoofed", "the source cannot come in through this interface, by the host's routes";
     Vital = 29, Pass, "vital", "over a limit, but neighbour discovery, DHCP or a path MTU message within its safe rate";
+    RequestRate = 30, Drop, "request_rate", "the source exceeds its requests per second at this service";
+    HandshakeRate = 31, Drop, "handshake_rate", "the source exceeds its handshakes per second at this service";
+    AggregateRequestRate = 32, Drop, "aggregate_request_rate", "all sources together exceed the service's requests per second";
+    AggregateHandshakeRate = 33, Drop, "aggregate_handshake_rate", "all sources together exceed the service's handshakes per second";
 }
 
 /// A [`Reason`] by its number: what stages break with in the kernel, where a number is cheaper to verify than an enum.
@@ -86,7 +90,7 @@ impl From<Reason> for Verdict {
 
 impl Verdict {
     /// One bit for each reason whose action is to drop.
-    const DROPS: u32 = {
+    const DROPS: u64 = {
         let mut drops = 0;
         let mut number = 0;
         while number < Reason::ALL.len() {
@@ -110,6 +114,18 @@ impl Verdict {
         Self(Reason::AggregatePacketRate as u32 + dimension)
     }
 
+    /// Exceeded requests (0) or handshakes (1) of a source's limit.
+    #[inline(always)]
+    pub const fn of_source_requests(what: u32) -> Self {
+        Self(Reason::RequestRate as u32 + what)
+    }
+
+    /// The same of a service's aggregate limit.
+    #[inline(always)]
+    pub const fn of_aggregate_requests(what: u32) -> Self {
+        Self(Reason::AggregateRequestRate as u32 + what)
+    }
+
     /// What [`Self::number`] gave.
     #[inline(always)]
     pub const fn from_number(number: u32) -> Self {
@@ -124,25 +140,26 @@ impl Verdict {
     /// Banned, denied, contained, or with a forged source address.
     #[inline(always)]
     pub const fn is_exclusion(self) -> bool {
-        const EXCLUSIONS: u32 =
+        const EXCLUSIONS: u64 =
             1 << Reason::Banned as u32 | 1 << Reason::Denied as u32 | 1 << Reason::Spoofed as u32;
-        (EXCLUSIONS >> (self.0 & 31)) & 1 != 0
+        (EXCLUSIONS >> (self.0 & 63)) & 1 != 0
     }
 
     /// Over a limit of its source or of its service.
     #[inline(always)]
     pub const fn is_over_a_limit(self) -> bool {
-        self.0 >= Reason::PacketRate as u32 && self.0 <= Reason::Contended as u32
+        (self.0 >= Reason::PacketRate as u32 && self.0 <= Reason::Contended as u32)
+            || (self.0 >= Reason::RequestRate as u32 && self.0 <= Reason::AggregateHandshakeRate as u32)
     }
 
     #[inline(always)]
     pub const fn drops(self) -> bool {
-        (Self::DROPS >> (self.0 & 31)) & 1 != 0
+        (Self::DROPS >> (self.0 & 63)) & 1 != 0
     }
 }
 
 /// Room for reasons in the maps; more than there are, so that adding one changes no layout.
-pub const REASONS: usize = 32;
+pub const REASONS: usize = 40;
 
 /// Where `Totals::would_drop` counts what limits on trial would have dropped.
 pub const CANDIDATE: usize = REASONS - 1;

@@ -72,7 +72,7 @@ pub fn refuse_strangers(rules: &Rules, case: &Case) -> ControlFlow<Verdict> {
 
 /// The limit over all sources of the packet's service, and what is owed of it.
 #[inline(always)]
-fn of_service(rules: &Rules, case: &Case) -> Option<(&'static Aggregate, *mut AggregateState)> {
+pub fn of_service(rules: &Rules, case: &Case) -> Option<(&'static Aggregate, *mut AggregateState)> {
     let limit = maps::AGGREGATES.get(rules.generation * maps::services() + case.service)?;
     Some((limit, maps::AGGREGATE_STATES.get_ptr_mut(case.service)?))
 }

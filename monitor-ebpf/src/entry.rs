@@ -23,7 +23,7 @@ use crate::{
     case::{Case, fresh, hook},
     clock, conversations, fragments, limiter, maps,
     policy::{self, Rules},
-    proof, telemetry, vital, window,
+    proof, requests, telemetry, vital, window,
 };
 
 /// Judges one packet.
@@ -40,6 +40,9 @@ pub fn sluice_ingress(ctx: XdpContext) -> u32 {
         case.now = clock::now(rules.settings.tick);
         if parsed & (end::DEFECTIVE - 1) == end::IP {
             judge(ctx.ctx, rules, case);
+            if fresh(&case.verdict) <= Reason::Unlimited as u32 && fresh(&case.requests) != 0 {
+                requests::judge(ctx.ctx, &rules, case);
+            }
             if Verdict::from_number(fresh(&case.verdict)).is_over_a_limit() {
                 vital::spare(rules.settings, case);
             }

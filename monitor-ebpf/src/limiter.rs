@@ -165,7 +165,7 @@ fn acquaint(settings: &Settings, case: &Case, found: *mut SourceEntry) {
 
 /// Known: seen for some time before the present flood (or now, in calm times), and not exceeding its limit.
 #[inline(always)]
-fn is_known(rules: &Rules, case: &Case, found: Option<*mut SourceEntry>) -> bool {
+pub fn is_known(rules: &Rules, case: &Case, found: Option<*mut SourceEntry>) -> bool {
     let Some(found) = found else {
         return false;
     };

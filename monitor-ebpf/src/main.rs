@@ -43,6 +43,8 @@ mod proof;
 #[cfg(target_arch = "bpf")]
 mod records;
 #[cfg(target_arch = "bpf")]
+mod requests;
+#[cfg(target_arch = "bpf")]
 mod stranger;
 #[cfg(target_arch = "bpf")]
 mod table;

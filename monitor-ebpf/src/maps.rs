@@ -12,7 +12,8 @@ use monitor_common::{
     names::capacity,
     parse::Malformed,
     record::{
-        AggregateState, Ban, Budget, ClockReading, FloodState, Incident, InterfaceIndex, ParsedRecord, Totals,
+        AggregateState, Ban, Budget, ClockReading, FloodState, Incident, InterfaceIndex, ParsedRecord,
+        RequestBuckets, RequestTotals, Totals,
     },
     rule::{
         Active, Aggregate, BLOCKS, Denial, Limit, PREFIX_FILTER_WORDS, PortBlock, PrefixNode, ServiceRule,
@@ -23,7 +24,7 @@ use monitor_common::{
     vital,
 };
 
-use crate::{case::Case, opening::Opening};
+use crate::{case::Case, opening::Opening, requests::Request};
 
 /// BPF_F_MMAPABLE: the values begin at a page, so at a cache line.
 const MMAPABLE: u32 = 1 << 10;
@@ -70,6 +71,21 @@ pub static SOURCES: Array<Slot> = Array::with_max_entries(capacity::SOURCES, MMA
 /// Set -> the tags of its slots.
 #[map]
 pub static SOURCE_TAGS: Array<Tags> = Array::with_max_entries(capacity::SOURCES / WAYS, MMAPABLE);
+/// Place -> a source at a service and what it owes for requests. Programs write, the daemon reads.
+#[map]
+pub static REQUESTS: Array<RequestBuckets> = Array::with_max_entries(capacity::REQUEST_SOURCES, 0);
+/// Line -> eight connections whose requests are counted, a word each. Programs only.
+#[map]
+pub static REQUEST_WORDS: Array<Line> = Array::with_max_entries(
+    capacity::REQUEST_SOURCES * capacity::WORDS_PER_REQUEST_SOURCE / CELLS_PER_LINE,
+    MMAPABLE,
+);
+/// Service -> this CPU's requests. Programs write, the daemon reads.
+#[map]
+pub static REQUEST_TOTALS: PerCpuArray<RequestTotals> = PerCpuArray::with_max_entries(capacity::SERVICES, 0);
+/// 0 -> what the packet under judgement on this CPU begins.
+#[map]
+pub static REQUEST: PerCpuArray<Request> = PerCpuArray::with_max_entries(1, 0);
 /// Hook -> the packet under judgement on this CPU.
 #[map]
 pub static CASE: PerCpuArray<Case> = PerCpuArray::with_max_entries(2, 0);
@@ -180,3 +196,5 @@ stride!(/// Sets of the exact table.
     source_sets, SOURCE_SETS = capacity::SOURCES / WAYS);
 stride!(/// Cells per row of the sketch.
     sketch_cells, SKETCH_CELLS = capacity::SKETCH_CELLS);
+stride!(/// Entries of the table of requests, a power of two.
+    request_sources, REQUEST_SOURCES = capacity::REQUEST_SOURCES);

@@ -10,7 +10,7 @@ use monitor_common::{
     parse::{Fragment, Frame},
     record::{EventKind, Incident, scope},
     rule::{
-        BLOCKS, DEFAULT_SERVICE, FIRST_INNER_NODE, Limit, MAX_RULE_CHAIN, PORTS_PER_BLOCK,
+        BLOCKS, COUNTS_REQUESTS, DEFAULT_SERVICE, FIRST_INNER_NODE, Limit, MAX_RULE_CHAIN, PORTS_PER_BLOCK,
         PREFIX_FILTER_WORDS, PROTOCOL_BLOCK, ROOT_NODES, ServiceRule, Settings, filter_place, leaf, setting,
     },
     sketch,
@@ -239,7 +239,10 @@ pub fn service(rules: &Rules, case: &mut Case) -> ControlFlow<Verdict, &'static 
     case.has_aggregate = rule.has_aggregate;
     let number = rule.limits[(fresh(&case.class) & 15) as usize];
     match maps::LIMITS.get(rules.generation * maps::limits() + number) {
-        Some(limit) => ControlFlow::Continue(limit),
+        Some(limit) => {
+            case.requests = if limit.force.dimensions & COUNTS_REQUESTS == 0 { 0 } else { number };
+            ControlFlow::Continue(limit)
+        }
         None => ControlFlow::Break(Reason::NotReady.into()),
     }
 }

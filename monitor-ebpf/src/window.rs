@@ -13,6 +13,7 @@ use monitor_common::{
     conversation::{embedded, report},
     packet::Packet,
     parse::{self, end},
+    request::{self, Counted, Word},
 };
 
 use crate::{case::Case, conversations::QUOTED_IS_HIGHER, records};
@@ -181,6 +182,45 @@ pub fn ifindex(ctx: &XdpContext) -> u32 {
 pub fn egress_ifindex(ctx: &TcContext) -> u32 {
     // SAFETY: the context is valid for the whole run of the program.
     unsafe { (*ctx.skb.skb).ifindex }
+}
+
+/// What the packet in the case begins, given its connection's word; [`request::begin`].
+#[inline(always)]
+pub fn request(ctx: *mut xdp_md, case: &Case, word: u64, counted: &mut Counted) {
+    if is_cut(ctx) { request_far(ctx, case, word, counted) } else { request_direct(ctx, case, word, counted) }
+}
+
+/// The next of [`request::step`].
+#[inline(always)]
+pub fn request_step(ctx: *mut xdp_md, case: &Case, counted: &mut Counted) {
+    if is_cut(ctx) { request_step_far(ctx, case, counted) } else { request_step_direct(ctx, case, counted) }
+}
+
+/// Whether the frame goes on behind the first buffer. Not inlined, here and below: each has a stack of its own.
+#[inline(never)]
+fn is_cut(ctx: *mut xdp_md) -> bool {
+    let direct = direct(ctx);
+    direct.length as usize > direct.end - direct.data
+}
+
+#[inline(never)]
+fn request_direct(ctx: *mut xdp_md, case: &Case, word: u64, counted: &mut Counted) {
+    *counted = request::begin(&Anchored::new(direct(ctx)), &case.frame, Word(word));
+}
+
+#[inline(never)]
+fn request_far(ctx: *mut xdp_md, case: &Case, word: u64, counted: &mut Counted) {
+    *counted = request::begin(&Far { ctx, length: length(ctx) }, &case.frame, Word(word));
+}
+
+#[inline(never)]
+fn request_step_direct(ctx: *mut xdp_md, case: &Case, counted: &mut Counted) {
+    request::step(&Anchored::new(direct(ctx)), &case.frame, counted);
+}
+
+#[inline(never)]
+fn request_step_far(ctx: *mut xdp_md, case: &Case, counted: &mut Counted) {
+    request::step(&Far { ctx, length: length(ctx) }, &case.frame, counted);
 }
 
 /// Reads from the first buffer.

@@ -248,6 +248,26 @@ fn lowest(bits: u32) -> u32 {
     absent(0) * (1 + absent(1) * (1 + absent(2)))
 }
 
+/// Charges one bucket by itself.
+///
+/// # Safety
+/// As for [`charge`].
+#[inline(always)]
+pub unsafe fn charge_one(word: *mut u64, rate: &Rate, units: u32, now: u64) -> u32 {
+    let cost = rate.cost(units);
+    if cost == 0 {
+        return 0;
+    }
+    // SAFETY: by contract. What is owed from an earlier limit is forgiven, as in `forgive`.
+    unsafe {
+        let tat = load(word);
+        if level(tat, now) > rate.capacity {
+            replace(word, tat, now.wrapping_add(rate.capacity));
+        }
+    }
+    insist(word, now, 0, cost, rate.capacity)
+}
+
 /// Charges a word that another CPU has just changed and that owes no less than `least`: 0 paid, 1 exceeded, 2 given up.
 #[inline(never)]
 fn insist(word: *mut u64, now: u64, least: u64, cost: u64, capacity: u64) -> u32 {

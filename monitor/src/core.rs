@@ -234,6 +234,7 @@ impl Core {
             unguarded: self.state.interfaces.unguarded().to_vec(),
             services: view::services(image),
             totals: view.totals(&names),
+            requests: view.requests(&names),
             maps: view.maps(image),
             incidents: view.incidents(),
             malformed: view.malformed(),

@@ -91,7 +91,7 @@ pub enum NextPacket {
 /// How full a bucket is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BucketLevel {
-    /// `packets`, `bytes`, `connections` or `fragments`.
+    /// `packets`, `bytes`, `connections`, `fragments`, `requests` or `handshakes`.
     pub dimension: String,
     pub rate: RateAndBurst,
     /// Used share of the burst, 0 to 1.

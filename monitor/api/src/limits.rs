@@ -1,7 +1,7 @@
 //! `/v1/limits`: what each source, and all of them together, may send to a service.
 
-use policy::LimitKind;
 use policy::config::{Mode, Rate};
+use policy::{Dimension, LimitKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -63,9 +63,25 @@ pub struct LimitSet {
     pub connections: Option<RateRequest>,
     #[serde(default)]
     pub fragments: Option<RateRequest>,
+    #[serde(default)]
+    pub requests: Option<RateRequest>,
+    #[serde(default)]
+    pub handshakes: Option<RateRequest>,
 }
 
 impl LimitSet {
+    /// The rates to be set, by their dimension.
+    pub const fn rates(&self) -> [(Dimension, Option<RateRequest>); 6] {
+        [
+            (Dimension::Packets, self.packets),
+            (Dimension::Bytes, self.bytes),
+            (Dimension::Connections, self.connections),
+            (Dimension::Fragments, self.fragments),
+            (Dimension::Requests, self.requests),
+            (Dimension::Handshakes, self.handshakes),
+        ]
+    }
+
     /// Which limit.
     pub fn target(&self) -> LimitTarget {
         LimitTarget { service: self.service.clone(), class: self.class.clone(), kind: self.kind }

@@ -29,6 +29,9 @@ pub struct Snapshot {
     pub services: Vec<Service>,
     /// Only rows that are not zero.
     pub totals: Vec<Total>,
+    /// Requests and handshakes of services that limit them; only rows that are not zero.
+    #[serde(default)]
+    pub requests: Vec<Requests>,
     pub maps: Vec<MapUse>,
     /// One row per [`monitor_common::record::Incident`], in its order; labels as there.
     pub incidents: Vec<Tally>,
@@ -180,6 +183,19 @@ pub struct Total {
     pub would_drop_per_second: f64,
 }
 
+/// What became of the requests or handshakes to a service, each counted once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Requests {
+    pub service: String,
+    /// `requests` or `handshakes`.
+    pub dimension: String,
+    pub passed: u64,
+    /// Refused attempts: what its client sends again and is refused again counts again.
+    pub dropped: u64,
+    /// What an observing limit would have refused; these stand under `passed` too.
+    pub would_drop: u64,
+}
+
 /// How full a map is. `entries` is unknown for arrays and rings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MapUse {
@@ -263,7 +279,7 @@ pub struct Ban {
 /// A rate and how much may come at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RateAndBurst {
-    /// Packets, bytes, connections or fragments per time, as it was written.
+    /// Packets, bytes, connections, fragments, requests or handshakes per time, as it was written.
     pub rate: Rate,
     /// As asked for, else as chosen for this rate.
     pub burst: u64,
@@ -281,6 +297,8 @@ pub struct LimitInForce {
     pub bytes: Option<RateAndBurst>,
     pub connections: Option<RateAndBurst>,
     pub fragments: Option<RateAndBurst>,
+    pub requests: Option<RateAndBurst>,
+    pub handshakes: Option<RateAndBurst>,
     /// Where it comes from: `config`, `default` (the embedded one), or `set while running`.
     pub origin: String,
 }

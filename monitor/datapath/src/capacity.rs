@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use monitor_common::names::{capacity, map};
 use monitor_common::rule::BLOCKS;
 use monitor_common::{sketch, table};
+use policy::config::{Config, Protection};
 
 use super::table::{Map, Shape, kind, possible_cpus};
 
@@ -26,6 +27,8 @@ pub struct Capacities {
     /// Per generation.
     pub limits: u32,
     pub services: u32,
+    /// Sources that owe for requests at once, a power of two.
+    pub request_sources: u32,
     /// A power of two and whole pages; so for the next.
     pub event_ring_bytes: u32,
     pub record_ring_bytes: u32,
@@ -43,6 +46,7 @@ impl Default for Capacities {
             rules: capacity::RULES,
             limits: capacity::LIMITS,
             services: capacity::SERVICES,
+            request_sources: capacity::REQUEST_SOURCES,
             event_ring_bytes: capacity::EVENT_RING_BYTES,
             record_ring_bytes: capacity::RECORD_RING_BYTES,
         }
@@ -50,6 +54,15 @@ impl Default for Capacities {
 }
 
 impl Capacities {
+    /// How many sources may owe for requests: few where the configuration limits none, who may be limited while running.
+    pub fn request_sources(config: &Config) -> u32 {
+        let mut all = config.services.iter().map(|service| &service.protection).chain([&config.default]);
+        match all.any(Protection::counts_requests) {
+            true => capacity::REQUEST_SOURCES_IN_USE,
+            false => capacity::REQUEST_SOURCES,
+        }
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         ensure!(
             self.sources != 0 && self.sources.is_multiple_of(table::WAYS),
@@ -59,6 +72,10 @@ impl Capacities {
         ensure!(
             self.sketch_cells.is_power_of_two() && self.sketch_cells >= 8,
             "the sketch's cells must be a power of two, at least 8"
+        );
+        ensure!(
+            self.request_sources.is_power_of_two() && self.request_sources >= 8,
+            "the table of requests must hold a power of two of sources, at least 8"
         );
         for (name, bytes) in [("event", self.event_ring_bytes), ("record", self.record_ring_bytes)] {
             ensure!(
@@ -89,6 +106,11 @@ impl Capacities {
             map::LIMITS => 2 * self.limits,
             map::AGGREGATES => 2 * self.services,
             map::AGGREGATE_STATES => self.services,
+            map::REQUESTS => self.request_sources,
+            map::REQUEST_WORDS => {
+                self.request_sources * capacity::WORDS_PER_REQUEST_SOURCE / sketch::CELLS_PER_LINE
+            }
+            map::REQUEST_TOTALS => self.services,
             map::TOTALS => capacity::INTERFACES * self.services,
             map::EVENTS => self.event_ring_bytes,
             map::RECORDS => self.record_ring_bytes,

@@ -79,6 +79,7 @@ impl Live {
                 rules: sizes.rules,
                 limits: sizes.limits,
                 services: sizes.services,
+                request_sources: Capacities::request_sources(config),
                 ..Capacities::default()
             },
             kernel_log: match config.bpf.log_level {

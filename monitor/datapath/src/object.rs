@@ -79,7 +79,7 @@ pub struct LoadedProgram {
 }
 
 /// Every map that may outlive the process. The others (`.rodata`, logs, scratch) are made anew.
-const PINNED: [&str; 29] = [
+const PINNED: [&str; 32] = [
     map::ACTIVE,
     map::SETTINGS,
     map::PREFIXES,
@@ -102,6 +102,9 @@ const PINNED: [&str; 29] = [
     map::FLOODS,
     map::BUDGETS,
     map::TOTALS,
+    map::REQUESTS,
+    map::REQUEST_WORDS,
+    map::REQUEST_TOTALS,
     map::MALFORMED,
     map::INCIDENTS,
     map::EVENTS,
@@ -110,7 +113,7 @@ const PINNED: [&str; 29] = [
     map::RECORDS,
     map::HEARTBEAT,
 ];
-const PRIVATE: [&str; 4] = [map::CASE, map::BEGUN, map::CLOCK, map::PARSED];
+const PRIVATE: [&str; 5] = [map::REQUEST, map::CASE, map::BEGUN, map::CLOCK, map::PARSED];
 const PROGRAMS: [&str; 4] = [program::INGRESS, program::EGRESS, program::CLOCK, program::PARSE];
 
 /// Maps that flip together.
@@ -259,6 +262,7 @@ impl Plan {
             .override_global(global::CLOCK_SOURCE, &clock_source, true)
             .override_global(global::SOURCE_SETS, &source_sets, true)
             .override_global(global::SKETCH_CELLS, &capacities.sketch_cells, true)
+            .override_global(global::REQUEST_SOURCES, &capacities.request_sources, true)
             .override_global(global::PREFIX_NODES, &capacities.prefix_nodes, true)
             .override_global(global::RULES, &capacities.rules, true)
             .override_global(global::LIMIT_COUNT, &capacities.limits, true)

@@ -6,7 +6,7 @@ use anyhow::Result;
 use monitor_common::names::{capacity, map};
 use monitor_common::parse::Malformed;
 use monitor_common::plain::Plain as _;
-use monitor_common::record::{Budget, FloodState, Incident, Totals};
+use monitor_common::record::{Budget, FloodState, Incident, RequestTotals, Totals};
 
 use super::object::Loaded;
 use super::rules::total_index;
@@ -18,6 +18,7 @@ pub struct CounterMaps {
     totals: PerCpuArray<Totals>,
     malformed: PerCpuArray<u64>,
     incidents: PerCpuArray<u64>,
+    requests: PerCpuArray<RequestTotals>,
     budgets: PerCpuArray<Budget>,
     floods: Array<FloodState>,
     services: u32,
@@ -40,6 +41,8 @@ pub struct Counters {
     pub malformed: Vec<u64>,
     /// In the order of [`Incident::ALL`].
     pub incidents: Vec<u64>,
+    /// By service, only rows that are not zero.
+    pub requests: Vec<(u32, RequestTotals)>,
     /// By slot.
     pub floods: Vec<FloodState>,
 }
@@ -52,6 +55,7 @@ impl CounterMaps {
             totals,
             malformed: PerCpuArray::new(loaded.map(map::MALFORMED)?)?,
             incidents: PerCpuArray::new(loaded.map(map::INCIDENTS)?)?,
+            requests: PerCpuArray::new(loaded.map(map::REQUEST_TOTALS)?)?,
             budgets: PerCpuArray::new(loaded.map(map::BUDGETS)?)?,
             floods: Array::new(loaded.map(map::FLOODS)?)?,
             services,
@@ -80,13 +84,25 @@ impl CounterMaps {
             totals,
             malformed: sum(&self.malformed, Malformed::ALL.len())?,
             incidents,
+            requests: self.requests()?,
             floods: self.floods.get_all(0, capacity::INTERFACES)?,
         })
+    }
+
+    fn requests(&self) -> Result<Vec<(u32, RequestTotals)>> {
+        let mut sums = vec![RequestTotals::default(); self.services as usize];
+        self.requests.for_each(0, self.services, |index, cpu| {
+            if let Some(sum) = sums.get_mut(index as usize) {
+                sum.add(cpu);
+            }
+        })?;
+        Ok((0..).zip(sums).filter(|(_, sum)| *sum != RequestTotals::default()).collect())
     }
 
     /// Forgets the totals of these services at every slot.
     pub fn clear_services(&self, services: &[u32]) -> Result<()> {
         for service in services.iter().filter(|service| **service < self.services) {
+            self.requests.set(*service, &RequestTotals::default())?;
             for slot in 0..capacity::INTERFACES {
                 self.totals.set(total_index(slot, self.services, *service), &Totals::zeroed())?;
             }

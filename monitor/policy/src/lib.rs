@@ -129,7 +129,7 @@ pub struct LimitOverride {
     pub mode: Option<Mode>,
     /// Dimensions that are present replace the file's, with their bursts.
     pub limits: Limits,
-    /// Dimensions (`packets`, `bytes`, `connections`, `fragments`) that are lifted altogether.
+    /// Dimensions (`packets`, `bytes`, `connections`, `fragments`, `requests`, `handshakes`) that are lifted altogether.
     pub lifted: Vec<Dimension>,
     /// Aggregate only.
     pub reserve: Option<f64>,
@@ -143,6 +143,8 @@ pub enum Dimension {
     Bytes,
     Connections,
     Fragments,
+    Requests,
+    Handshakes,
 }
 
 /// An exemption or a denial made at run time.

@@ -3,16 +3,22 @@
 use std::collections::BTreeMap;
 
 use monitor_common::{
-    bucket::{RateError, UNITS_PER_NS},
+    bucket::{self, RateError, UNITS_PER_NS},
     plain::Plain,
     record::scope,
-    rule::{self, Aggregate, CONNECTIONS, DIMENSIONS, FRAGMENTS, Limit, PACKETS, Slot, mode},
+    request::COUNTED,
+    rule::{
+        self, Aggregate, CONNECTIONS, COUNTS_REQUESTS, DIMENSIONS, FRAGMENTS, Limit, PACKETS, Slot, mode,
+    },
 };
 
 use super::{CompileError, Dimension, LimitKind, LimitName, LimitOverride};
 use crate::config::{
     AggregateLimits, BanRule, BanScope, Duration, Limits, Mode, Protection, Quantity, quantities,
 };
+
+type Rates = [bucket::Rate; DIMENSIONS];
+type RequestRates = [bucket::Rate; COUNTED];
 
 /// What applies to the sources of one class at one service.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,6 +27,8 @@ pub(super) struct ClassLimit {
     pub limit: Limits,
     pub trial: Limits,
     pub ban: Option<BanRule>,
+    /// All sources of the service together have a limit of requests.
+    pub requests: bool,
 }
 
 /// `protection` of the service `name` with what was set at run time.
@@ -73,6 +81,8 @@ fn merged(mut limits: Limits, set: &LimitOverride) -> Limits {
             Dimension::Bytes => (limits.bytes, limits.bytes_burst) = (None, None),
             Dimension::Connections => (limits.connections, limits.connections_burst) = (None, None),
             Dimension::Fragments => (limits.fragments, limits.fragments_burst) = (None, None),
+            Dimension::Requests => (limits.requests, limits.requests_burst) = (None, None),
+            Dimension::Handshakes => (limits.handshakes, limits.handshakes_burst) = (None, None),
         }
     }
     let new = &set.limits;
@@ -88,6 +98,12 @@ fn merged(mut limits: Limits, set: &LimitOverride) -> Limits {
     if new.fragments.is_some() {
         (limits.fragments, limits.fragments_burst) = (new.fragments, new.fragments_burst);
     }
+    if new.requests.is_some() {
+        (limits.requests, limits.requests_burst) = (new.requests, new.requests_burst);
+    }
+    if new.handshakes.is_some() {
+        (limits.handshakes, limits.handshakes_burst) = (new.handshakes, new.handshakes_burst);
+    }
     limits
 }
 
@@ -99,6 +115,7 @@ pub(super) fn of_class(protection: &Protection, class: &str) -> ClassLimit {
         limit: own.limit.unwrap_or(protection.limit),
         trial: own.trial.unwrap_or(protection.trial),
         ban: own.ban.or(protection.ban),
+        requests: aggregate_mode(protection) != Mode::Off && protection.aggregate.limits().counts_requests(),
     }
 }
 
@@ -112,8 +129,11 @@ pub(super) fn aggregate_mode(protection: &Protection) -> Mode {
 
 /// The kernel's form of a class's limit. `place` names it in an error.
 pub(super) fn limit(of: &ClassLimit, tick_ns: u64, place: &str) -> Result<Limit, CompileError> {
-    let force = slot(of.mode, &of.limit, tick_ns, place)?;
-    let trial = slot(Mode::Observe, &of.trial, tick_ns, &format!("{place} (trial)"))?;
+    let (mut force, requests) = slot(of.mode, &of.limit, tick_ns, place)?;
+    let (trial, candidate_requests) = slot(Mode::Observe, &of.trial, tick_ns, &format!("{place} (trial)"))?;
+    if of.requests || of.limit.counts_requests() || of.trial.counts_requests() {
+        force.dimensions |= COUNTS_REQUESTS;
+    }
     let smallest = (0..DIMENSIONS)
         .filter(|dimension| force.dimensions & (1 << dimension) != 0)
         .map(|dimension| force.rates[dimension].capacity)
@@ -121,6 +141,8 @@ pub(super) fn limit(of: &ClassLimit, tick_ns: u64, place: &str) -> Result<Limit,
     let mut limit = Limit {
         force,
         candidate: trial,
+        requests,
+        candidate_requests,
         // Nobody is heavy where nothing is limited; twice this must not overflow.
         heavy: smallest.map_or(u64::MAX / 4, |capacity| capacity / 2),
         ..Limit::zeroed()
@@ -148,16 +170,18 @@ pub(super) fn aggregate(
 ) -> Result<Aggregate, CompileError> {
     let place = format!("{place} (aggregate)");
     let limits = protection.aggregate.limits();
-    let total = slot(aggregate_mode(protection), &limits, tick_ns, &place)?;
+    let (total, total_requests) = slot(aggregate_mode(protection), &limits, tick_ns, &place)?;
     let mut aggregate = Aggregate {
         mode: total.mode,
         dimensions: total.dimensions,
         total: total.rates,
+        total_requests,
         ..Aggregate::zeroed()
     };
     for whole in quantities(&limits) {
         let share = whole.share(1.0 - protection.aggregate.reserve, tick_ns);
-        aggregate.strangers[whole.dimension] = rate(&share, tick_ns, &place)?;
+        let rate = rate(&share, tick_ns, &place)?;
+        *place_of(&mut aggregate.strangers, &mut aggregate.strangers_requests, whole.dimension) = rate;
     }
     Ok(aggregate)
 }
@@ -178,6 +202,8 @@ pub(super) fn rate(
         rule::BYTES => "bytes",
         CONNECTIONS => "connections",
         FRAGMENTS => "fragments",
+        rule::REQUESTS => "requests",
+        rule::HANDSHAKES => "handshakes",
         _ => "units",
     };
     quantity.rate(tick_ns).map_err(|error| {
@@ -192,10 +218,29 @@ pub(super) fn rate(
     })
 }
 
-fn slot(mode: Mode, limits: &Limits, tick_ns: u64, place: &str) -> Result<Slot, CompileError> {
+/// Where the rate of a dimension belongs: requests and handshakes have rates of their own.
+fn place_of<'a>(
+    rates: &'a mut Rates,
+    requests: &'a mut RequestRates,
+    dimension: usize,
+) -> &'a mut bucket::Rate {
+    match dimension.checked_sub(DIMENSIONS) {
+        None => &mut rates[dimension],
+        Some(counted) => &mut requests[counted],
+    }
+}
+
+/// A limit's rates with its mode, and those of requests and handshakes.
+fn slot(
+    mode: Mode,
+    limits: &Limits,
+    tick_ns: u64,
+    place: &str,
+) -> Result<(Slot, RequestRates), CompileError> {
     let mut slot = Slot::zeroed();
+    let mut requests = RequestRates::default();
     for quantity in quantities(limits) {
-        slot.rates[quantity.dimension] = rate(&quantity, tick_ns, place)?;
+        *place_of(&mut slot.rates, &mut requests, quantity.dimension) = rate(&quantity, tick_ns, place)?;
         slot.dimensions |= 1 << quantity.dimension;
     }
     // What limits nothing is off, so that the kernel says "unlimited" and spends nothing on it.
@@ -205,5 +250,5 @@ fn slot(mode: Mode, limits: &Limits, tick_ns: u64, place: &str) -> Result<Slot, 
         Mode::Observe => mode::OBSERVE,
         Mode::Enforce => mode::ENFORCE,
     };
-    Ok(slot)
+    Ok((slot, requests))
 }

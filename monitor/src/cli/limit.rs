@@ -89,6 +89,18 @@ struct Set {
     /// Fragments at once
     #[arg(long, value_name = "N", requires = "fragments")]
     fragments_burst: Option<u64>,
+    /// Requests, as in 100/s
+    #[arg(long, value_name = "RATE", value_parser = Rate::counted)]
+    requests: Option<Rate>,
+    /// Requests at once
+    #[arg(long, value_name = "N", requires = "requests")]
+    requests_burst: Option<u64>,
+    /// Beginnings of TLS and QUIC, as in 20/s
+    #[arg(long, value_name = "RATE", value_parser = Rate::counted)]
+    handshakes: Option<Rate>,
+    /// Beginnings at once
+    #[arg(long, value_name = "N", requires = "handshakes")]
+    handshakes_burst: Option<u64>,
     #[command(flatten)]
     change: ChangeArgs,
 }
@@ -137,12 +149,13 @@ impl Set {
             bytes: request(self.bytes, self.bytes_burst.map(|Bytes(bytes)| bytes)),
             connections: request(self.connections, self.connections_burst),
             fragments: request(self.fragments, self.fragments_burst),
+            requests: request(self.requests, self.requests_burst),
+            handshakes: request(self.handshakes, self.handshakes_burst),
         };
-        let LimitSet { mode, packets, bytes, connections, fragments, .. } = set;
-        if mode.is_none() && packets.is_none() && bytes.is_none() && connections.is_none() && fragments.is_none() {
+        if set.mode.is_none() && set.rates().iter().all(|(_, rate)| rate.is_none()) {
             return Err(Failure::new(
                 Exit::Usage,
-                "limit set: nothing to set; give --mode, --packets, --bytes, --connections or --fragments",
+                "limit set: nothing to set; give --mode, --packets, --bytes, --connections, --fragments, --requests or --handshakes",
             ));
         }
         Ok(set)
@@ -153,13 +166,15 @@ fn request(rate: Option<Rate>, burst: Option<u64>) -> Option<RateRequest> {
     rate.map(|rate| RateRequest { rate, burst })
 }
 
-/// The four dimensions of a limit by name.
-pub fn rates(limit: &LimitInForce) -> [(&'static str, Option<RateAndBurst>); 4] {
+/// The dimensions of a limit by name.
+pub fn rates(limit: &LimitInForce) -> [(&'static str, Option<RateAndBurst>); 6] {
     [
         ("packets", limit.packets),
         ("bytes", limit.bytes),
         ("connections", limit.connections),
         ("fragments", limit.fragments),
+        ("requests", limit.requests),
+        ("handshakes", limit.handshakes),
     ]
 }
 
@@ -173,8 +188,19 @@ pub fn rate_of(limit: &RateAndBurst) -> (String, String) {
 }
 
 pub fn render(limits: &[LimitInForce], page: &mut Page) {
-    let headings =
-        ["SERVICE", "CLASS", "LIMIT", "MODE", ">PACKETS", ">BYTES", ">CONNECTIONS", "~>FRAGMENTS", "~FROM"];
+    let headings = [
+        "SERVICE",
+        "CLASS",
+        "LIMIT",
+        "MODE",
+        ">PACKETS",
+        ">BYTES",
+        ">CONNECTIONS",
+        "~>FRAGMENTS",
+        "~>REQUESTS",
+        "~>HANDSHAKES",
+        "~FROM",
+    ];
     let rows = limits.iter().map(|limit| {
         let mut row = vec![
             limit.service.clone(),

@@ -122,6 +122,8 @@ pub fn limit() -> LimitInForce {
         bytes: None,
         connections: None,
         fragments: None,
+        requests: None,
+        handshakes: None,
         origin: "config".to_owned(),
     }
 }
@@ -181,6 +183,7 @@ pub fn snapshot() -> Snapshot {
             total(Reason::Accepted, 100_000, 2000.0),
             total(Reason::PacketRate, 1_200_000, 48_000.0),
         ],
+        requests: Vec::new(),
         maps: vec![MapUse { name: "SOURCES".to_owned(), entries: Some(1), capacity: 131_072 }],
         incidents: vec![Tally { label: "source_table_full".to_owned(), count: 0 }],
         malformed: Vec::new(),

@@ -37,6 +37,8 @@ fn scaled(limits: Limits, factor: f64) -> Limits {
         bytes: limits.bytes.map(slower),
         connections: limits.connections.map(slower),
         fragments: limits.fragments.map(slower),
+        requests: limits.requests.map(slower),
+        handshakes: limits.handshakes.map(slower),
         ..limits
     }
 }

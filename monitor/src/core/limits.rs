@@ -18,7 +18,7 @@ pub const ANY_CLASS: &str = "any";
 
 /// A plan that sets rates or the mode of one limit; what is not named stays.
 pub fn set(rules: &Rules, set: &LimitSet) -> Result<Plan, Error> {
-    let rates = [set.packets, set.bytes, set.connections, set.fragments];
+    let rates = set.rates().map(|(_, rate)| rate);
     if set.mode.is_none() && rates.iter().all(Option::is_none) {
         return Err(Error::new(Code::Invalid, "nothing to set").next("name a mode or a rate"));
     }
@@ -86,6 +86,8 @@ fn merge(value: &mut LimitOverride, set: &LimitSet) {
         (Dimension::Packets, set.packets, &mut limits.packets, &mut limits.packets_burst),
         (Dimension::Connections, set.connections, &mut limits.connections, &mut limits.connections_burst),
         (Dimension::Fragments, set.fragments, &mut limits.fragments, &mut limits.fragments_burst),
+        (Dimension::Requests, set.requests, &mut limits.requests, &mut limits.requests_burst),
+        (Dimension::Handshakes, set.handshakes, &mut limits.handshakes, &mut limits.handshakes_burst),
     ] {
         let Some(asked) = asked else { continue };
         (*rate, *burst) = (Some(asked.rate), asked.burst);
@@ -100,7 +102,13 @@ fn merge(value: &mut LimitOverride, set: &LimitSet) {
 
 /// Refuses a rate whose unit does not fit its dimension.
 fn check_units(set: &LimitSet) -> Result<(), Error> {
-    let counted = [("packets", set.packets), ("connections", set.connections), ("fragments", set.fragments)];
+    let counted = [
+        ("packets", set.packets),
+        ("connections", set.connections),
+        ("fragments", set.fragments),
+        ("requests", set.requests),
+        ("handshakes", set.handshakes),
+    ];
     for (name, asked) in counted {
         if asked.is_some_and(|asked| asked.rate.unit != Unit::Count) {
             return Err(Error::new(Code::Invalid, format!("{name} are not counted in bytes"))
@@ -160,7 +168,7 @@ pub fn in_force(rules: &Rules, tick_ns: u64, embedded: bool) -> Vec<LimitInForce
 }
 
 fn row(name: LimitName, mode: Mode, limits: &Limits, tick_ns: u64, origin: &str) -> LimitInForce {
-    let [packets, bytes, connections, fragments] = rates(limits, tick_ns);
+    let [packets, bytes, connections, fragments, requests, handshakes] = rates(limits, tick_ns);
     LimitInForce {
         service: name.service,
         class: name.class.unwrap_or_else(|| ANY_CLASS.to_owned()),
@@ -170,19 +178,23 @@ fn row(name: LimitName, mode: Mode, limits: &Limits, tick_ns: u64, origin: &str)
         bytes,
         connections,
         fragments,
+        requests,
+        handshakes,
         origin: origin.to_owned(),
     }
 }
 
 /// Rates as they were written with their bursts, by dimension in the kernel's order.
-fn rates(limits: &Limits, tick_ns: u64) -> [Option<RateAndBurst>; rule::DIMENSIONS] {
-    let mut rates = [None; rule::DIMENSIONS];
+fn rates(limits: &Limits, tick_ns: u64) -> [Option<RateAndBurst>; rule::EVERY_DIMENSION] {
+    let mut rates = [None; rule::EVERY_DIMENSION];
     for quantity in quantities(limits) {
         let written = match quantity.dimension {
             rule::PACKETS => limits.packets,
             rule::BYTES => limits.bytes,
             rule::CONNECTIONS => limits.connections,
-            _ => limits.fragments,
+            rule::FRAGMENTS => limits.fragments,
+            rule::REQUESTS => limits.requests,
+            _ => limits.handshakes,
         };
         rates[quantity.dimension] = written.map(|rate| RateAndBurst { rate, burst: quantity.burst(tick_ns) });
     }

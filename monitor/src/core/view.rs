@@ -13,6 +13,7 @@ use monitor_common::flow::from_halves;
 use monitor_common::names;
 use monitor_common::parse::Malformed;
 use monitor_common::record::{self, Event, EventKind, Incident};
+use monitor_common::request::{HANDSHAKES, REQUESTS};
 use monitor_common::verdict::Reason;
 
 use super::command::SourceOrder;
@@ -216,6 +217,21 @@ impl View {
         self.counted.maps.iter().map(map).collect()
     }
 
+    /// Requests and handshakes by service.
+    pub fn requests(&self, names: &Names<'_>) -> Vec<snapshot::Requests> {
+        let counted = self.counted.counters.requests.iter();
+        let rows = counted.flat_map(|(service, totals)| {
+            [(REQUESTS, "requests"), (HANDSHAKES, "handshakes")].map(|(what, dimension)| snapshot::Requests {
+                service: names.service(*service).to_owned(),
+                dimension: dimension.to_owned(),
+                passed: totals.passed[what],
+                dropped: totals.dropped[what],
+                would_drop: totals.would_drop[what],
+            })
+        });
+        rows.filter(|row| row.passed != 0 || row.dropped != 0).collect()
+    }
+
     pub fn incidents(&self) -> Vec<Tally> {
         tallies(&self.counted.counters.incidents, Incident::ALL.map(Incident::label))
     }
@@ -330,6 +346,7 @@ pub fn nothing_yet(started: Timestamp, reload: snapshot::Reload) -> snapshot::Sn
         unguarded: Vec::new(),
         services: Vec::new(),
         totals: Vec::new(),
+        requests: Vec::new(),
         maps: Vec::new(),
         incidents: Vec::new(),
         malformed: Vec::new(),

@@ -113,6 +113,20 @@ impl Page {
             declared::WOULD_DROP_BYTES,
             would().map(|total| (labels(total), float(total.would_drop.bytes))),
         );
+        let requests = || snapshot.requests.iter();
+        let labels = |row: &crate::snapshot::Requests, verdict: &str| {
+            [row.service.clone(), row.dimension.clone(), verdict.to_owned()]
+        };
+        self.add(
+            declared::REQUESTS,
+            requests().flat_map(|row| {
+                [(labels(row, "pass"), float(row.passed)), (labels(row, "drop"), float(row.dropped))]
+            }),
+        );
+        self.add(
+            declared::WOULD_DROP_REQUESTS,
+            requests().map(|row| ([row.service.clone(), row.dimension.clone()], float(row.would_drop))),
+        );
         self.add(
             declared::MALFORMED,
             snapshot.malformed.iter().map(|tally| ([tally.label.clone()], float(tally.count))),
@@ -272,6 +286,8 @@ fn rates(limit: &LimitInForce) -> impl Iterator<Item = ([String; 4], f64)> + '_ 
         ("bytes", limit.bytes),
         ("connections", limit.connections),
         ("fragments", limit.fragments),
+        ("requests", limit.requests),
+        ("handshakes", limit.handshakes),
     ];
     dimensions.into_iter().filter_map(|(dimension, rate)| {
         let labels = [&limit.service, &limit.class, limit.kind.label(), dimension].map(str::to_owned);

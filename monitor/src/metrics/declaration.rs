@@ -47,6 +47,10 @@ families! {
         "Packets that an observing limit would have dropped; they are also counted under how they ended.";
     WOULD_DROP_BYTES = Counter "sluice_would_drop_bytes_total" ["interface", "service", "reason"]
         "Bytes that an observing limit would have dropped.";
+    REQUESTS = Counter "sluice_requests_total" ["service", "dimension", "verdict"]
+        "Requests and handshakes to services that limit them; what is dropped is counted as often as it is sent.";
+    WOULD_DROP_REQUESTS = Counter "sluice_would_drop_requests_total" ["service", "dimension"]
+        "Requests and handshakes that an observing limit would have dropped; they are also counted as passed.";
     MALFORMED = Counter "sluice_malformed_frames_total" ["kind"]
         "Frames that could not be parsed, by what is wrong with them.";
     INTERFACE_MODE = Gauge "sluice_interface_mode" ["interface", "mode"]

@@ -62,6 +62,13 @@ fn example() -> Snapshot {
             total("eth0", "web", Reason::PacketRate, 70, 30),
             total("eth0", "web", Reason::ByteRate, 0, 5),
         ],
+        requests: vec![crate::snapshot::Requests {
+            service: "web".to_owned(),
+            dimension: "requests".to_owned(),
+            passed: 400,
+            dropped: 60,
+            would_drop: 5,
+        }],
         maps: vec![
             MapUse { name: "SOURCES".to_owned(), entries: Some(12), capacity: 131_072 },
             MapUse { name: "EVENTS".to_owned(), entries: None, capacity: 262_144 },
@@ -91,6 +98,8 @@ fn example() -> Snapshot {
             bytes: None,
             connections: Some(RateAndBurst { rate: Rate::per_second(50), burst: 100 }),
             fragments: None,
+            requests: None,
+            handshakes: None,
             origin: "config".to_owned(),
         }],
         findings: Findings {

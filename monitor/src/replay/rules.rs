@@ -87,6 +87,7 @@ fn capacities(config: &policy::config::Config, file_bytes: Option<u64>, is_compr
         rules: sizes.rules,
         limits: sizes.limits,
         services: sizes.services,
+        request_sources: Capacities::request_sources(config),
         ..Capacities::default()
     }
 }

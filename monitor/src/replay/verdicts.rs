@@ -20,7 +20,7 @@ const MOST_SOURCES: usize = 1 << 20;
 const SWEEP_NS: u64 = 60_000_000_000;
 
 /// What was counted so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Verdicts {
     /// By number.
     reasons: [VerdictCount; REASONS],
@@ -46,7 +46,15 @@ struct Count {
 impl Verdicts {
     /// `bits` say what counts as one source, `idle_ns` how long its entry lasts in silence.
     pub fn new(bits: SourceBits, idle_ns: u64) -> Self {
-        Self { bits, idle_ns, ..Self::default() }
+        Self {
+            reasons: [VerdictCount::default(); REASONS],
+            sources: HashMap::new(),
+            forgotten: 0,
+            meter: Meter::default(),
+            bits,
+            idle_ns,
+            swept_at: 0,
+        }
     }
 
     /// Counts judged frames.
@@ -165,7 +173,7 @@ mod tests {
 
     #[test]
     fn frames_are_counted_by_reason_and_by_source() {
-        let mut verdicts = Verdicts::default();
+        let mut verdicts = Verdicts::new(SourceBits::default(), 0);
         verdicts.count(&[
             frame("10.0.0.2", Reason::Accepted, Some(Reason::PacketRate)),
             frame("10.0.0.2", Reason::PacketRate, None),
@@ -194,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_hundred_sources_are_listed() {
-        let mut verdicts = Verdicts::default();
+        let mut verdicts = Verdicts::new(SourceBits::default(), 0);
         let frames: Vec<_> =
             (0..=255).map(|host| frame(&format!("10.0.0.{host}"), Reason::Accepted, None)).collect();
         verdicts.count(&frames);

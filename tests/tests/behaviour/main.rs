@@ -41,6 +41,7 @@ mod recognition;
 mod recorded;
 mod refusals;
 mod replay;
+mod requests;
 mod reverse_path;
 mod segments;
 mod served;

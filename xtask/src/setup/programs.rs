@@ -14,7 +14,7 @@ use crate::process::{cargo, find_program, privileged, run};
 const CARGO_DENY_VERSION: &str = "0.20.2";
 
 /// The program, Debian's package of it, and the least that needs it.
-const TOOLS: [(&str, &str, Scope); 23] = [
+const TOOLS: &[(&str, &str, Scope)] = &[
     ("ip", "iproute2", Scope::Demo),
     ("busybox", "busybox-static", Scope::Test),
     ("bpftool", "bpftool", Scope::Test),
@@ -25,6 +25,7 @@ const TOOLS: [(&str, &str, Scope); 23] = [
     ("dpkg-deb", "dpkg", Scope::Test),
     ("depmod", "kmod", Scope::Test),
     ("ethtool", "ethtool", Scope::Test),
+    ("h2load", "nghttp2-client", Scope::Test),
     ("hping3", "hping3", Scope::Test),
     ("iperf3", "iperf3", Scope::Test),
     ("nft", "nftables", Scope::Test),

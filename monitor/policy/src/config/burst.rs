@@ -5,7 +5,7 @@
 
 use monitor_common::{
     bucket::{Rate, RateError},
-    rule::{BYTES, CONNECTIONS, FRAGMENTS, PACKETS},
+    rule::{BYTES, CONNECTIONS, FRAGMENTS, HANDSHAKES, PACKETS, REQUESTS},
 };
 
 use super::Limits;
@@ -20,7 +20,7 @@ const LEAST_DEFAULT_BYTES: u64 = 64 * 1024;
 /// One dimension of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quantity {
-    /// Index into the kernel's arrays, see [`monitor_common::rule::DIMENSIONS`].
+    /// Index into the kernel's arrays, see [`monitor_common::rule::EVERY_DIMENSION`].
     pub dimension: usize,
     /// This many packets, bytes, connections or fragments ...
     pub units: u64,
@@ -36,6 +36,8 @@ pub fn quantities(limits: &Limits) -> Vec<Quantity> {
         (PACKETS, limits.packets, limits.packets_burst),
         (CONNECTIONS, limits.connections, limits.connections_burst),
         (FRAGMENTS, limits.fragments, limits.fragments_burst),
+        (REQUESTS, limits.requests, limits.requests_burst),
+        (HANDSHAKES, limits.handshakes, limits.handshakes_burst),
     ];
     let mut all: Vec<Quantity> = counted
         .into_iter()

@@ -52,6 +52,21 @@ pub struct Limits {
     #[serde(deserialize_with = "units::counted::optional")]
     pub fragments: Option<Rate>,
     pub fragments_burst: Option<u64>,
+    /// What a service is asked: methods and streams of HTTP in clear, exchanges of anything else over TCP, datagrams.
+    #[serde(deserialize_with = "units::counted::optional")]
+    pub requests: Option<Rate>,
+    pub requests_burst: Option<u64>,
+    /// Beginnings of TLS and QUIC.
+    #[serde(deserialize_with = "units::counted::optional")]
+    pub handshakes: Option<Rate>,
+    pub handshakes_burst: Option<u64>,
+}
+
+impl Limits {
+    /// Whether requests or handshakes are limited.
+    pub const fn counts_requests(&self) -> bool {
+        self.requests.is_some() || self.handshakes.is_some()
+    }
 }
 
 /// `aggregate`: the limit of a service over all its sources.
@@ -72,6 +87,14 @@ pub struct AggregateLimits {
     #[serde(deserialize_with = "units::counted::optional")]
     pub fragments: Option<Rate>,
     pub fragments_burst: Option<u64>,
+    /// What a service is asked: methods and streams of HTTP in clear, exchanges of anything else over TCP, datagrams.
+    #[serde(deserialize_with = "units::counted::optional")]
+    pub requests: Option<Rate>,
+    pub requests_burst: Option<u64>,
+    /// Beginnings of TLS and QUIC.
+    #[serde(deserialize_with = "units::counted::optional")]
+    pub handshakes: Option<Rate>,
+    pub handshakes_burst: Option<u64>,
     /// Share that only sources known before a flood may take, 0..1.
     pub reserve: f64,
 }
@@ -93,6 +116,10 @@ impl AggregateLimits {
             connections_burst,
             fragments,
             fragments_burst,
+            requests,
+            requests_burst,
+            handshakes,
+            handshakes_burst,
         } = limits;
         Self {
             mode,
@@ -104,6 +131,10 @@ impl AggregateLimits {
             connections_burst,
             fragments,
             fragments_burst,
+            requests,
+            requests_burst,
+            handshakes,
+            handshakes_burst,
             reserve,
         }
     }
@@ -118,6 +149,10 @@ impl AggregateLimits {
             connections_burst: self.connections_burst,
             fragments: self.fragments,
             fragments_burst: self.fragments_burst,
+            requests: self.requests,
+            requests_burst: self.requests_burst,
+            handshakes: self.handshakes,
+            handshakes_burst: self.handshakes_burst,
         }
     }
 }
@@ -183,6 +218,15 @@ pub struct Protection {
     pub ban: Option<BanRule>,
     /// What differs for sources of a class, by its name.
     pub class: BTreeMap<String, ClassProtection>,
+}
+
+impl Protection {
+    /// Whether requests or handshakes are limited, of whomever.
+    pub fn counts_requests(&self) -> bool {
+        let own = self.class.values().flat_map(|class| [class.limit, class.trial]).flatten();
+        let all = [self.limit, self.trial, self.aggregate.limits()];
+        own.chain(all).any(|limits| limits.counts_requests())
+    }
 }
 
 /// `[service.class.NAME]`: what differs for sources of one class. What is absent is inherited from the service.

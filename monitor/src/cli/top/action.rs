@@ -145,6 +145,8 @@ impl Form {
                     bytes: None,
                     connections: None,
                     fragments: None,
+                    requests: None,
+                    handshakes: None,
                 }))
             }
             Purpose::Silence { detector, subject } => {

@@ -2,7 +2,7 @@
 
 use monitor_common::{
     bucket::RateError,
-    rule::{BYTES, CONNECTIONS, FRAGMENTS, PACKETS},
+    rule::{BYTES, CONNECTIONS, FRAGMENTS, HANDSHAKES, PACKETS, REQUESTS},
 };
 
 use super::{Problems, say};
@@ -18,6 +18,8 @@ pub(super) fn limits(path: &str, limits: &Limits, opens: bool, found: &mut Probl
         ("bytes", limits.bytes.is_some(), limits.bytes_burst.is_some()),
         ("connections", limits.connections.is_some(), limits.connections_burst.is_some()),
         ("fragments", limits.fragments.is_some(), limits.fragments_burst.is_some()),
+        ("requests", limits.requests.is_some(), limits.requests_burst.is_some()),
+        ("handshakes", limits.handshakes.is_some(), limits.handshakes_burst.is_some()),
     ];
     for (key, has_rate, has_burst) in pairs {
         if has_burst && !has_rate {
@@ -37,6 +39,8 @@ pub(super) fn limits(path: &str, limits: &Limits, opens: bool, found: &mut Probl
             BYTES => "bytes",
             CONNECTIONS => "connections",
             FRAGMENTS => "fragments",
+            REQUESTS => "requests",
+            HANDSHAKES => "handshakes",
             _ => continue,
         };
         quantity(&format!("{path}.{key}"), &format!("{path}.{key}_burst"), &one, found);

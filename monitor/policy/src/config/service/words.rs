@@ -33,6 +33,8 @@ impl Display for Limits {
         );
         part("connections", self.connections.map(|rate| rate.to_string()), text(self.connections_burst));
         part("fragments", self.fragments.map(|rate| rate.to_string()), text(self.fragments_burst));
+        part("requests", self.requests.map(|rate| rate.to_string()), text(self.requests_burst));
+        part("handshakes", self.handshakes.map(|rate| rate.to_string()), text(self.handshakes_burst));
         if parts.is_empty() { f.write_str("no limit") } else { f.write_str(&parts.join(", ")) }
     }
 }
