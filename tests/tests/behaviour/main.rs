@@ -34,6 +34,7 @@ mod parser;
 mod profiles;
 mod proofs;
 mod random;
+mod recorded;
 mod refusals;
 mod replay;
 mod reverse_path;
