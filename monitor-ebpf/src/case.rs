@@ -5,7 +5,7 @@
 
 use monitor_common::{
     conversation::ConversationKey,
-    parse::{Fragment, Frame},
+    parse::Frame,
     rule::{BYTES, CONNECTIONS, DIMENSIONS, FRAGMENTS, PACKETS},
     verdict::Verdict,
 };
@@ -65,7 +65,7 @@ pub struct Case {
     pub sender_is_higher: u32,
     /// How parsing ended, a constant of [`monitor_common::parse::end`].
     pub kind: u32,
-    /// A [`Fragment`]; of a later one, [`Fragment::Whole`] once it has its first one's destination port.
+    /// A [`Fragment`](monitor_common::parse::Fragment); of a later one, `Whole` once it has its first one's destination port.
     pub piece: u32,
     /// Number of what is wrong behind the addresses of a defective packet.
     pub defect: u32,

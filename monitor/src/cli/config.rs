@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::context::print;
 use super::{Context, Execute, Exit, Failure};
+use crate::control::peer::Roles;
 use policy::config;
 use api::config::ShowConfig;
 use policy;
@@ -69,6 +70,10 @@ fn check(file: &Path) -> Result<(), Failure> {
         .map_err(|error| Failure::new(Exit::Invalid, format!("{origin}: {error}")))?;
     for advice in parsed.advice() {
         eprintln!("sluice: {origin}: note: {advice}");
+    }
+    let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
+    if let Err(error) = Roles::of(&parsed.control, 0, &groups) {
+        eprintln!("sluice: {origin}: note: {error}");
     }
     let there = datapath::list_interfaces().unwrap_or_default();
     let fits = |name: &String| there.iter().any(|link| config::matches(name, &link.name));

@@ -1,6 +1,6 @@
 //! What is valid and still probably not meant: told by `sluice config check` and in the log, never an error.
 
-use super::{Config, DEFAULT_SERVICE, Mode, Protection};
+use super::{AggregateLimits, Config, DEFAULT_SERVICE, Limits, Mode, Protection, Protocol, Service};
 
 pub(super) fn advice(config: &Config) -> Vec<String> {
     let mut told = Vec::new();
@@ -26,6 +26,14 @@ pub(super) fn advice(config: &Config) -> Vec<String> {
             told.push(format!("{name}: `ban` has no effect while the mode is {}", protection.mode));
         }
     }
+    for (name, protection) in &all {
+        if is_without_limit(protection) {
+            told.push(format!("{name}: it enforces and has no limit, so nothing is dropped for its rate"));
+        }
+    }
+    for service in &config.services {
+        told.extend(too_little_for_tcp(service));
+    }
     for denied in &config.access.denied {
         if let Some(exempt) = config.access.exempt.iter().find(|exempt| exempt.contains(denied)) {
             told.push(format!("access.denied {denied} lies in the exempt {exempt} and is never dropped"));
@@ -38,6 +46,32 @@ pub(super) fn advice(config: &Config) -> Vec<String> {
         ));
     }
     told
+}
+
+/// Enforces, and limits neither sources, of any class, nor all of them together.
+fn is_without_limit(protection: &Protection) -> bool {
+    let is_none = |limits: &Limits| *limits == Limits::default();
+    let classes = protection.class.values();
+    protection.mode == Mode::Enforce
+        && is_none(&protection.limit)
+        && protection.aggregate == AggregateLimits::default()
+        && classes.filter_map(|class| class.limit.as_ref()).all(is_none)
+}
+
+/// Packets per second below which a source cannot load one page: a connection alone takes about ten.
+const LEAST_FOR_TCP: f64 = 50.0;
+
+fn too_little_for_tcp(service: &Service) -> Option<String> {
+    let rate = service.protection.limit.packets?;
+    let burst = service.protection.limit.packets_burst.unwrap_or(0);
+    let is_tcp = service.matches.protocols == [Protocol::TCP];
+    (is_tcp && rate.amount_per_second() < LEAST_FOR_TCP && burst < 1000).then(|| {
+        format!(
+            "{}: {rate} packets of each source are less than one page needs (a TCP connection alone takes about ten \
+             packets); limit `connections`, or learn what is sent: `sluice tune show`",
+            service.name
+        )
+    })
 }
 
 #[cfg(test)]
@@ -57,7 +91,28 @@ mod tests {
     #[test]
     fn a_forgotten_dry_run_is_told() {
         let text = "[[service]]\nname = \"web\"\nprotocol = \"tcp\"\nmode = \"enforce\"\n";
-        check(text, &["these only observe and drop nothing: default"]);
+        let without = "web: it enforces and has no limit, so nothing is dropped for its rate";
+        check(text, &["these only observe and drop nothing: default", without]);
+        let limits = "limit = { packets = \"2k/s\" }\n";
+        check(&format!("{text}{limits}"), &["these only observe and drop nothing: default"]);
+    }
+
+    #[test]
+    fn a_limit_that_no_page_fits_through_is_told() {
+        let told = |protocol: &str, limit: &str| {
+            let service = format!("[[service]]\nname = \"web\"\nprotocol = \"{protocol}\"\nports = [80]\n");
+            Config::parse(&format!("{service}limit = {{ {limit} }}\n"), "test").expect("valid").advice()
+        };
+        let advice = told("tcp", "packets = \"10/s\"");
+        assert!(advice.len() == 1 && advice[0].starts_with("web: 10/s packets of each source"), "{advice:?}");
+        for (protocol, limit) in [
+            ("tcp", "packets = \"2k/s\""),
+            ("tcp", "packets = \"10/s\", packets_burst = 5000"),
+            ("tcp", "connections = \"10/s\""),
+            ("udp", "packets = \"10/s\""),
+        ] {
+            assert!(told(protocol, limit).is_empty(), "{protocol} {limit}");
+        }
     }
 
     #[test]
