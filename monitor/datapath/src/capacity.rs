@@ -57,9 +57,10 @@ impl Capacities {
     /// How many sources may owe for requests: few where the configuration limits none, who may be limited while running.
     pub fn request_sources(config: &Config) -> u32 {
         let mut all = config.services.iter().map(|service| &service.protection).chain([&config.default]);
-        match all.any(Protection::counts_requests) {
-            true => capacity::REQUEST_SOURCES_IN_USE,
-            false => capacity::REQUEST_SOURCES,
+        if all.any(Protection::counts_requests) {
+            capacity::REQUEST_SOURCES_IN_USE
+        } else {
+            capacity::REQUEST_SOURCES
         }
     }
 
@@ -105,12 +106,11 @@ impl Capacities {
             map::SERVICES => 2 * self.rules,
             map::LIMITS => 2 * self.limits,
             map::AGGREGATES => 2 * self.services,
-            map::AGGREGATE_STATES => self.services,
+            map::AGGREGATE_STATES | map::REQUEST_TOTALS => self.services,
             map::REQUESTS => self.request_sources,
             map::REQUEST_WORDS => {
                 self.request_sources * capacity::WORDS_PER_REQUEST_SOURCE / sketch::CELLS_PER_LINE
             }
-            map::REQUEST_TOTALS => self.services,
             map::TOTALS => capacity::INTERFACES * self.services,
             map::EVENTS => self.event_ring_bytes,
             map::RECORDS => self.record_ring_bytes,

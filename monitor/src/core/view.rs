@@ -222,7 +222,7 @@ impl View {
         let counted = self.counted.counters.requests.iter();
         let rows = counted.flat_map(|(service, totals)| {
             [(REQUESTS, "requests"), (HANDSHAKES, "handshakes")].map(|(what, dimension)| snapshot::Requests {
-                service: names.service(*service).to_owned(),
+                service: names.service(*service).clone(),
                 dimension: dimension.to_owned(),
                 passed: totals.passed[what],
                 dropped: totals.dropped[what],

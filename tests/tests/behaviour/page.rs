@@ -129,7 +129,7 @@ fn figures_without_addresses_and_no_page_at_all() {
     assert!(events.starts_with("HTTP/1.1 404"), "{events}");
 }
 
-/// A browser that is told what to do (WebDriver, W3C Recommendation of 5 June 2018).
+/// A browser that is told what to do (`WebDriver`, W3C Recommendation of 5 June 2018).
 struct Browser<'a> {
     space: &'a Space,
     session: String,
