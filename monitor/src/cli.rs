@@ -59,6 +59,7 @@ commands! {
     alerts::Alerts;
     flows::Flows;
     graph::Graph;
+    posture::Posture;
     replay::Replay;
     tune::Tune;
     confirm::Confirm;

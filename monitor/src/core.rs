@@ -33,6 +33,7 @@ pub mod origin;
 mod persist;
 mod plan;
 pub mod ports;
+mod posture;
 mod problems;
 mod recent;
 mod response;

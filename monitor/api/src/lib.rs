@@ -18,6 +18,7 @@ pub mod life;
 pub mod limits;
 pub mod openapi;
 pub mod origin;
+pub mod posture;
 pub mod schema;
 pub mod shape;
 pub mod snapshot;
@@ -57,6 +58,7 @@ macro_rules! commands {
             $crate::alerts::SilenceLift,
             $crate::flows::FlowQuery,
             $crate::flows::ShowGraph,
+            $crate::posture::ShowPosture,
             $crate::config::ShowConfig,
             $crate::config::Reload,
             $crate::tune::TuneQuery,

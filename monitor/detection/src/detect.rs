@@ -6,8 +6,8 @@ use std::{fmt::Debug, net::IpAddr};
 use super::{
     Learned, administration, attempts::Attempt, beacon, bounded::StateSize, brute_force, contact::Contact,
     crowding, edges, exfiltration, fan_out, finding::Signals, flood, long_connection, lookups::Lookups,
-    out_of_state, outbound, parameters::Parameters, protocol_scan, rate_shift, rate_shift::ServiceRate, scan,
-    slow_scan, spoofed, sweep, tunnel,
+    out_of_state, outbound, parameters::Parameters, plain_text, protocol_scan, rate_shift,
+    rate_shift::ServiceRate, scan, slow_scan, spoofed, sweep, tunnel,
 };
 
 /// What is known beyond a contact or an attempt.
@@ -82,5 +82,6 @@ pub fn registry(p: &Parameters, learned: &Learned, now: u64) -> Vec<Box<dyn Dete
         Box::new(spoofed::Spoofed::new(&p.spoofed_source)),
         Box::new(fan_out::FanOut::new(&p.fan_out)),
         Box::new(administration::Administration::new(&p.administration)),
+        Box::new(plain_text::PlainText::new(&p.plain_text)),
     ]
 }

@@ -41,10 +41,14 @@ pub enum Detector {
     SpoofedSource,
     OffHours,
     ThrottledInsider,
+    PlaintextService,
+    CleartextCredentials,
+    WeakTls,
+    ProtocolMismatch,
 }
 
 impl Detector {
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 30] = [
         Self::PortScan,
         Self::HostScan,
         Self::SlowScan,
@@ -71,6 +75,10 @@ impl Detector {
         Self::SpoofedSource,
         Self::OffHours,
         Self::ThrottledInsider,
+        Self::PlaintextService,
+        Self::CleartextCredentials,
+        Self::WeakTls,
+        Self::ProtocolMismatch,
     ];
 
     pub const fn label(self) -> &'static str {
@@ -101,6 +109,10 @@ impl Detector {
             Self::SpoofedSource => "spoofed_source",
             Self::OffHours => "off_hours",
             Self::ThrottledInsider => "throttled_insider",
+            Self::PlaintextService => "plaintext_service",
+            Self::CleartextCredentials => "cleartext_credentials",
+            Self::WeakTls => "weak_tls",
+            Self::ProtocolMismatch => "protocol_mismatch",
         }
     }
 

@@ -61,6 +61,8 @@ impl Detector {
                 Some("T1498.001")
             }
             Self::Reflection => Some("T1498.002"),
+            Self::CleartextCredentials => Some("T1040"),
+            Self::ProtocolMismatch => Some("T1572"),
             _ => None,
         }
     }

@@ -28,6 +28,7 @@ pub mod lookups;
 pub mod out_of_state;
 pub mod outbound;
 pub mod parameters;
+pub mod plain_text;
 pub mod protocol_scan;
 pub mod rate_shift;
 pub mod scan;

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     administration, beacon, brute_force, crowding, edges, exfiltration, fan_out, finding::Detector,
-    finding::Signal, flood, long_connection, out_of_state, outbound, rate_shift, scan, slow_scan, spoofed,
-    sweep, tunnel,
+    finding::Signal, flood, long_connection, out_of_state, outbound, plain_text, rate_shift, scan, slow_scan,
+    spoofed, sweep, tunnel,
 };
 
 /// Everything under `[detection]`.
@@ -33,6 +33,7 @@ pub struct Parameters {
     pub tunnel: tunnel::Parameters,
     pub fan_out: fan_out::Parameters,
     pub administration: administration::Parameters,
+    pub plain_text: plain_text::Parameters,
     pub edges: edges::Parameters,
     pub rate_shift: rate_shift::Parameters,
     pub flood: flood::Parameters,

@@ -6,6 +6,7 @@ mod hygiene;
 mod known;
 mod learned;
 mod mechanisms;
+mod plain_text;
 mod scans;
 pub mod scene;
 mod traps;

@@ -36,8 +36,7 @@ pub fn list(
     query: &FlowQuery,
 ) -> Result<FlowList, Error> {
     let limit = if query.limit == 0 { 50 } else { query.limit };
-    let mut flows = flows(facts, host, Closed::LeftOut)?;
-    flows.extend(ended(facts, recent));
+    let mut flows = all(facts, host, recent)?;
     flows.retain(|flow| wanted(flow, query));
     let matched = flows.len() as u64;
     flows.sort_by_key(|flow| std::cmp::Reverse(flow.forward.bytes + flow.backward.bytes));
@@ -131,6 +130,13 @@ pub fn local_senders(
     senders.sort_by_key(|sender| std::cmp::Reverse(sender.sent.bytes));
     senders.truncate(limit);
     Ok(senders)
+}
+
+/// Open flows, and those that ended within the last hour.
+pub fn all(facts: &Facts<'_>, host: &mut dyn Host, recent: &Recent) -> Result<Vec<Flow>, Error> {
+    let mut all = flows(facts, host, Closed::LeftOut)?;
+    all.extend(ended(facts, recent));
+    Ok(all)
 }
 
 fn flows(facts: &Facts<'_>, host: &mut dyn Host, closed: Closed) -> Result<Vec<Flow>, Error> {

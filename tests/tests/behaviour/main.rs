@@ -40,6 +40,7 @@ mod reverse_path;
 mod segments;
 mod served;
 mod side_matters;
+mod speaking;
 mod steering;
 mod storm;
 mod stress;

@@ -14,7 +14,7 @@ use crate::process::{cargo, find_program, privileged, run};
 const CARGO_DENY_VERSION: &str = "0.20.2";
 
 /// The program, Debian's package of it, and the least that needs it.
-const TOOLS: [(&str, &str, Scope); 21] = [
+const TOOLS: [(&str, &str, Scope); 23] = [
     ("ip", "iproute2", Scope::Demo),
     ("busybox", "busybox-static", Scope::Test),
     ("bpftool", "bpftool", Scope::Test),
@@ -27,7 +27,9 @@ const TOOLS: [(&str, &str, Scope); 21] = [
     ("hping3", "hping3", Scope::Test),
     ("iperf3", "iperf3", Scope::Test),
     ("nft", "nftables", Scope::Test),
+    ("nginx", "nginx-light", Scope::Test),
     ("nmap", "nmap", Scope::Test),
+    ("openssl", "openssl", Scope::Test),
     ("ping", "iputils-ping", Scope::Demo),
     ("promtool", "prometheus", Scope::Test),
     ("systemd-analyze", "systemd", Scope::Test),

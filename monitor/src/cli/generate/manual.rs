@@ -21,7 +21,7 @@ const MANUAL: &str = "sluice manual";
 /// A command line, and what it does.
 type Example = (&'static str, &'static str);
 
-const EXAMPLES: [Example; 57] = [
+const EXAMPLES: [Example; 59] = [
     ("sluice status", "Show what is guarded, what is dropped and what is wrong."),
     ("sluice setup", "Print services that observe what listens here."),
     ("sluice setup -o json", "The same as a JSON document."),
@@ -60,6 +60,8 @@ const EXAMPLES: [Example; 57] = [
     ("sluice flows --outcome refused", "List the conversations that the other end refused."),
     ("sluice flows --encryption clear", "List the conversations that anybody on the way can read."),
     ("sluice graph --dot", "Write who talks to whom in the language of Graphviz."),
+    ("sluice posture", "Show what each service speaks and how much of it is encrypted."),
+    ("sluice posture --csv", "The same for a spreadsheet."),
     ("sluice replay day.pcap --config candidate.toml", "Say what a configuration would have dropped."),
     ("sluice tune show --service web", "Show the proposed limits of a service with their evidence."),
     ("sluice tune try web", "Count what a proposal would drop."),

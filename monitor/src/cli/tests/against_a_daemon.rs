@@ -78,6 +78,8 @@ fn each_command_asks_the_engine_for_what_was_typed() {
         ("flows --address 10.0.0.5 --outcome refused", Success, "address: Some(10.0.0.5/32)"),
         ("graph", Success, "ShowGraph"),
         ("graph --dot", Success, "ShowGraph"),
+        ("posture", Success, "ShowPosture"),
+        ("posture --csv", Success, "ShowPosture"),
         ("contain 10.0.0.7 --packets 10/s", Success, "ContainmentSet { subject: \"10.0.0.7\""),
         ("contain", Success, "ListContainments"),
         ("contain 10.0.0.7 --lift", Success, "ContainmentLift { subject: \"10.0.0.7\" }"),

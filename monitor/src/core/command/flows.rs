@@ -1,12 +1,13 @@
-//! Flows of insiders, and the graph of them.
+//! Flows of insiders, the graph of them, and the posture of the services in them.
 
 use api::Error;
 use api::flows::{FlowList, FlowQuery, Graph, ShowGraph};
+use api::posture::{Posture, ShowPosture};
 
 use super::Perform;
 use crate::core::asking::Asking;
 use crate::core::ports::Turn;
-use crate::core::{Core, flows};
+use crate::core::{Core, flows, posture};
 
 impl Perform for FlowQuery {
     fn perform(self, core: &mut Core, _: &Asking, turn: &mut Turn<'_>) -> Result<FlowList, Error> {
@@ -20,5 +21,13 @@ impl Perform for ShowGraph {
         let new = core.state.watch.new_edges();
         let facts = core.state.facts(&*turn.kernel, turn.now.wall);
         flows::graph(&facts, &mut *turn.host, core.state.watch.recent(), &new)
+    }
+}
+
+impl Perform for ShowPosture {
+    fn perform(self, core: &mut Core, _: &Asking, turn: &mut Turn<'_>) -> Result<Posture, Error> {
+        let facts = core.state.facts(&*turn.kernel, turn.now.wall);
+        let all = flows::all(&facts, &mut *turn.host, core.state.watch.recent())?;
+        Ok(Posture { at: facts.now, services: posture::of(all) })
     }
 }
