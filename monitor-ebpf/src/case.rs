@@ -91,26 +91,6 @@ impl Case {
         Some(case)
     }
 
-    /// Forgets what the parser does not write for every packet.
-    ///
-    /// One store a field: put together, they would become a call of `memset`, which costs more than all of the parser.
-    #[inline(always)]
-    pub fn clear(&mut self) {
-        let frame = &mut self.frame;
-        // SAFETY: references are valid to write; volatile keeps the stores apart.
-        unsafe {
-            (&raw mut frame.vlans).write_volatile([0; 2]);
-            (&raw mut frame.source_port).write_volatile(0);
-            (&raw mut frame.destination_port).write_volatile(0);
-            (&raw mut frame.tcp_flags).write_volatile(0);
-            (&raw mut frame.protocol).write_volatile(0);
-            (&raw mut frame.fragment).write_volatile(Fragment::Whole);
-            (&raw mut frame.transport_offset).write_volatile(0);
-            (&raw mut frame.payload).write_volatile(0);
-            (&raw mut frame.layers).write_volatile(0);
-        }
-    }
-
     /// Works out what the packet costs.
     #[inline(always)]
     pub fn measure(&mut self) {

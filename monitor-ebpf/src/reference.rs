@@ -43,6 +43,9 @@ mod programs {
     static EXACT: HashMap<[u64; 3], SourceEntry> = HashMap::with_max_entries(capacity::SOURCES, 0);
     #[map]
     static EMPTY: Array<SourceEntry> = Array::with_max_entries(1, 0);
+    /// Where the parser writes, as sluice's own does.
+    #[map]
+    static FRAME: PerCpuArray<Frame> = PerCpuArray::with_max_entries(1, 0);
 
     /// Writes the next source into the packet and hands over. `VARY` is [offset, mask, base, 1 for eight bytes].
     #[xdp(frags)]
@@ -101,8 +104,12 @@ mod programs {
     /// sluice's parser and nothing else.
     #[xdp(frags)]
     pub fn parse_only(ctx: XdpContext) -> u32 {
-        let mut frame = Frame::EMPTY;
-        let ended = parse_into(&Whole(ctx.data(), ctx.data_end()), &mut frame);
+        let Some(frame) = FRAME.get_ptr_mut(0) else {
+            return XDP_ABORTED;
+        };
+        // SAFETY: the value is this CPU's own. What the parser leaves as it was, nobody reads here.
+        let frame = unsafe { &mut *frame };
+        let ended = parse_into(&Whole(ctx.data(), ctx.data_end()), frame);
         if ended.kind == end::IP && frame.source[1] != 0 { XDP_DROP } else { XDP_PASS }
     }
 

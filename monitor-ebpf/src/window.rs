@@ -152,7 +152,6 @@ fn parse_far(ctx: *mut xdp_md, case: &mut Case) -> u32 {
 
 #[inline(always)]
 fn fill<P: Packet>(packet: &P, case: &mut Case) -> u32 {
-    case.clear();
     let ended = parse::parse_into(packet, &mut case.frame);
     case.measure();
     case.piece = case.frame.fragment as u32;

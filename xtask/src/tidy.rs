@@ -2,8 +2,9 @@
 //!
 //! In: every file of the workspace that a person wrote. Out: one line for each place that breaks a rule, with the
 //! reason. A rule is a function of one file; `imports`, `places` and `words` hold them with samples that break each, and
-//! `metrics` and `recipes` hold those that know several files.
+//! `dependencies`, `metrics` and `recipes` hold those that know several files.
 
+mod dependencies;
 mod imports;
 mod metrics;
 mod places;
@@ -68,10 +69,14 @@ pub fn main() -> Result<()> {
         eprintln!("CONTRIBUTING.md: {text} (recipes say what they touch)");
         broken += 1;
     }
+    for text in dependencies::unused(&sources) {
+        eprintln!("{text} (a dependency is used)");
+        broken += 1;
+    }
     if broken > 0 {
         bail!("{broken} places break a house rule");
     }
-    eprintln!("tidy: {} files keep {} rules", files.len(), RULES.into_iter().flatten().count() + 2);
+    eprintln!("tidy: {} files keep {} rules", files.len(), RULES.into_iter().flatten().count() + 3);
     Ok(())
 }
 

@@ -34,6 +34,7 @@ mod profiles;
 mod proofs;
 mod random;
 mod recognition;
+mod recorded;
 mod refusals;
 mod replay;
 mod reverse_path;

@@ -104,14 +104,19 @@ impl Case {
 pub const SLUICE: &str = "sluice";
 pub const FLOOR: &str = "drop_at_once";
 pub const LOOKUP: &str = "exact_lookup";
+/// A bucket for each source in a table of those used least recently: the whole of a simple limiter.
+pub const PEER: &str = "lru_gcra";
 
-const REFERENCES: [Case; 7] = [
+const REFERENCES: [Case; 10] = [
     Case::reference(FLOOR, 1),
     Case::reference("parse_only", 1),
+    Case::reference("lru_count", 1),
     Case::reference("lru_count", 1 << 10),
     Case::reference("lru_count", 1 << 16),
     Case::reference("lru_count", 1 << 32),
-    Case::reference("lru_gcra", 1 << 32),
+    Case::reference(PEER, 1),
+    Case::reference(PEER, 1 << 16),
+    Case::reference(PEER, 1 << 32),
     Case::reference(LOOKUP, 1 << 16),
 ];
 
@@ -142,16 +147,35 @@ fn all() -> Vec<Case> {
     cases
 }
 
-/// What every case took: nanoseconds per packet, the median of the rounds.
-#[derive(Debug)]
-pub struct Medians(pub Vec<(Case, f64)>);
+/// What a case took over the rounds: nanoseconds per packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Spread {
+    pub least: f64,
+    pub quartile: f64,
+    pub median: f64,
+}
 
-impl Medians {
-    /// What a case took above the floor.
+impl Spread {
+    fn over(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        let at = |share: usize| values[values.len() * share / 4];
+        Self { least: values[0], quartile: at(1), median: at(2) }
+    }
+}
+
+/// What every case took.
+#[derive(Debug)]
+pub struct Measured(pub Vec<(Case, Spread)>);
+
+impl Measured {
+    fn of(&self, wanted: Case) -> Result<Spread> {
+        let found = self.0.iter().find(|(case, _)| *case == wanted);
+        Ok(found.with_context(|| format!("{wanted:?} was not measured"))?.1)
+    }
+
+    /// What a case took above the floor, median against median.
     pub fn above_floor(&self, wanted: Case) -> Result<f64> {
-        let of = |wanted: Case| self.0.iter().find(|(case, _)| *case == wanted).map(|(_, ns)| *ns);
-        let floor = of(REFERENCES[0]).context("the floor was not measured")?;
-        Ok(of(wanted).with_context(|| format!("{wanted:?} was not measured"))? - floor)
+        Ok(self.of(wanted)?.median - self.of(REFERENCES[0])?.median)
     }
 
     /// The same for a reference program.
@@ -166,7 +190,7 @@ pub fn run(
     reference: &mut Reference,
     pins: &Path,
     rounds: usize,
-) -> Result<Medians> {
+) -> Result<Measured> {
     let ingress = pins.join(format!("v{LAYOUT}/programs")).join(program::INGRESS);
     list_loopback(pins)?;
     let cases = all();
@@ -195,7 +219,7 @@ pub fn run(
         eprint!("\rround {} of {rounds}", round + 1);
     }
     eprintln!();
-    Ok(Medians(cases.into_iter().zip(times.into_iter().map(median)).collect()))
+    Ok(Measured(cases.into_iter().zip(times.into_iter().map(Spread::over)).collect()))
 }
 
 /// Frames of test runs seem to come in through loopback, which is never guarded. Where sluice judges, an interface is listed.
@@ -227,9 +251,4 @@ fn with_ban<T>(datapath: &Datapath, case: Case, work: impl FnOnce() -> Result<T>
     let result = work();
     bans.remove(&key, hash_key)?;
     result
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

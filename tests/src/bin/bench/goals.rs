@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::cases::{Case, Kind, LOOKUP, MAIN, Medians};
+use crate::cases::{Case, Kind, LOOKUP, MAIN, Measured, PEER};
 use crate::report::{Cell, Section};
 
 /// A figure, and the bounds that it is held against.
@@ -91,9 +91,9 @@ fn at_most(name: impl Into<String>, measured: f64, bounds: (f64, f64), unit: Uni
 }
 
 /// The goals of the datapath's cost, from one run.
-pub fn of_datapath(medians: &Medians) -> Result<Vec<Goal>> {
+pub fn of_datapath(measured: &Measured) -> Result<Vec<Goal>> {
     let of = |kind, sources| {
-        medians.above_floor(Case { program: crate::cases::SLUICE, kind, sources, loaded: false })
+        measured.above_floor(Case { program: crate::cases::SLUICE, kind, sources, loaded: false })
     };
     let one = of(Kind::Udp, 1)?;
     let few = of(Kind::Udp, 1 << 10)?;
@@ -104,8 +104,20 @@ pub fn of_datapath(medians: &Medians) -> Result<Vec<Goal>> {
         at_most("IPv6 against IPv4", of(Kind::Ipv6, 1)? / one, (1.3, 1.15), ratio),
         at_most("one VLAN tag against none", of(Kind::Vlan, 1)? / one, (1.3, 1.15), ratio),
         at_most(
+            "one known source against a simple limiter",
+            one / measured.reference(PEER, 1)?,
+            (2.0, 1.0),
+            ratio,
+        ),
+        at_most(
+            "4 G spoofed sources against a simple limiter",
+            of(Kind::Udp, 1 << 32)? / measured.reference(PEER, 1 << 32)?,
+            (0.5, 0.25),
+            ratio,
+        ),
+        at_most(
             "64 k known sources against the bare lookup",
-            of(Kind::Udp, 1 << 16)? / medians.reference(LOOKUP, 1 << 16)?,
+            of(Kind::Udp, 1 << 16)? / measured.reference(LOOKUP, 1 << 16)?,
             (2.0, 1.5),
             ratio,
         ),
@@ -115,7 +127,7 @@ pub fn of_datapath(medians: &Medians) -> Result<Vec<Goal>> {
         at_most("denied prefix", of(Kind::Denied, 1)?, (50.0, 35.0), ns),
     ];
     for case in MAIN {
-        let more = medians.above_floor(Case { loaded: true, ..case })? - medians.above_floor(case)?;
+        let more = measured.above_floor(Case { loaded: true, ..case })? - measured.above_floor(case)?;
         let sources = if case.sources == 1 { "source" } else { "sources" };
         let name = format!("{}, {} {sources}: more with 11,000 prefixes", case.kind.label(), case.label());
         goals.push(at_most(name, more, (30.0, 15.0), ns));

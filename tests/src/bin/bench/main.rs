@@ -2,7 +2,7 @@
 //!
 //! With `--accuracy`, how exact the limiter is. Else nanoseconds per packet come from test runs through a wrapper that
 //! varies the source; the floor (the wrapper with an immediate drop behind it) is taken off. Rounds go over all cases in
-//! turn, and the median of the rounds counts.
+//! turn; the median of the rounds counts, beside the quickest one and the lower quartile.
 
 mod accuracy;
 mod cases;
@@ -70,24 +70,27 @@ fn main() -> Result<()> {
 /// What packets cost, and what the loaded kernel side takes.
 fn datapath(machine: &Machine, rounds: usize) -> Result<Vec<Report>> {
     let pins = PathBuf::from(format!("/sys/fs/bpf/sluice-bench-{}", std::process::id()));
-    let measured = measure(&pins, rounds);
+    let outcome = measure(&pins, rounds);
     if let Err(error) = datapath::unload_pinned(&pins) {
         eprintln!("remove {}: {error:#}", pins.display());
     }
-    let (medians, status, sweeping) = measured?;
-    let mut figures =
-        Section::new("figures", &["program", "frame", "sources", "prefixes", "ns", "above the floor"]);
-    for (case, ns) in &medians.0 {
+    let (measured, status, sweeping) = outcome?;
+    let columns =
+        ["program", "frame", "sources", "prefixes", "least", "quartile", "median", "above the floor"];
+    let mut figures = Section::new("figures", &columns);
+    for (case, spread) in &measured.0 {
         figures.row([
             Cell::text(case.program),
             Cell::text(case.kind.label()),
             Cell::text(case.label()),
             Cell::text(if case.loaded { "11,000" } else { "few" }),
-            Cell::number(*ns, 0),
-            Cell::number(medians.above_floor(*case)?, 0),
+            Cell::number(spread.least, 0),
+            Cell::number(spread.quartile, 0),
+            Cell::number(spread.median, 0),
+            Cell::number(measured.above_floor(*case)?, 0),
         ]);
     }
-    let goals = goals::section(&goals::of_datapath(&medians)?);
+    let goals = goals::section(&goals::of_datapath(&measured)?);
     let sections = vec![figures, goals];
     Ok(vec![
         Report { page: "datapath", machine: machine.clone(), rounds, sections },
@@ -102,10 +105,10 @@ fn stay() -> Result<()> {
     rustix::thread::sched_setaffinity(None, &cpus).context("stay on one CPU")
 }
 
-fn measure(pins: &Path, rounds: usize) -> Result<(cases::Medians, Status, Section)> {
+fn measure(pins: &Path, rounds: usize) -> Result<(cases::Measured, Status, Section)> {
     stay()?;
     let mut datapath = Datapath::open(&Options { pin_directory: pins.to_owned(), ..Options::default() })?;
     let mut reference = reference::Reference::load()?;
-    let medians = cases::run(&mut datapath, &mut reference, pins, rounds)?;
-    Ok((medians, datapath.status()?, memory::sweeping(&datapath)))
+    let measured = cases::run(&mut datapath, &mut reference, pins, rounds)?;
+    Ok((measured, datapath.status()?, memory::sweeping(&datapath)))
 }
