@@ -95,10 +95,16 @@ fn every_protocol_is_recognised_between_hosts_from_the_data_of_both_hooks() {
         let chosen = row["tls_version"].as_str().unwrap_or("unknown");
         assert_eq!(chosen, version::label(wanted.version()), "{}: {row}", dialogue.says);
     }
-    let secrets = daemon.json(&["alerts", "list", "--detector", "cleartext_credentials", "--open"]).unwrap();
-    assert_eq!(secrets["alerts"].as_array().map(Vec::len), Some(11), "{secrets}");
+    // The ledger keeps one finding for a pair, whatever its ports are.
+    let secrets = eventually("the passwords", WAIT, || {
+        let which = ["alerts", "list", "--detector", "cleartext_credentials", "--open"];
+        daemon.json(&which).ok().filter(|list| !list["alerts"][0].is_null())
+    })
+    .unwrap();
+    assert_eq!(secrets["alerts"].as_array().map(Vec::len), Some(1), "{secrets}");
+    assert_eq!(secrets["alerts"][0]["finding"]["subject"], "10.77.0.2");
     let found = secrets.to_string();
-    assert!(!found.contains("secret") && !found.contains("password\""), "no value is told: {found}");
+    assert!(!found.contains("secret"), "no value is told: {found}");
     let graph = daemon.tell(&["graph"]).unwrap();
     assert!(graph.contains("in clear"), "{graph}");
 }
@@ -116,7 +122,7 @@ fn web(scene: &Scene, directory: &std::path::Path) -> Result<monitor_tests::harn
          events {{}}\n\
          http {{ access_log off; client_body_temp_path {root}/body; proxy_temp_path {root}/proxy;\n\
          fastcgi_temp_path {root}/f; uwsgi_temp_path {root}/u; scgi_temp_path {root}/s;\n\
-         ssl_certificate {certificate}; ssl_certificate_key {key};\n\
+         ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {certificate}; ssl_certificate_key {key};\n\
          server {{ listen 10.77.0.1:80; listen 10.77.0.1:443 ssl; location / {{ return 200 hello; }} }} }}\n"
     );
     fs::write(directory.join("nginx.conf"), text)?;
@@ -156,7 +162,10 @@ fn a_web_server_is_in_clear_and_over_tls_and_neither_is_a_finding() {
         "{tls:?}"
     );
     fetch(&["--tlsv1.3", "https://10.77.0.1/"]).unwrap();
-    assert!(rows(&["--encryption", "tls"]).iter().any(|row| row["tls_version"] == "tls1.3"));
+    eventually("the newer version", WAIT, || {
+        rows(&["--encryption", "tls"]).into_iter().find(|row| row["tls_version"] == "tls1.3")
+    })
+    .unwrap();
     for detector in ["plaintext_service", "protocol_mismatch", "cleartext_credentials", "weak_tls"] {
         let list = daemon.json(&["alerts", "list", "--detector", detector]).unwrap();
         assert_eq!(list["alerts"].as_array().map(Vec::len), Some(0), "{list}");

@@ -47,6 +47,7 @@ fn requests() -> BTreeMap<&'static str, (&'static str, Value)> {
         ("alerts unsilence", ("/v1/silences/1", none())),
         ("flows", ("/v1/flows?port=443", none())),
         ("graph", ("/v1/graph", none())),
+        ("posture", ("/v1/posture", none())),
         ("config show", ("/v1/config", none())),
         ("reload", ("/v1/reload?confirm_within_seconds=60", none())),
         ("tune show", ("/v1/tune?service=web", none())),
