@@ -124,14 +124,21 @@ impl PlainText {
         } else if self.parameters.tls_ports.contains(&contact.port)
             && contact.is_tcp()
             && known.encryption() == encryption::CLEAR
+            // Data that nobody knows may be sealed in a way of its own.
+            && known.is_named()
             && is_over(contact, known)
             && contact.record.backward.payload > 0
         {
             wrong.push(Wrong {
                 detector: Detector::PlaintextService,
-                severity: if contact.destination_inside { Severity::Warning } else { Severity::Info },
+                // Scanners speak plain HTTP to any port: what comes from outside says nothing of the service.
+                severity: if contact.source_inside && contact.destination_inside {
+                    Severity::Warning
+                } else {
+                    Severity::Info
+                },
                 threshold: self.parameters.connections,
-                confidence: if known.is_named() { 0.9 } else { 0.5 },
+                confidence: 0.9,
                 facts: json!({ "application": spoken, "because": "the port is one of TLS" }),
             });
         }

@@ -43,17 +43,42 @@ fn interface(name: &str, slot: u32, mode: AttachMode, flood: Flood) -> Interface
     }
 }
 
+fn interfaces(at: jiff::Timestamp) -> Vec<Interface> {
+    let flood = Flood { active: true, since: Some(at), floods: 3 };
+    vec![
+        interface("eth0", 1, AttachMode::Native, flood),
+        interface("eth1", 2, AttachMode::Absent, Flood::default()),
+    ]
+}
+
+fn builds() -> Build {
+    Build { version: "0.1.0".to_owned(), layout: 1, compiler: "rustc \"x\" 1.96".to_owned() }
+}
+
+fn limits() -> Vec<LimitInForce> {
+    vec![LimitInForce {
+        service: "web".to_owned(),
+        class: "outside".to_owned(),
+        kind: LimitKind::PerSource,
+        mode: Mode::Enforce,
+        packets: Some(RateAndBurst { rate: Rate::per_second(2000), burst: 4000 }),
+        bytes: None,
+        connections: Some(RateAndBurst { rate: Rate::per_second(50), burst: 100 }),
+        fragments: None,
+        requests: None,
+        handshakes: None,
+        origin: "config".to_owned(),
+    }]
+}
+
 fn example() -> Snapshot {
     let at: jiff::Timestamp = "2026-11-22T06:00:00Z".parse().unwrap();
     let tally = |label: &str, count| Tally { label: label.to_owned(), count };
     Snapshot {
         at,
         started: "2026-11-22T05:00:00Z".parse().unwrap(),
-        build: Build { version: "0.1.0".to_owned(), layout: 1, compiler: "rustc \"x\" 1.96".to_owned() },
-        interfaces: vec![
-            interface("eth0", 1, AttachMode::Native, Flood { active: true, since: Some(at), floods: 3 }),
-            interface("eth1", 2, AttachMode::Absent, Flood::default()),
-        ],
+        build: builds(),
+        interfaces: interfaces(at),
         unguarded: Vec::new(),
         services: vec![Service { number: 0, name: "default".to_owned() }],
         totals: vec![
@@ -89,19 +114,7 @@ fn example() -> Snapshot {
             comment: None,
         }],
         containments: 2,
-        limits: vec![LimitInForce {
-            service: "web".to_owned(),
-            class: "outside".to_owned(),
-            kind: LimitKind::PerSource,
-            mode: Mode::Enforce,
-            packets: Some(RateAndBurst { rate: Rate::per_second(2000), burst: 4000 }),
-            bytes: None,
-            connections: Some(RateAndBurst { rate: Rate::per_second(50), burst: 100 }),
-            fragments: None,
-            requests: None,
-            handshakes: None,
-            origin: "config".to_owned(),
-        }],
+        limits: limits(),
         findings: Findings {
             open: 1,
             records: 99,

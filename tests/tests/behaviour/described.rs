@@ -51,6 +51,7 @@ fn requests() -> Vec<(&'static str, &'static str, Option<Value>)> {
         get("/v1/alerts?limit=5"),
         get("/v1/flows?limit=20"),
         get("/v1/graph"),
+        get("/v1/posture"),
         get("/v1/config"),
         get("/v1/tune"),
         put("/v1/limits/web?save=true", json!({"packets": {"rate": "3k/s", "burst": 500}})),
