@@ -94,17 +94,24 @@ fn the_page_is_live_read_only_and_bounded() {
     );
     assert_eq!(shown["limits"][0]["in_force"], "500/s");
 
-    // More than sixteen who look are told to come again, and figures are served all the same.
-    let looking: Vec<Process> = (0..16)
-        .map(|_| space.start("curl", &["--silent", "--no-buffer", &format!("{PAGE}/events")]).unwrap())
-        .collect();
+    // More than sixteen who look are told to come again, and figures are served all the same. The place of one who left is
+    // free when the next event is written, a second later at most.
+    let look =
+        || space.start("curl", &["--silent", "--output", "/dev/null", &format!("{PAGE}/events")]).unwrap();
+    thread::sleep(Duration::from_secs(2));
+    let mut looking: Vec<Process> = (0..16).map(|_| look()).collect();
     let mut code = String::new();
     let full = eventually("no place for a seventeenth", PATIENCE, || {
         let asked = ["--output", "/dev/null", "--write-out", "%{http_code}", "--max-time", "3"];
         let events = format!("{PAGE}/events");
         let all = [&["--silent"], &asked[..], &[events.as_str()]].concat();
         code = Said::of(&space.command("curl", &all).output().ok()?).out;
-        (code == "503").then_some(())
+        if code == "503" {
+            return Some(());
+        }
+        thread::sleep(Duration::from_secs(2));
+        looking.push(look());
+        None
     });
     full.with_context(|| format!("curl says {code}")).unwrap();
     assert!(daemon.metrics().unwrap().contains("sluice_"));
