@@ -295,7 +295,7 @@ impl Ledger {
         }
         let silenced =
             self.silences.iter().any(|silence| silence.covers(key.detector, key.subject.address()));
-        // Whoever floods a victim may forge.
+        // A source that floods a victim may be forged.
         let outside = Self::is_of_outsider(&key.subject, inside) || is_victim(&signal);
         let workload = signal.workload.clone();
         let about = key.about(workload.clone());

@@ -1,4 +1,4 @@
-//! Steps of the wall clock, so that what lasts for a time lasts that long whoever sets the clock.
+//! Steps of the wall clock, so that durations do not depend on the wall clock.
 //!
 //! In: moments on both clocks. Out: by how much the wall clock was set, beside the boot clock. Ends are written in wall time,
 //! for people, and are moved along with it. Across a reboot there is nothing but the wall clock, so it is believed once and
