@@ -7,7 +7,7 @@ use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
 use monitor_common::{
     names::capacity,
     record::{Incident, RequestBuckets, RequestTotals, SourceEntry},
-    request::{self, Counted, Word},
+    request::{self, Word},
     rule::{BYTES, Limit, mode},
     sketch::{CELLS_PER_LINE, Line},
     verdict::{Reason, Verdict},

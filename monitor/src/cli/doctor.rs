@@ -20,7 +20,8 @@ use super::{Context, Execute, Exit, Failure};
 /// The exit code is 0 when all is well, 12 when there are only warnings, and 1 when something prevents protection.
 #[derive(Clone, Debug, Args)]
 pub struct Doctor {
-    /// The configuration to check against [default: /etc/sluice/sluice.toml, else the embedded default]
+    /// The configuration to check against [default: the running daemon's, else /etc/sluice/sluice.toml, else the
+    /// embedded default]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -99,7 +100,10 @@ impl Execute for Doctor {
     fn execute(self, context: &Context) -> Result<(), Failure> {
         let status = context.ask(&api::status::ShowStatus {});
         let mut checks = kernel::checks();
-        checks.extend(daemon::checks(self.config.as_deref(), status.as_ref()));
+        // The running daemon's file, not the one that a start without arguments would take.
+        let running = status.as_ref().ok().and_then(|status| status.answer.reload.path.clone()).map(PathBuf::from);
+        let config = self.config.or(running);
+        checks.extend(daemon::checks(config.as_deref(), status.as_ref()));
         checks.extend(interfaces::checks(status.as_ref().ok().map(|status| &status.answer)));
         let worst = checks.iter().map(|check| check.state).max().unwrap_or(State::Ok);
         let checkup = Checkup { schema_version: 1, worst, checks };

@@ -141,11 +141,22 @@ pub fn by_service(snapshot: &Snapshot) -> BTreeMap<&str, Vec<&Total>> {
 fn services(snapshot: &Snapshot, page: &mut Page) {
     let rows = by_service(snapshot).into_iter().map(|(service, totals)| {
         let mut row = vec![service.to_owned(), modes(&snapshot.limits, service)];
-        row.extend(Flows::of(totals.iter().copied()).cells());
+        let flows = Flows::of(totals.iter().copied());
+        row.extend(flows.cells());
+        row.push(figures::count(flows.would_drop));
         row.push(reasons(&totals));
         row
     });
-    let headings = ["SERVICE", "MODE", ">PASSED/S", ">DROPPED/S", "~>WOULD DROP/S", "~>DROPPED", "DROPPED FOR"];
+    let headings = [
+        "SERVICE",
+        "MODE",
+        ">PASSED/S",
+        ">DROPPED/S",
+        "~>WOULD DROP/S",
+        "~>DROPPED",
+        "~>WOULD DROP",
+        "DROPPED FOR",
+    ];
     page.table(&headings, rows.collect(), "no service is known");
 }
 
@@ -215,6 +226,7 @@ pub struct Flows {
     pub dropped_per_second: f64,
     pub would_drop_per_second: f64,
     pub dropped: u64,
+    pub would_drop: u64,
 }
 
 impl Flows {
@@ -229,6 +241,7 @@ impl Flows {
                 }
             }
             flows.would_drop_per_second += total.would_drop_per_second;
+            flows.would_drop += total.would_drop.packets;
         }
         flows
     }
@@ -277,9 +290,9 @@ findings      0 open
 INTERFACE  MODE    EGRESS  FLOOD  PASSED/S  DROPPED/S  WOULD DROP/S  DROPPED
 eth0       native  -       calm     2.00 k     48.0 k             0   1.20 M
 
-SERVICE  MODE      PASSED/S  DROPPED/S  WOULD DROP/S  DROPPED  DROPPED FOR
-default  no limit         0          0             0        0
-web      enforce     2.00 k     48.0 k             0   1.20 M  packet_rate
+SERVICE  MODE      PASSED/S  DROPPED/S  WOULD DROP/S  DROPPED  WOULD DROP  DROPPED FOR
+default  no limit         0          0             0        0           0
+web      enforce     2.00 k     48.0 k             0   1.20 M           0  packet_rate
 ";
         assert_eq!(page.text(), wanted);
     }

@@ -3,6 +3,7 @@
 //! In: an address or a query. Out: entries with names, the rules' own explanation, and bucket levels at this moment. It
 //! changes nothing.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -13,7 +14,8 @@ use monitor_common::rule::{BYTES, Limit, Slot};
 use super::access::bans;
 use super::alerts;
 use super::command::{
-    AccessEntry, AlertQuery, BucketLevel, ExplainedService, Explanation, LocalSender, SourceList, SourceQuery,
+    AccessEntry, Alert, AlertQuery, BucketLevel, ExplainedService, Explanation, LocalSender, SourceList,
+    SourceQuery,
 };
 use super::facts::Facts;
 use super::history;
@@ -194,7 +196,17 @@ fn verdict(explanation: &Explanation) -> String {
     } else {
         format!("; it was over its limit at {} when it last sent", lately.join(", "))
     };
-    format!("passes within the limits of class {class}{seen}{lately}")
+    let suspected = suspected(&explanation.findings);
+    format!("passes within the limits of class {class}{seen}{lately}{suspected}")
+}
+
+/// What is open about it: who passes may still do what nobody should.
+fn suspected(findings: &[Alert]) -> String {
+    let detectors: BTreeSet<_> = findings.iter().map(|one| one.finding.detector.label()).collect();
+    if detectors.is_empty() {
+        return String::new();
+    }
+    format!("; an open finding says {}", detectors.into_iter().collect::<Vec<_>>().join(", "))
 }
 
 /// A service with the buckets that are full there.

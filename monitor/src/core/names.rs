@@ -48,9 +48,12 @@ impl Names<'_> {
 
     pub fn source(&self, row: &Row) -> Source {
         let Row { key, entry, rates, .. } = row;
+        let source = self.prefix(row.address());
+        // Others send from a prefix as well, and which of its addresses sent this is not known.
+        let is_one_host = source.prefix_len() == source.max_prefix_len();
         let class = self.image.class_name(entry.class.into()).unwrap_or("unknown");
         Source {
-            source: self.prefix(row.address()),
+            source,
             service: self.service(key.service),
             class: class.to_owned(),
             interface: self.interface(entry.interface.into()),
@@ -65,7 +68,7 @@ impl Names<'_> {
             first_seen: self.kernel.wall(entry.first_seen),
             last_seen: self.kernel.wall(entry.last_seen),
             exceeding: row.exceeding(),
-            workload: self.workloads.get(&self.prefix(row.address())).cloned(),
+            workload: self.workloads.get(&source).filter(|_| is_one_host).cloned(),
         }
     }
 }
