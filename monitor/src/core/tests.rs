@@ -31,7 +31,7 @@ const TIMED_LONG: ChangeOptions = ChangeOptions { confirm_within_seconds: Some(6
 
 fn operator(ssh_peer: Option<&str>) -> Caller {
     let ssh_peer = ssh_peer.map(|peer| peer.parse::<IpAddr>().unwrap());
-    Caller { uid: 1000, gid: 1000, pid: 1, role: Role::Admin, ssh_peer }
+    Caller { uid: 1000, gid: 1000, pid: 1, user: None, role: Role::Admin, ssh_peer }
 }
 
 fn access(kind: AccessKind, prefix: &str, for_seconds: Option<u64>) -> AccessAdd {
