@@ -12,7 +12,7 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ pub struct AuditState {
     pub failing: Option<String>,
 }
 
-/// Counts of what is on its way to the thread, and of what never came there.
+/// What is told past the queue: counts of what is on its way and of what never came there, and two words for the thread.
 #[derive(Debug, Default)]
 struct Refusals {
     /// On their way to the thread.
@@ -63,6 +63,10 @@ struct Refusals {
     unlisted: AtomicU64,
     /// Entries of others that found no room on their way.
     dropped: AtomicU64,
+    /// The directory can be written.
+    usable: AtomicBool,
+    /// The thread is to end. A queue may be full, so no job says it alone.
+    ends: AtomicBool,
 }
 
 /// The writing end. It belongs to the store.
@@ -90,8 +94,8 @@ impl Audit {
         let (jobs, waiting) = sync_channel(QUEUE);
         let (publish, state) = watch::channel(AuditState::default());
         let (end, ended) = sync_channel(1);
-        let refusals = Arc::<Refusals>::default();
-        let writer = Writer::new(directory.map(Path::to_owned), usable, publish, Arc::clone(&refusals));
+        let refusals = Arc::new(Refusals { usable: AtomicBool::new(usable), ..Refusals::default() });
+        let writer = Writer::new(directory.map(Path::to_owned), publish, Arc::clone(&refusals));
         std::thread::Builder::new().name("audit".to_owned()).spawn(move || {
             writer.run(&waiting);
             // Nobody listens after the farewell is over.
@@ -108,17 +112,13 @@ impl Audit {
 
     /// The directory can be written from now on.
     pub fn use_disk(&self) {
-        self.send(Job::Use);
+        self.auditor.refusals.usable.store(true, Ordering::Relaxed);
     }
 
     /// What both files may grow to.
     pub fn bound(&self, bytes: u64) {
-        self.send(Job::Bound(bytes));
-    }
-
-    fn send(&self, job: Job) {
-        // A full queue empties; the thread itself never ends before.
-        let _ = self.jobs.as_ref().map(|jobs| jobs.send(job));
+        // Said once, before there is anything to write.
+        let _ = self.jobs.as_ref().map(|jobs| jobs.try_send(Job::Bound(bytes)));
     }
 
     /// Writes an entry and waits until it is on the disk, but not for long. An error means that it waits in memory.
@@ -158,9 +158,9 @@ impl Audit {
 
 impl Drop for Audit {
     fn drop(&mut self) {
-        // Others may still hold an `Auditor`, so the end is said.
-        self.send(Job::End);
-        self.jobs = None;
+        // Others may still hold an `Auditor`, so the end is said. A disk that hangs must not keep the process from ending.
+        self.auditor.refusals.ends.store(true, Ordering::Relaxed);
+        let _ = self.jobs.take().map(|jobs| jobs.try_send(Job::End));
         let _ = self.ended.recv_timeout(FAREWELL);
     }
 }

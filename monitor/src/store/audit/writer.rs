@@ -34,8 +34,8 @@ pub(super) enum Job {
     /// An entry, and who waits for it: true once it is on the disk.
     Entry(Box<NewEntry>, SyncSender<bool>),
     Refused(Box<NewEntry>),
-    Use,
     Bound(u64),
+    /// Look whether it is the end.
     End,
 }
 
@@ -50,7 +50,6 @@ struct Waits {
 pub(super) struct Writer {
     /// `None`: entries stay in memory.
     directory: Option<PathBuf>,
-    usable: bool,
     largest: u64,
     chain: Option<Chain>,
     waiting: VecDeque<Waits>,
@@ -69,13 +68,11 @@ pub(super) struct Writer {
 impl Writer {
     pub fn new(
         directory: Option<PathBuf>,
-        usable: bool,
         publish: watch::Sender<AuditState>,
         refusals: Arc<Refusals>,
     ) -> Self {
         Self {
             directory,
-            usable,
             largest: LARGEST,
             chain: None,
             waiting: VecDeque::new(),
@@ -96,13 +93,15 @@ impl Writer {
         while goes_on {
             match jobs.recv_timeout(AGAIN) {
                 Ok(job) => {
-                    goes_on = self.take(job);
-                    for job in jobs.try_iter().take(BATCH) {
-                        goes_on &= self.take(job);
-                    }
+                    self.take(job);
+                    jobs.try_iter().take(BATCH).for_each(|job| self.take(job));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => goes_on = false,
+            }
+            goes_on &= !self.refusals.ends.load(Ordering::Relaxed);
+            if !goes_on {
+                jobs.try_iter().for_each(|job| self.take(job));
             }
             self.tell_left_out(!goes_on);
             match self.refusals.dropped.swap(0, Ordering::Relaxed) {
@@ -117,8 +116,7 @@ impl Writer {
         }
     }
 
-    /// False at the end.
-    fn take(&mut self, job: Job) -> bool {
+    fn take(&mut self, job: Job) {
         match job {
             Job::Entry(entry, acknowledge) => self.queue(*entry, Some(acknowledge)),
             Job::Refused(entry) => {
@@ -134,14 +132,12 @@ impl Writer {
                     self.unlisted += 1;
                 }
             }
-            Job::Use => self.usable = true,
             Job::Bound(largest) => {
                 self.largest = largest;
                 self.chain.iter_mut().for_each(|chain| chain.bound(largest));
             }
-            Job::End => return false,
+            Job::End => {}
         }
-        true
     }
 
     fn queue(&mut self, entry: NewEntry, acknowledge: Option<SyncSender<bool>>) {
@@ -181,7 +177,7 @@ impl Writer {
             self.answer_all(true);
             return;
         };
-        if !self.usable {
+        if !self.refusals.usable.load(Ordering::Relaxed) {
             self.state.failing = Some("the state directory cannot be used".to_owned());
         } else if !self.waiting.is_empty()
             || self.state.failing.is_some()
