@@ -101,7 +101,9 @@ impl Writer {
             }
             goes_on &= !self.refusals.ends.load(Ordering::Relaxed);
             if !goes_on {
-                jobs.try_iter().for_each(|job| self.take(job));
+                for job in jobs.try_iter() {
+                    self.take(job);
+                }
             }
             self.tell_left_out(!goes_on);
             match self.refusals.dropped.swap(0, Ordering::Relaxed) {
