@@ -64,6 +64,7 @@ commands! {
     tune::Tune;
     confirm::Confirm;
     history::History;
+    audit::Audit;
     revert::Revert;
     reload::Reload;
     config::Config;

@@ -5,11 +5,11 @@
 //! the client, and [`request`] reads what was asked. Nothing here decides anything about traffic.
 
 pub mod document;
-pub mod escape;
 pub mod listen;
 pub mod patience;
 pub mod peer;
 pub mod reference;
+mod refusal;
 pub mod request;
 pub mod router;
 pub mod server;

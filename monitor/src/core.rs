@@ -7,6 +7,7 @@ mod access;
 pub mod address;
 mod alerts;
 mod asking;
+mod audit;
 mod change;
 pub mod command;
 mod contained;
@@ -63,7 +64,7 @@ pub use effect::{Counted, Effect, Ended, Input, News, Reading, Told};
 pub use ports::{Host, Ports};
 pub use start::Beginning;
 
-use api::Role;
+use api::{ChangeOptions, Method, Role};
 use asking::Asking;
 use command::Request;
 use facts::Facts;
@@ -112,6 +113,8 @@ impl Core {
             error: broken,
             path: state.changes.desired().config().path.clone(),
         };
+        audit::begun(env!("CARGO_PKG_VERSION"), &mut turn);
+        audit::by_itself(&mut turn);
         let core =
             Self { state, problems: turn.problems, reload, path, started, confinement, pruned_at: None };
         Ok((core, turn.effects))
@@ -149,6 +152,7 @@ impl Core {
             }
             Input::Performed { what, outcome } => drop(turn.problems.report(what, outcome)),
         }
+        audit::by_itself(&mut turn);
         self.problems = turn.problems;
         turn.effects
     }
@@ -184,19 +188,16 @@ impl Core {
             return;
         }
         if endpoint.role > Role::Viewer {
-            let api::ChangeOptions { save, confirm_within_seconds: confirm_within, yes } = options;
-            tracing::info!(
-                uid = caller.uid,
-                pid = caller.pid,
-                save,
-                confirm_within,
-                yes,
-                "command: {}",
-                endpoint.name
-            );
+            log(endpoint.name, &caller, options);
             self.state.remember_operator(&caller, turn);
         }
-        let answer = request.perform(self, &Asking::of(caller, options), turn);
+        let asking = Asking::of(caller, options);
+        let body = (endpoint.method != Method::Get).then(|| request.body());
+        let (answer, error) = request.perform(self, &asking, turn);
+        if let Some(body) = body {
+            // Before the answer: who was told that it is done finds it in the audit.
+            audit::call(endpoint.name, &asking, body, error.as_ref(), turn);
+        }
         turn.effects.push(Effect::Answer(answer));
     }
 
@@ -250,8 +251,20 @@ impl Core {
             tuning: self.state.tune.snapshot(),
             process: view.process,
             confinement: self.confinement.clone(),
+            audit: view::audit(turn.store.audit_state()),
             read_seconds: view.read_seconds,
             problems,
         }
     }
+}
+
+/// What is asked for beside the state of things. Of a signal nothing is known but that it came.
+fn log(name: &str, caller: &command::Caller, options: ChangeOptions) {
+    let ChangeOptions { save, confirm_within_seconds: confirm_within, yes } = options;
+    if *caller == command::Caller::DAEMON {
+        tracing::info!("command: {name}, by a signal");
+        return;
+    }
+    let (user, uid, pid) = (caller.user.as_deref(), caller.uid, caller.pid);
+    tracing::info!(user, uid, pid, save, confirm_within, yes, "command: {name}");
 }

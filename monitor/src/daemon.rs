@@ -122,6 +122,7 @@ async fn live(path: Option<PathBuf>, chosen: Chosen, signals: Signals) -> Result
         tracing::warn!("{missing}");
     }
     let opened = Store::open_or_remember(state, Timestamp::now())?;
+    opened.store.bound_audit(config.state.audit_size.0);
     let first = First { notes: opened.notes, confinement, ..first };
     let own = links::own_addresses().await.unwrap_or_else(|error| {
         tracing::error!("own addresses: {error:#}");
@@ -194,11 +195,11 @@ async fn wait(
             outcome = &mut ended => return outcome.context("the engine died without a word")?,
             asked = signals.next() => match asked {
                 Asked::Reload => reload(handle, &guarding.status).await,
-                Asked::Stop => {
+                Asked::Stop(signal) => {
                     if asked_at.replace(Instant::now()).is_some() {
                         anyhow::bail!("told to stop twice, so stopped at once");
                     }
-                    tracing::info!("told to stop");
+                    tracing::info!("told to stop by {signal}");
                     let handle = handle.clone();
                     tokio::spawn(async move {
                         handle.ask(Caller::DAEMON, ChangeOptions::default(), Stop {}).await

@@ -6,6 +6,7 @@
 //! the work, so that a disk delays nobody. It decides nothing and reads no clock.
 
 mod access;
+pub mod audit;
 mod copy;
 mod examine;
 mod findings;
@@ -55,6 +56,7 @@ pub struct Store {
     /// Why it lives in memory, as long as it does.
     volatile: Option<String>,
     mending: mend::Mending,
+    audit: audit::Audit,
     /// Held for as long as the store is open: the mark that keeps a second daemon out.
     lock: Option<File>,
 }
@@ -68,6 +70,21 @@ impl Store {
     /// The state directory.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Refused calls, pages and verdicts of the audit.
+    pub fn auditor(&self) -> audit::Auditor {
+        self.audit.auditor()
+    }
+
+    /// What the files of the audit may grow to together.
+    pub fn bound_audit(&self, bytes: u64) {
+        self.audit.bound(bytes);
+    }
+
+    /// Writes an entry of the audit; an error means that it waits in memory.
+    pub fn audit(&mut self, entry: audit::NewEntry) -> anyhow::Result<()> {
+        self.audit.write(entry)
     }
 
     /// The engine runs: from now on a slow disk is a problem, not something to wait for.

@@ -6,11 +6,13 @@
 
 pub mod access;
 pub mod alerts;
+pub mod audit;
 pub mod client;
 pub mod command;
 pub mod config;
 pub mod containments;
 pub mod error;
+pub mod escape;
 pub mod explanation;
 pub mod flows;
 pub mod history;
@@ -33,7 +35,7 @@ pub use error::{Code, Error};
 pub use origin::Origin;
 
 /// Hands every command that the engine performs to `$use`, in the order of the reference: the one list of them.
-/// (`GET /v1/status` is not in it: it is answered from the latest snapshot.)
+/// (`GET /v1/status` and the audit are not in it: they are answered without the engine.)
 #[macro_export]
 macro_rules! commands {
     ($use:ident) => {

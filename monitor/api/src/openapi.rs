@@ -5,6 +5,7 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
+use crate::audit::{AuditQuery, VerifyAudit};
 use crate::command::{Command, Endpoint, Method, Role, Versioned};
 use crate::error::{Code, MEDIA_TYPE, Problem};
 use crate::schema::Address;
@@ -53,7 +54,12 @@ pub fn about_itself() -> [Listed; 2] {
 /// Every command's shape, in the order of the reference.
 pub fn shapes() -> Vec<Shape> {
     macro_rules! all {
-        ($($command:ty,)+) => { vec![Shape::of::<ShowStatus>(), $(Shape::of::<$command>(),)+] };
+        ($($command:ty,)+) => { vec![
+            Shape::of::<ShowStatus>(),
+            $(Shape::of::<$command>(),)+
+            Shape::of::<AuditQuery>(),
+            Shape::of::<VerifyAudit>(),
+        ] };
     }
     crate::commands!(all)
 }
@@ -83,6 +89,7 @@ pub fn document() -> Value {
     }
     describe! { ShowStatus, }
     crate::commands!(describe);
+    describe! { AuditQuery, VerifyAudit, }
     let problem = generator.subschema_for::<Problem>().to_value();
     let responses: Map<_, _> =
         Code::ALL.iter().map(|code| (code.label().to_owned(), response(*code, &problem))).collect();

@@ -53,6 +53,8 @@ pub struct Snapshot {
     pub process: Process,
     #[serde(default)]
     pub confinement: Confinement,
+    #[serde(default)]
+    pub audit: Audit,
     /// How long the last read of the maps took.
     pub read_seconds: f64,
     /// What is wrong right now, one sentence each; empty when all is well.
@@ -67,6 +69,26 @@ pub struct Build {
     pub layout: u32,
     /// The compiler of the kernel side.
     pub compiler: String,
+}
+
+/// The audit: its newest entry, and what could not be written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Audit {
+    /// The newest entry on the disk; 0 when there is none.
+    pub number: u64,
+    /// Its SHA-256.
+    pub sha256: String,
+    pub bytes: u64,
+    /// Entries that this process wrote.
+    pub written: u64,
+    /// Entries that wait for the disk.
+    pub waiting: u64,
+    /// Entries that found no room while they waited.
+    pub lost: u64,
+    /// Calls that were refused.
+    pub refused: u64,
+    /// Those of them that have no entry of their own, for their number.
+    pub unlisted: u64,
 }
 
 /// What the daemon itself costs.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use ipnet::IpNet;
 use jiff::Timestamp;
 
@@ -85,9 +85,10 @@ struct Number {
 }
 
 #[derive(Clone, Debug, Args)]
+#[command(group(ArgGroup::new("what").required(true).multiple(true).args(["detector", "subject"])))]
 struct Silencing {
     /// Of this detector only
-    #[arg(long, value_parser = detector, value_name = "NAME", required_unless_present = "subject")]
+    #[arg(long, value_parser = detector, value_name = "NAME")]
     detector: Option<Detector>,
     /// About subjects within this prefix only
     #[arg(long, value_parser = parse_prefix, value_name = "PREFIX")]

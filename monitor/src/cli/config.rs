@@ -25,9 +25,11 @@ pub struct Config {
 enum Action {
     /// Says whether a file is valid, and if not, what is wrong and where
     Check {
-        /// The file
-        #[arg(default_value = DEFAULT_FILE)]
-        file: PathBuf,
+        /// The file [default: /etc/sluice/sluice.toml]
+        file: Option<PathBuf>,
+        /// The same, as `sluice run` takes it
+        #[arg(long, value_name = "FILE", conflicts_with = "file")]
+        config: Option<PathBuf>,
     },
     /// Shows the configuration that the daemon has in force
     Show,
@@ -38,7 +40,9 @@ enum Action {
 impl Execute for Config {
     fn execute(self, context: &Context) -> Result<(), Failure> {
         match self.action {
-            Action::Check { file } => check(&file),
+            Action::Check { file, config } => {
+                check(&file.or(config).unwrap_or_else(|| PathBuf::from(DEFAULT_FILE)))
+            }
             Action::Show => {
                 let text = context.ask(&ShowConfig {})?;
                 match context.output {

@@ -43,6 +43,7 @@ exits! {
     Unavailable = 10, "the daemon is starting, stopping, too busy or too slow";
     NotSupported = 11, "not part of this build, or switched off in the configuration";
     Warnings = 12, "`sluice doctor` found warnings";
+    Broken = 13, "the chain of the audit is broken";
 }
 
 /// Why a command ends without success.

@@ -205,6 +205,7 @@ pub fn snapshot() -> Snapshot {
         pending: None,
         tuning: crate::snapshot::Tuning::default(),
         process: crate::snapshot::Process::default(),
+        audit: crate::snapshot::Audit::default(),
         confinement: crate::snapshot::Confinement {
             user: "sluice".to_owned(),
             uid: 998,

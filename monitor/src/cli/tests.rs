@@ -54,6 +54,11 @@ fn what_people_type_is_understood() {
         "revert 7",
         "reload --confirm-within 2m",
         "config check ./sluice.toml",
+        "config check --config ./sluice.toml",
+        "audit",
+        "audit --since 1h -n 3",
+        "audit list --since 1h",
+        "audit verify --directory /var/lib/sluice",
         "config show",
         "config default",
         "stop",
@@ -80,12 +85,18 @@ fn what_makes_no_sense_is_refused_with_exit_code_2() {
         "confirm seven",
         "alerts list --detector nose",
         "alerts silence --reason nothing",
+        "config check a.toml --config b.toml",
+        "audit verify --head 7",
         "replay",
         "-o yaml status",
     ] {
         let words = std::iter::once("sluice").chain(line.split(' ').filter(|word| !word.is_empty()));
         let error = Arguments::try_parse_from(words).expect_err(line);
         assert_eq!(error.exit_code(), 2, "{line}");
+        if line.starts_with("alerts silence") {
+            let told = error.to_string();
+            assert!(told.contains("--detector <NAME>") && told.contains("--subject <PREFIX>"), "{told}");
+        }
     }
 }
 

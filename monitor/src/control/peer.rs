@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
 use anyhow::{Result, anyhow};
+use api::escape::escaped;
 use tokio::net::UnixStream;
 
 use crate::engine::command::Role;
@@ -98,6 +99,19 @@ pub fn group_number(group_file: &str, group: &str) -> Option<u32> {
     })
 }
 
+/// The name of a user, by the host's own list (passwd(5)); `None` for one that only a directory service knows.
+pub fn user_name(uid: u32) -> Option<String> {
+    name_in(&std::fs::read_to_string("/etc/passwd").ok()?, uid)
+}
+
+fn name_in(passwd: &str, uid: u32) -> Option<String> {
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next().filter(|name| !name.is_empty())?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| escaped(name).into_owned())
+    })
+}
+
 fn supplementary_groups(stream: &UnixStream) -> io::Result<Vec<u32>> {
     let socket = stream.as_fd();
     let mut groups = vec![0_u32; 64];
@@ -130,7 +144,7 @@ fn supplementary_groups(stream: &UnixStream) -> io::Result<Vec<u32>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Peer, Roles, group_number};
+    use super::{Peer, Roles, group_number, name_in};
     use crate::engine::command::Role;
     use policy::config::Control;
 
@@ -162,6 +176,16 @@ mod tests {
         assert_eq!(group_number(file, "988"), Some(988));
         assert_eq!(group_number(file, "nobody"), None);
         assert_eq!(group_number(file, "broken"), None);
+    }
+
+    #[test]
+    fn a_user_has_the_first_name_of_its_number() {
+        let file =
+            "root:x:0:0::/root:/bin/sh\nbroken\n:x:7:7::/:\nalice:x:1000:1000::/:\ntoor:x:0:0::/:/bin/sh\n";
+        assert_eq!(name_in(file, 0).as_deref(), Some("root"));
+        assert_eq!(name_in(file, 1000).as_deref(), Some("alice"));
+        assert_eq!((name_in(file, 7), name_in(file, 1001)), (None, None));
+        assert_eq!(name_in("a\u{1b}b:x:5:5::/:\n", 5).as_deref(), Some("a\\u{1b}b"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use api::escape::escaped;
 use api::openapi::CALLER_HEADER;
 use api::shape::{Field, Shape};
 use api::{Code, Command, Error};
@@ -17,7 +18,6 @@ use hyper::Request;
 use hyper::http::request::Parts;
 use serde_json::{Map, Value};
 
-use super::escape::escaped;
 use super::server::Connected;
 use crate::engine::command::{Caller, ChangeOptions};
 
@@ -64,7 +64,8 @@ fn permitted(shape: &Shape, parts: &Parts) -> Result<Caller, Error> {
         .next("ask an administrator, or run it as root"));
     }
     let super::peer::Peer { uid, gid, pid, .. } = connected.peer;
-    Ok(Caller { uid, gid, pid, role, ssh_peer: ssh_peer(parts)? })
+    let user = connected.user.clone();
+    Ok(Caller { uid, gid, pid, user, role, ssh_peer: ssh_peer(parts)? })
 }
 
 fn ssh_peer(parts: &Parts) -> Result<Option<IpAddr>, Error> {

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use api::audit::{AuditHead, AuditQuery, VerifyAudit};
 use api::openapi::{self, Listed};
 use api::shape::Shape;
 use api::status::ShowStatus;
@@ -14,10 +15,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, get, on};
 use axum::{Json, Router};
 use hyper::Request;
+use tokio::sync::Semaphore;
 
+use super::refusal;
 use super::request::{self, Asked};
-use crate::engine::Handle;
+use super::server::Connected;
 use crate::engine::command::Perform;
+use crate::engine::{Auditor, Handle};
 
 /// The router that a server serves.
 pub fn router(engine: Handle) -> Router {
@@ -29,15 +33,16 @@ pub fn router(engine: Handle) -> Router {
         ($($command:ty,)+) => { $(router = route::<$command, _, _>(router, performed);)+ };
     }
     api::commands!(perform);
+    router = audit(router);
     router
-        .fallback(|| async {
-            Failed(Error::new(Code::NotFound, "no such path").next("GET /v1 lists the endpoints"))
+        .fallback(|engine, request| async move {
+            let error = Error::new(Code::NotFound, "no such path").next("GET /v1 lists the endpoints");
+            nothing_there(engine, &request, error)
         })
-        .method_not_allowed_fallback(|| async {
-            Failed(
-                Error::new(Code::MethodNotAllowed, "this path has no such method")
-                    .next("GET /v1 lists the endpoints with their methods"),
-            )
+        .method_not_allowed_fallback(|engine, request| async move {
+            let error = Error::new(Code::MethodNotAllowed, "this path has no such method")
+                .next("GET /v1 lists the endpoints with their methods");
+            nothing_there(engine, &request, error)
         })
         .with_state(engine)
 }
@@ -52,10 +57,45 @@ where
     let shape = Arc::new(Shape::of::<C>());
     let (path, method) = (shape.endpoint.path, filter(shape.endpoint.method));
     let handler = move |State(engine): State<Handle>, request: Request<Body>| async move {
-        let asked = request::read(&shape, request).await?;
+        let who = request.extensions().get::<Connected>().cloned();
+        let asked = request::read(&shape, request).await.inspect_err(|error| {
+            refusal::tell(engine.auditor(), who.as_ref(), shape.endpoint.name, error);
+        })?;
         Ok::<_, Failed>(Json(Versioned::new(answer(engine, asked).await?)))
     };
     router.route(path, on(method, handler))
+}
+
+/// Both commands of the audit read its files, one caller after the other.
+fn audit(router: Router<Handle>) -> Router<Handle> {
+    let turns = Arc::new(Semaphore::new(1));
+    let theirs = Arc::clone(&turns);
+    let router = route::<AuditQuery, _, _>(router, move |engine: Handle, asked: Asked<AuditQuery>| {
+        read(Arc::clone(&turns), engine, move |auditor| auditor.page(&asked.command))
+    });
+    route::<VerifyAudit, _, _>(router, move |engine: Handle, asked: Asked<VerifyAudit>| {
+        let VerifyAudit { number, sha256 } = asked.command;
+        let named = number.zip(sha256).map(|(number, sha256)| AuditHead { number, sha256 });
+        read(Arc::clone(&theirs), engine, move |auditor| auditor.verdict(named))
+    })
+}
+
+async fn read<T: Send + 'static>(
+    turns: Arc<Semaphore>,
+    engine: Handle,
+    work: impl FnOnce(&Auditor) -> anyhow::Result<T> + Send + 'static,
+) -> Result<T, Error> {
+    let _turn = turns.acquire_owned().await.map_err(|error| Error::failed(&error))?;
+    let auditor = engine.auditor().clone();
+    let read = tokio::task::spawn_blocking(move || work(&auditor)).await;
+    read.map_err(|error| Error::failed(&error))?.map_err(|error| Error::failed(&error))
+}
+
+/// A request that is no command.
+fn nothing_there(State(engine): State<Handle>, request: &Request<Body>, error: Error) -> Failed {
+    let who = request.extensions().get::<Connected>();
+    refusal::tell(engine.auditor(), who, &refusal::named(request), &error);
+    Failed(error)
 }
 
 async fn performed<C: Perform>(engine: Handle, asked: Asked<C>) -> Result<C::Answer, Error> {

@@ -49,12 +49,13 @@ impl Served {
         let listener = listen::bind(&socket, None).unwrap();
         let bench = Bench::new();
         let (requests, inbox) = mpsc::channel(8);
+        let auditor = bench.store.auditor();
         let (snapshots, seen) = watch::channel(Arc::clone(&bench.snapshot));
         let (heard, busy) = (Arc::default(), Arc::default());
         tokio::spawn(play(bench, inbox, snapshots, Arc::clone(&heard), Arc::clone(&busy)));
         let (shutdown, ended) = oneshot::channel::<()>();
-        let router = router::router(Handle::new(requests, seen));
-        let server = tokio::spawn(server::serve(listener, router, roles, limits, async {
+        let router = router::router(Handle::new(requests, seen, auditor.clone()));
+        let server = tokio::spawn(server::serve(listener, router, roles, (limits, auditor), async {
             let _ = ended.await;
         }));
         let client = Client::new(&socket, Some("192.0.2.7".to_owned()));

@@ -25,8 +25,10 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::patience::Patient;
-use super::peer::{Peer, Roles};
+use super::peer::{self, Peer, Roles};
+use super::refusal;
 use super::router::Failed;
+use crate::engine::Auditor;
 use api::error::MEDIA_TYPE;
 use api::{Code, Error, Role};
 
@@ -70,6 +72,8 @@ impl Default for Limits {
 #[derive(Clone, Debug)]
 pub struct Connected {
     pub peer: Peer,
+    /// The name of its user, if the host knows one.
+    pub user: Option<String>,
     pub role: Role,
 }
 
@@ -78,13 +82,14 @@ pub async fn serve(
     listener: UnixListener,
     router: Router,
     roles: Roles,
-    limits: Limits,
+    (limits, auditor): (Limits, Auditor),
     shutdown: impl Future<Output = ()>,
 ) {
     let door = Door {
         everyone: Arc::new(Semaphore::new(limits.connections)),
         admins: Arc::new(Semaphore::new(limits.admin_connections)),
         refusals: Arc::new(Semaphore::new(limits.connections)),
+        auditor,
     };
     let answers = Arc::new(Semaphore::new(limits.answer_bytes as usize));
     let (closing, closed) = watch::channel(false);
@@ -112,7 +117,7 @@ pub async fn serve(
                     stream,
                     router.clone(),
                     caller,
-                    (limits, answers),
+                    (limits, answers, door.auditor.clone()),
                     closed.clone(),
                     place,
                 ));
@@ -138,6 +143,7 @@ struct Door {
     everyone: Arc<Semaphore>,
     admins: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
+    auditor: Auditor,
 }
 
 impl Door {
@@ -147,13 +153,18 @@ impl Door {
                 .next("try again")
         })?;
         let Some(role) = roles.role_of(&peer) else {
-            return Err(stranger(&peer));
+            let (error, user) = (stranger(&peer), peer::user_name(peer.uid));
+            refusal::tell_of(&self.auditor, &peer, user, "a connection", &error);
+            return Err(error);
         };
         let place = Arc::clone(&self.everyone).try_acquire_owned().or_else(|error| {
             if role == Role::Admin { Arc::clone(&self.admins).try_acquire_owned() } else { Err(error) }
         });
         match place {
-            Ok(place) => Ok((Connected { peer, role }, place)),
+            Ok(place) => {
+                let user = peer::user_name(peer.uid);
+                Ok((Connected { peer, user, role }, place))
+            }
             Err(_) => Err(Error::new(Code::Unavailable, "too many control connections are open")
                 .next("try again in a moment")),
         }
@@ -193,11 +204,11 @@ async fn converse(
     stream: Patient<UnixStream>,
     router: Router,
     caller: Connected,
-    (limits, answers): (Limits, Arc<Semaphore>),
+    (limits, answers, auditor): (Limits, Arc<Semaphore>, Auditor),
     mut closed: watch::Receiver<bool>,
     _place: OwnedSemaphorePermit,
 ) {
-    let pid = caller.peer.pid;
+    let (pid, who) = (caller.peer.pid, caller.clone());
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(caller.clone());
         answer(router.clone(), request, limits.request_time, Arc::clone(&answers))
@@ -216,6 +227,10 @@ async fn converse(
         }
     };
     if let Err(error) = outcome {
+        if error.is_parse() {
+            let told = Error::new(Code::Invalid, format!("what came is no request: {error}"));
+            refusal::tell(&auditor, Some(&who), "a connection", &told);
+        }
         tracing::debug!(%error, pid, "control connection ended");
     }
 }

@@ -38,7 +38,15 @@ impl Asking {
 
     /// For people and the audit.
     pub fn made_by(&self) -> String {
-        self.origin.made_by()
+        named(self.origin, self.caller.user.as_deref())
+    }
+}
+
+/// Who an origin is, with the name of the user if there is one.
+pub fn named(origin: Origin, user: Option<&str>) -> String {
+    match (origin, user) {
+        (Origin::Socket { uid, .. }, Some(user)) => format!("{user} (uid {uid})"),
+        _ => origin.made_by(),
     }
 }
 
@@ -58,10 +66,12 @@ mod tests {
 
     #[test]
     fn a_caller_is_a_socket_and_the_daemon_a_signal() {
-        let caller = Caller { uid: 1000, gid: 100, pid: 7, role: Role::Operator, ssh_peer: None };
+        let caller = Caller { uid: 1000, gid: 100, pid: 7, user: None, role: Role::Operator, ssh_peer: None };
         let asking = Asking::of(caller, ChangeOptions::default());
         assert_eq!(asking.origin, Origin::Socket { uid: 1000, gid: 100, pid: 7 });
         assert_eq!(asking.made_by(), "uid 1000");
+        let caller = Caller { user: Some("alice".to_owned()), ..asking.caller };
+        assert_eq!(Asking::of(caller, ChangeOptions::default()).made_by(), "alice (uid 1000)");
         assert_eq!(Asking::of(Caller::DAEMON, ChangeOptions::default()).origin, Origin::Signal);
     }
 }

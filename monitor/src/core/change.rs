@@ -16,6 +16,7 @@ pub use desired::{Desired, Revision};
 pub use waiting::Waiting;
 
 use super::asking::Asking;
+use super::audit;
 use super::command::Applied;
 use super::dangers;
 use super::delta::{self, Delta, Standing};
@@ -229,6 +230,7 @@ impl Changes {
             }
             self.take_config(&delta);
             let (change, confirm_by) = (pending.change, pending.deadline);
+            audit::made(asking.origin, Some(change), &record, turn);
             self.waiting = Some(Waiting::new(pending, what, asking, delta));
             tracing::info!(change, "{what}; taken back at {confirm_by:.0} unless confirmed");
             return Ok(Applied {
@@ -245,6 +247,7 @@ impl Changes {
         // From here on the change holds; what the store cannot keep is a warning, not an error.
         let recorded = turn.store.record(&record);
         let change = turn.problems.report("history", recorded);
+        audit::made(asking.origin, change, &record, turn);
         let mut saved = delta.saved;
         if saved && let Err(error) = persist(&delta, asking, turn) {
             saved = false;
@@ -290,8 +293,10 @@ impl Changes {
         let Some(waiting) = &self.waiting else { return Ok(()) };
         let (number, what, restore) = (waiting.number(), waiting.what().to_owned(), waiting.restore()?);
         let asking = Asking::daemon(Origin::Timer);
+        let after = serde_json::to_value(&restore)?;
         let Prepared { delta: restore, next, .. } = self.prepare(&asking, restore, installed, turn)?;
         self.install(next, installed, turn)?;
+        audit::taken_back(number, &what, after, turn);
         self.take_config(&restore);
         turn.store.settle(number, ChangeState::RolledBack)?;
         self.waiting = None;

@@ -90,7 +90,18 @@ impl Request {
         self.call.endpoint()
     }
 
-    pub(super) fn perform(self, core: &mut Core, asking: &Asking, turn: &mut Turn<'_>) -> Answer {
+    /// What is asked for, as JSON.
+    pub(super) fn body(&self) -> serde_json::Value {
+        self.call.body()
+    }
+
+    /// The answer, and what is wrong if that is an error.
+    pub(super) fn perform(
+        self,
+        core: &mut Core,
+        asking: &Asking,
+        turn: &mut Turn<'_>,
+    ) -> (Answer, Option<Error>) {
         self.call.perform(core, asking, turn)
     }
 }
@@ -98,7 +109,13 @@ impl Request {
 /// A command of any type with its reply.
 trait Call: fmt::Debug + Send {
     fn endpoint(&self) -> Endpoint;
-    fn perform(self: Box<Self>, core: &mut Core, asking: &Asking, turn: &mut Turn<'_>) -> Answer;
+    fn body(&self) -> serde_json::Value;
+    fn perform(
+        self: Box<Self>,
+        core: &mut Core,
+        asking: &Asking,
+        turn: &mut Turn<'_>,
+    ) -> (Answer, Option<Error>);
 }
 
 #[derive(Debug)]
@@ -112,10 +129,21 @@ impl<C: Perform> Call for Asked<C> {
         C::ENDPOINT
     }
 
-    fn perform(self: Box<Self>, core: &mut Core, asking: &Asking, turn: &mut Turn<'_>) -> Answer {
+    fn body(&self) -> serde_json::Value {
+        // A command of plain fields always serializes.
+        serde_json::to_value(&self.command).unwrap_or_default()
+    }
+
+    fn perform(
+        self: Box<Self>,
+        core: &mut Core,
+        asking: &Asking,
+        turn: &mut Turn<'_>,
+    ) -> (Answer, Option<Error>) {
         let Self { command, reply } = *self;
         let answer = command.perform(core, asking, turn);
-        Answer::new(reply, answer)
+        let error = answer.as_ref().err().cloned();
+        (Answer::new(reply, answer), error)
     }
 }
 
@@ -125,6 +153,8 @@ pub struct Caller {
     pub uid: u32,
     pub gid: u32,
     pub pid: i32,
+    /// The name of the user, if the host knows one.
+    pub user: Option<String>,
     pub role: Role,
     /// The far end of the caller's own SSH connection (its `SSH_CONNECTION`), never cut without being asked twice.
     pub ssh_peer: Option<IpAddr>,
@@ -132,7 +162,7 @@ pub struct Caller {
 
 impl Caller {
     /// The daemon itself: signals, timers, automatic tuning.
-    pub const DAEMON: Self = Self { uid: 0, gid: 0, pid: 0, role: Role::Admin, ssh_peer: None };
+    pub const DAEMON: Self = Self { uid: 0, gid: 0, pid: 0, user: None, role: Role::Admin, ssh_peer: None };
 }
 
 /// Makes the planned change.

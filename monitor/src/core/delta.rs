@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::command::AccessKind;
 use super::steps::move_end;
 use api::containments::{Containment, Subject};
+use api::limits::LimitSet;
 use policy::config::Mode;
 use policy::config::{Config, ConfigError};
 use policy::{self, AccessEntry, LimitName, LimitOverride, Permission, Rules};
@@ -101,6 +102,9 @@ pub struct Delta {
 pub struct LimitSetting {
     pub name: LimitName,
     pub value: Option<LimitOverride>,
+    /// What was asked for, if that was a part of the value: all that is saved of it.
+    #[serde(skip)]
+    pub asked: Option<Box<LimitSet>>,
 }
 
 /// One exemption or denial made while running; `None` is none.
@@ -191,6 +195,7 @@ impl Delta {
         let limit = |set: &LimitSetting| LimitSetting {
             name: set.name.clone(),
             value: rules.limits.get(&set.name).cloned(),
+            asked: None,
         };
         let access = |set: &AccessSetting| {
             let same =
@@ -354,6 +359,7 @@ mod tests {
                     kind: policy::LimitKind::PerSource,
                 },
                 value: Some(LimitOverride::default()),
+                asked: None,
             }],
             access: vec![AccessSetting {
                 prefix,

@@ -5,12 +5,13 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize as _, Serialize};
 
-use super::asking::Asking;
+use super::asking::{Asking, named};
+use super::audit;
 use super::command::{Change, HistoryQuery};
 use super::delta::Delta;
 use super::origin::Origin;
 use super::ports::Turn;
-use crate::store::{ChangeRecord, ChangeState, NewChange, Storage};
+use crate::store::{Author, ChangeRecord, ChangeState, NewChange, Storage};
 use api::{Code, Error};
 
 /// Changes that one answer holds.
@@ -49,9 +50,12 @@ pub fn undoable(number: u64, store: &dyn Storage) -> Result<ChangeRecord, Error>
 /// Writes down what changes no rule.
 pub fn note(asking: &Asking, what: &str, turn: &mut Turn<'_>) -> Option<u64> {
     let nothing = Delta::default();
-    let recorded = new_change(asking, what, &nothing, &nothing, turn.now.wall)
-        .and_then(|record| turn.store.record(&record));
-    turn.problems.report("history", recorded)
+    let change =
+        turn.problems.report("history", new_change(asking, what, &nothing, &nothing, turn.now.wall))?;
+    let recorded = turn.store.record(&change);
+    let number = turn.problems.report("history", recorded);
+    audit::made(asking.origin, number, &change, turn);
+    number
 }
 
 /// A change as the store keeps it.
@@ -64,7 +68,7 @@ pub fn new_change(
 ) -> Result<NewChange> {
     Ok(NewChange {
         at,
-        author: asking.origin.into(),
+        author: Author { user: asking.caller.user.clone(), ..asking.origin.into() },
         what: what.to_owned(),
         before: serde_json::to_value(before).context("write down what stands")?,
         after: serde_json::to_value(after).context("write down what shall stand")?,
@@ -78,7 +82,7 @@ fn told(record: ChangeRecord) -> Change {
     Change {
         number: record.number,
         at: record.at,
-        made_by: origin.made_by(),
+        made_by: named(origin, record.author.user.as_deref()),
         origin,
         what: record.what,
         before: record.before.to_string(),

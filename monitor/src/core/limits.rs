@@ -31,7 +31,8 @@ pub fn set(rules: &Rules, set: &LimitSet) -> Result<Plan, Error> {
     let mut value = rules.limits.get(&name).cloned().unwrap_or_default();
     merge(&mut value, set);
     let what = format!("limit set {}", describe(&name));
-    let delta = Delta { limits: vec![LimitSetting { name, value: Some(value) }], ..Delta::default() };
+    let asked = Some(Box::new(set.clone()));
+    let delta = Delta { limits: vec![LimitSetting { name, value: Some(value), asked }], ..Delta::default() };
     Ok(Plan::new(what, delta))
 }
 
@@ -43,7 +44,7 @@ pub fn unset(rules: &Rules, target: &LimitTarget) -> Result<Plan, Error> {
             .next("what the configuration says is changed in its file; `limit set --mode off` lifts it"));
     }
     let what = format!("limit unset {}", describe(&name));
-    let delta = Delta { limits: vec![LimitSetting { name, value: None }], ..Delta::default() };
+    let delta = Delta { limits: vec![LimitSetting { name, value: None, asked: None }], ..Delta::default() };
     Ok(Plan::new(what, delta))
 }
 
@@ -76,7 +77,8 @@ pub fn known(kind: &str, name: &str, all: &[&str]) -> Result<(), Error> {
     })
 }
 
-fn merge(value: &mut LimitOverride, set: &LimitSet) {
+/// Puts what was asked for into a limit; the rest of it stays.
+pub fn merge(value: &mut LimitOverride, set: &LimitSet) {
     if let Some(mode) = set.mode {
         value.mode = Some(mode);
     }

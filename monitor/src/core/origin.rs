@@ -24,7 +24,7 @@ impl From<Origin> for Author {
             Origin::Socket { uid, gid, pid } => (uid, gid, pid),
             _ => (0, 0, 0),
         };
-        Self { uid, gid, pid, origin: origin.label().to_owned() }
+        Self { uid, gid, pid, user: None, origin: origin.label().to_owned() }
     }
 }
 

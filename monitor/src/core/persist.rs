@@ -1,9 +1,12 @@
 //! Writes a saved change into the store, so that the next start takes it up.
 
 use anyhow::Result;
+use api::limits::LimitSet;
+use policy::LimitOverride;
 
 use super::asking::Asking;
 use super::delta::Delta;
+use super::limits;
 use super::ports::Turn;
 use crate::store::{AccessRule, AccessRuleKind};
 
@@ -12,7 +15,10 @@ pub fn persist(delta: &Delta, asking: &Asking, turn: &mut Turn<'_>) -> Result<()
     for set in &delta.limits {
         let key = serde_json::to_string(&set.name)?;
         match &set.value {
-            Some(value) => turn.store.set_override(&key, value, &made_by, at)?,
+            Some(value) => {
+                let value = saved(&key, value, set.asked.as_deref(), turn)?;
+                turn.store.set_override(&key, &value, &made_by, at)?;
+            }
             None => drop(turn.store.unset_override(&key)?),
         }
     }
@@ -49,4 +55,19 @@ pub fn persist(delta: &Delta, asking: &Asking, turn: &mut Turn<'_>) -> Result<()
         }
     }
     Ok(())
+}
+
+/// What is written of a limit: what was saved before with what was asked for, and nothing that was set without `save`.
+fn saved(
+    key: &str,
+    value: &LimitOverride,
+    asked: Option<&LimitSet>,
+    turn: &Turn<'_>,
+) -> Result<LimitOverride> {
+    let Some(asked) = asked else { return Ok(value.clone()) };
+    let before = turn.store.overrides()?.remove(key);
+    // A row that is nonsense is not in force either.
+    let mut saved = before.and_then(|before| serde_json::from_value(before).ok()).unwrap_or_default();
+    limits::merge(&mut saved, asked);
+    Ok(saved)
 }

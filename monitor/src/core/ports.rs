@@ -14,9 +14,11 @@ use policy::{ImportedList, Surroundings};
 
 use super::delta::{ConfigSetting, Flags};
 use super::effect::Effect;
+use super::origin::Origin;
 use super::problems::Problems;
 use crate::store::{Moment, Storage};
 use api::Error;
+use api::audit::AuditChange;
 
 /// What the core asks of the host: files that the configuration names, sessions, routes and cgroups.
 pub trait Host: Send {
@@ -71,12 +73,14 @@ pub struct Turn<'a> {
     pub host: &'a mut dyn Host,
     pub problems: Problems,
     pub effects: Vec<Effect>,
+    /// Changes that no entry of the audit names yet, with what made them.
+    pub made: Vec<(Origin, AuditChange)>,
 }
 
 impl<'a> Turn<'a> {
     pub fn new(now: Moment, ports: Ports<'a>, problems: Problems) -> Self {
         let Ports { kernel, store, host } = ports;
-        Self { now, kernel, store, host, problems, effects: Vec::new() }
+        Self { now, kernel, store, host, problems, effects: Vec::new(), made: Vec::new() }
     }
 }
 

@@ -75,7 +75,7 @@ impl Silences {
         let AlertSilence { detector, subject, reason, for_seconds } = asked;
         if detector.is_none() && subject.is_none() {
             return Err(Error::new(Code::Invalid, "that would silence everything")
-                .next("name a detector or a subject"));
+                .next("name a detector, a subject or both"));
         }
         let now = turn.now.wall;
         let lasts = |seconds| {

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use monitor_common::record::{origin, scope};
 
 use super::alerts;
+use super::audit;
 use super::change::{Changes, Desired};
 use super::contained::{self, Contained};
 use super::coverage;
@@ -177,6 +178,12 @@ pub fn begin(beginning: Beginning, turn: &mut Turn<'_>) -> Result<Begun> {
     if let Some(Unconfirmed { number, .. }) = unconfirmed {
         let settled = turn.store.settle(number, ChangeState::RolledBack);
         turn.problems.report("history", settled);
+        audit::taken_back(
+            number,
+            "nobody confirmed it before the daemon ended",
+            serde_json::Value::Null,
+            turn,
+        );
         tracing::warn!(change = number, "nobody confirmed it before the daemon ended, so it is taken back");
     }
     turn.problems.report("read the store", no_troubles(&troubles));

@@ -11,6 +11,10 @@ use super::state::State;
 pub fn tick(state: &mut State, turn: &mut Turn<'_>) {
     let written = turn.store.write_findings();
     turn.problems.report("keep the findings", written);
+    let (audit, _, _) = turn.store.audit_state();
+    if audit.failing.is_none() && audit.waiting == 0 {
+        turn.problems.clear("audit");
+    }
     if state.changes.waiting().is_some() {
         return;
     }
@@ -74,6 +78,13 @@ pub fn store_problems(turn: &Turn<'_>) -> Vec<String> {
     }
     if shed > 0 {
         told.push(format!("store: {shed} findings were given up, as too many waited for the disk"));
+    }
+    let (audit, _, _) = turn.store.audit_state();
+    if let Some(why) = audit.failing {
+        told.push(format!("audit: {} entries wait, as it cannot be written: {why}", audit.waiting));
+    }
+    if audit.lost > 0 {
+        told.push(format!("audit: {} entries are lost, as too many waited for the disk", audit.lost));
     }
     told
 }

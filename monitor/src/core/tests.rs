@@ -21,7 +21,7 @@ use crate::store::Store;
 use api::{Code, Error};
 use bench::{Bench, CONFIG, start};
 use policy::LimitKind;
-use policy::config::Mode;
+use policy::config::{Mode, Rate};
 
 const NOW: ChangeOptions = ChangeOptions { save: false, confirm_within_seconds: None, yes: false };
 const SAVED: ChangeOptions = ChangeOptions { save: true, ..NOW };
@@ -31,7 +31,7 @@ const TIMED_LONG: ChangeOptions = ChangeOptions { confirm_within_seconds: Some(6
 
 fn operator(ssh_peer: Option<&str>) -> Caller {
     let ssh_peer = ssh_peer.map(|peer| peer.parse::<IpAddr>().unwrap());
-    Caller { uid: 1000, gid: 1000, pid: 1, role: Role::Admin, ssh_peer }
+    Caller { uid: 1000, gid: 1000, pid: 1, user: None, role: Role::Admin, ssh_peer }
 }
 
 fn access(kind: AccessKind, prefix: &str, for_seconds: Option<u64>) -> AccessAdd {
@@ -117,6 +117,27 @@ fn a_change_is_kept_over_a_restart_only_when_asked() {
     bench.ask(SAVED, LimitUnset(target("web"))).unwrap();
     let mut bench = bench.restart();
     assert_eq!(bench.web(), (Mode::Observe, 2000));
+}
+
+#[test]
+fn a_saved_limit_saves_what_was_asked_for_and_nothing_that_was_set_before() {
+    let packets = |per_second| LimitSet {
+        service: "web".to_owned(),
+        packets: Some(RateRequest { rate: Rate::per_second(per_second), burst: None }),
+        ..LimitSet::default()
+    };
+    let mut bench = Bench::new();
+    bench.set(NOW, 7).unwrap();
+    assert!(bench.ask(SAVED, packets(9)).unwrap().saved);
+    assert_eq!(bench.web(), (Mode::Enforce, 9));
+    let mut bench = bench.restart();
+    assert_eq!(bench.web(), (Mode::Observe, 9), "the mode was never saved");
+    // What holds already is saved when it is said again, and what was saved before stays.
+    let enforce = LimitSet { service: "web".to_owned(), mode: Some(Mode::Enforce), ..LimitSet::default() };
+    bench.ask(NOW, enforce.clone()).unwrap();
+    assert!(bench.ask(SAVED, enforce).unwrap().saved);
+    let mut bench = bench.restart();
+    assert_eq!(bench.web(), (Mode::Enforce, 9));
 }
 
 #[test]

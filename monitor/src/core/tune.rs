@@ -363,7 +363,10 @@ pub fn plan_end(rules: &Rules, target: &TuneTarget) -> Result<Plan, Error> {
         .next("`sluice tune try` begins one"));
     }
     let what = format!("tune end {} class {}", subject.service, subject.class);
-    Ok(Plan::new(what, Delta { limits: vec![LimitSetting { name, value: None }], ..Delta::default() }))
+    Ok(Plan::new(
+        what,
+        Delta { limits: vec![LimitSetting { name, value: None, asked: None }], ..Delta::default() },
+    ))
 }
 
 fn subject(rules: &Rules, target: &TuneTarget) -> Result<Subject, Error> {

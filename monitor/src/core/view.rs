@@ -25,6 +25,7 @@ use crate::snapshot::{
     self, AttachMode, Ban, Build, Count, Flood, Interface, MapUse, Process, Rules, Service, Sources, Tally,
     Total, address_of,
 };
+use crate::store::audit::AuditState;
 use datapath::{Guarded, Kernel};
 use policy::Image;
 
@@ -362,9 +363,16 @@ pub fn nothing_yet(started: Timestamp, reload: snapshot::Reload) -> snapshot::Sn
         tuning: snapshot::Tuning::default(),
         process: Process::default(),
         confinement: snapshot::Confinement::default(),
+        audit: snapshot::Audit::default(),
         read_seconds: 0.0,
         problems: Vec::new(),
     }
+}
+
+/// What the audit says of itself.
+pub fn audit((state, refused, unlisted): (AuditState, u64, u64)) -> snapshot::Audit {
+    let AuditState { number, sha256, bytes, written, waiting, lost, .. } = state;
+    snapshot::Audit { number, sha256, bytes, written, waiting, lost, refused, unlisted }
 }
 
 #[cfg(test)]

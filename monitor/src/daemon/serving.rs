@@ -105,7 +105,8 @@ async fn serve_control(
         let router = router::router(handle.clone());
         let gone = listen::gone(config.control.socket.clone());
         let stopped = stopped(stopping.clone());
-        server::serve(listener, router, roles, Limits::default(), async {
+        let limits = (Limits::default(), handle.auditor().clone());
+        server::serve(listener, router, roles, limits, async {
             tokio::select! { () = gone => {}, () = stopped => {} }
         })
         .await;

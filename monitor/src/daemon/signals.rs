@@ -10,7 +10,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     Reload,
-    Stop,
+    /// By the signal of this name; tokio does not say who sent it.
+    Stop(&'static str),
 }
 
 #[derive(Debug)]
@@ -34,8 +35,8 @@ impl Signals {
     pub async fn next(&mut self) -> Asked {
         tokio::select! {
             _ = self.hangup.recv() => Asked::Reload,
-            _ = self.terminate.recv() => Asked::Stop,
-            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.terminate.recv() => Asked::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Asked::Stop("SIGINT"),
         }
     }
 }

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::command::{Caller, ChangeOptions, Perform, Reply, Request};
 use crate::snapshot::Snapshot;
+use crate::store::audit::Auditor;
 use api::{Code, Endpoint, Error};
 
 /// Commands that may wait for the engine; more are refused, so that a flood of callers cannot fill memory.
@@ -18,11 +19,21 @@ pub const QUEUE: usize = 64;
 pub struct Handle {
     requests: mpsc::Sender<Request>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
+    auditor: Auditor,
 }
 
 impl Handle {
-    pub fn new(requests: mpsc::Sender<Request>, snapshots: watch::Receiver<Arc<Snapshot>>) -> Self {
-        Self { requests, snapshots }
+    pub fn new(
+        requests: mpsc::Sender<Request>,
+        snapshots: watch::Receiver<Arc<Snapshot>>,
+        auditor: Auditor,
+    ) -> Self {
+        Self { requests, snapshots, auditor }
+    }
+
+    /// For refused calls, and to read the audit.
+    pub const fn auditor(&self) -> &Auditor {
+        &self.auditor
     }
 
     /// What was known at the last tick.

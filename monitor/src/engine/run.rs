@@ -111,8 +111,9 @@ impl Engine {
         };
         engine.perform(effects, &now);
         engine.store.hurry();
+        let auditor = engine.store.auditor();
         engine.read(&now);
-        Ok((engine, Handle::new(sender, snapshots)))
+        Ok((engine, Handle::new(sender, snapshots, auditor)))
     }
 
     /// Runs until it is told to stop or detach, or until nobody can give commands any more.

@@ -241,6 +241,19 @@ impl Page {
         self.single(declared::DEFENCE_RUNG, float(tuning.defence_rung));
     }
 
+    fn audit(&mut self, audit: &crate::snapshot::Audit) {
+        self.single(declared::AUDIT_WRITTEN, float(audit.written));
+        self.single(declared::AUDIT_WAITING, float(audit.waiting));
+        self.single(declared::AUDIT_LOST, float(audit.lost));
+        let listed = audit.refused.saturating_sub(audit.unlisted);
+        self.add(
+            declared::AUDIT_REFUSED,
+            [("no", audit.unlisted), ("yes", listed)]
+                .map(|(label, count)| ([label.to_owned()], float(count))),
+        );
+        self.single(declared::AUDIT_BYTES, float(audit.bytes));
+    }
+
     fn daemon(&mut self, snapshot: &Snapshot) {
         let reload = &snapshot.reload;
         self.single(declared::RELOAD_SUCCESSFUL, truth(reload.error.is_none()));
@@ -258,6 +271,7 @@ impl Page {
         self.add(declared::FINDINGS, findings.raised.iter().map(|row| (labels(row), float(row.raised))));
         let shed = findings.shed.iter().map(|row| ([row.label.clone()], float(row.count)));
         self.add(declared::SHED, shed);
+        self.audit(&snapshot.audit);
         self.single(declared::RECORDS, float(findings.records));
         self.add(
             declared::LEARNING,

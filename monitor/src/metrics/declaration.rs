@@ -111,6 +111,16 @@ families! {
         "Findings that were raised by this process.";
     SHED = Counter "sluice_findings_shed_total" ["reason"]
         "Signals that became no finding or no notification of their own.";
+    AUDIT_WRITTEN = Counter "sluice_audit_entries_total" []
+        "Entries of the audit that this process wrote.";
+    AUDIT_WAITING = Gauge "sluice_audit_waiting" []
+        "Entries of the audit that wait for a disk that can be written.";
+    AUDIT_LOST = Counter "sluice_audit_lost_total" []
+        "Entries of the audit that found no room while they waited.";
+    AUDIT_REFUSED = Counter "sluice_audit_refused_total" ["listed"]
+        "Calls that were refused, with an entry of the audit of their own or without one.";
+    AUDIT_BYTES = Gauge "sluice_audit_bytes" []
+        "Size of the files of the audit.";
     RECORDS = Counter "sluice_conversation_records_total" []
         "Conversation records that reached the detectors of this process.";
     LEARNING = Gauge "sluice_detection_learning_seconds" ["of"]

@@ -71,6 +71,19 @@ fn limits() -> Vec<LimitInForce> {
     }]
 }
 
+fn audit() -> crate::snapshot::Audit {
+    crate::snapshot::Audit {
+        number: 42,
+        sha256: String::new(),
+        bytes: 20_000,
+        written: 12,
+        waiting: 3,
+        lost: 2,
+        refused: 9,
+        unlisted: 4,
+    }
+}
+
 fn example() -> Snapshot {
     let at: jiff::Timestamp = "2026-11-22T06:00:00Z".parse().unwrap();
     let tally = |label: &str, count| Tally { label: label.to_owned(), count };
@@ -162,6 +175,7 @@ fn example() -> Snapshot {
         },
         process: Process { resident_bytes: 12_000_000, cpu_seconds: 1.5, open_files: 31 },
         confinement: crate::snapshot::Confinement::default(),
+        audit: audit(),
         read_seconds: 0.004,
         problems: vec!["eth1 is not there".to_owned()],
     }

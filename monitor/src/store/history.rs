@@ -14,6 +14,9 @@ pub struct Author {
     pub uid: u32,
     pub gid: u32,
     pub pid: i32,
+    /// The name of the user, if the host knew one.
+    #[serde(default)]
+    pub user: Option<String>,
     /// Where it came from: `control`, `signal`, `tuning`, `detection`, `rollback`, `start`.
     pub origin: String,
 }
@@ -76,7 +79,8 @@ pub struct ChangeRecord {
     pub reverted_by: Option<u64>,
 }
 
-const COLUMNS: &str = "number, at, uid, gid, pid, origin, what, before, after, evidence, state, reverted_by";
+const COLUMNS: &str =
+    "number, at, uid, gid, pid, origin, what, before, after, evidence, state, reverted_by, user";
 
 /// Text that one page of the history holds.
 const PAGE_BYTES: usize = 1 << 20;
@@ -139,8 +143,8 @@ impl Store {
 
 pub(super) fn insert(connection: &Connection, change: &NewChange) -> anyhow::Result<u64> {
     connection.execute(
-        "INSERT INTO change (at, uid, gid, pid, origin, what, before, after, evidence, state)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        "INSERT INTO change (at, uid, gid, pid, origin, what, before, after, evidence, state, user)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         params![
             stored(change.at),
             change.author.uid,
@@ -152,6 +156,7 @@ pub(super) fn insert(connection: &Connection, change: &NewChange) -> anyhow::Res
             change.after.to_string(),
             change.evidence.as_ref().map(Value::to_string),
             change.state.label(),
+            change.author.user,
         ],
     )?;
     u64::try_from(connection.last_insert_rowid()).context("number of a change")
@@ -190,7 +195,13 @@ fn read(row: &Row<'_>) -> anyhow::Result<ChangeRecord> {
     Ok(ChangeRecord {
         number: u64::try_from(number)?,
         at: restored(row.get(1)?),
-        author: Author { uid: row.get(2)?, gid: row.get(3)?, pid: row.get(4)?, origin: row.get(5)? },
+        author: Author {
+            uid: row.get(2)?,
+            gid: row.get(3)?,
+            pid: row.get(4)?,
+            user: row.get(12)?,
+            origin: row.get(5)?,
+        },
         what: row.get(6)?,
         before: json(7)?,
         after: json(8)?,

@@ -65,6 +65,7 @@ impl Store {
                     self.volatile = None;
                     self.path = self.directory.join(FILE);
                     self.mending.pause = FIRST;
+                    self.audit.use_disk();
                     Some(Mended { set_aside, notes })
                 }
                 Err(why) => {

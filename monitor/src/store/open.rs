@@ -14,6 +14,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use rustix::fs::{FlockOperation, flock};
 
+use super::audit::Audit;
 use super::worker::Worker;
 use super::{FILE, Store, copy, examine, mend, schema};
 
@@ -161,6 +162,8 @@ impl Store {
     }
 
     fn over(connection: Connection, directory: &Path, path: PathBuf) -> anyhow::Result<Self> {
+        let in_memory = path == Path::new(MEMORY);
+        let audit = Audit::start(Some(directory).filter(|at| !at.as_os_str().is_empty()), !in_memory)?;
         Ok(Self {
             worker: Worker::start(connection)?,
             directory: directory.to_owned(),
@@ -169,6 +172,7 @@ impl Store {
             shed: 0,
             volatile: None,
             mending: mend::Mending::default(),
+            audit,
             lock: None,
         })
     }

@@ -62,6 +62,8 @@ const MIGRATIONS: &[&str] = &[
          body   TEXT NOT NULL
      ) STRICT;
      CREATE INDEX finding_by_time ON finding (updated);",
+    // 2: the name of the user who made a change.
+    "ALTER TABLE change ADD COLUMN user TEXT;",
 ];
 
 /// The version that this build writes.
@@ -85,6 +87,10 @@ pub fn make_missing(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut made = Vec::new();
     for statement in MIGRATIONS.iter().flat_map(|step| step.split(';')) {
         let statement = statement.trim();
+        if let Some(rest) = statement.strip_prefix("ALTER TABLE ") {
+            add_column(connection, rest, statement)?;
+            continue;
+        }
         let Some(rest) = statement.strip_prefix("CREATE TABLE ") else {
             // An index is made again without a word: it holds nothing of its own.
             connection.execute_batch(&statement.replace("CREATE INDEX ", "CREATE INDEX IF NOT EXISTS "))?;
@@ -104,6 +110,18 @@ pub fn make_missing(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     Ok(made)
 }
 
+/// `table ADD COLUMN name ...`, unless it is there.
+fn add_column(connection: &Connection, rest: &str, statement: &str) -> rusqlite::Result<()> {
+    let mut words = rest.split_whitespace();
+    let (table, column) = (words.next().unwrap_or_default(), words.nth(2).unwrap_or_default());
+    let there: i64 = connection.query_row(
+        "SELECT count(*) FROM pragma_table_info(?1) WHERE name = ?2",
+        [table, column],
+        |row| row.get(0),
+    )?;
+    if there == 0 { connection.execute_batch(statement) } else { Ok(()) }
+}
+
 /// Tables whose rows a copy can lend, and the columns that they are known by.
 pub const TABLES: [&str; 6] = ["override", "access", "change", "pending", "learned", "finding"];
 
@@ -119,4 +137,66 @@ pub fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
         transaction.commit()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use jiff::Timestamp;
+    use rusqlite::Connection;
+
+    use super::super::{AccessRuleKind, FILE, Store};
+    use super::{APPLICATION, MIGRATIONS, VERSION};
+
+    /// A store as the version after `steps` migrations wrote it.
+    fn written(directory: &Path, steps: usize) {
+        let old = Connection::open(directory.join(FILE)).unwrap();
+        MIGRATIONS[..steps].iter().for_each(|step| old.execute_batch(step).unwrap());
+        old.pragma_update(None, "application_id", APPLICATION).unwrap();
+        old.pragma_update(None, "user_version", i64::try_from(steps).unwrap()).unwrap();
+        old.execute_batch(
+            "INSERT INTO override VALUES ('\"web\"', '{\"mode\":\"enforce\"}', 'uid 0', 1000);
+             INSERT INTO access VALUES ('ban', '198.51.100.9/32', 10, NULL, 2, 'noisy', 'uid 0');
+             INSERT INTO change (at, uid, gid, pid, origin, what, before, after, state)
+                 VALUES (1000, 1000, 100, 7, 'control', 'limit web', '{}', '{}', 'applied');",
+        )
+        .unwrap();
+    }
+
+    #[test]
+    fn every_earlier_layout_is_taken_over_with_bans_overrides_and_history() {
+        for steps in 1..=MIGRATIONS.len() {
+            let directory = tempfile::tempdir().unwrap();
+            written(directory.path(), steps);
+            for start in 0..2 {
+                let opened = Store::open(directory.path(), Timestamp::UNIX_EPOCH).unwrap();
+                assert_eq!(
+                    (opened.set_aside, opened.notes.len()),
+                    (None, 0),
+                    "layout {steps}, start {start}"
+                );
+                let store = opened.store;
+                let access = store.access(Timestamp::UNIX_EPOCH).unwrap();
+                assert_eq!((access.len(), access[0].kind, access[0].strikes), (1, AccessRuleKind::Ban, 2));
+                assert_eq!(store.overrides::<serde_json::Value>().unwrap()["\"web\""]["mode"], "enforce");
+                let history = store.history(10, None).unwrap();
+                assert_eq!((history.len(), history[0].author.uid, &history[0].author.user), (1, 1000, &None));
+            }
+            let newer = Connection::open(directory.path().join(FILE)).unwrap();
+            assert_eq!(super::version(&newer).unwrap(), VERSION);
+        }
+    }
+
+    #[test]
+    fn a_column_that_a_table_lacks_is_made() {
+        let directory = tempfile::tempdir().unwrap();
+        written(directory.path(), MIGRATIONS.len());
+        let broken = Connection::open(directory.path().join(FILE)).unwrap();
+        broken.execute_batch("ALTER TABLE change DROP COLUMN user; DROP TABLE finding").unwrap();
+        drop(broken);
+        let opened = Store::open(directory.path(), Timestamp::UNIX_EPOCH).unwrap();
+        assert!(opened.notes.iter().any(|note| note.contains("`finding` was missing")), "{:?}", opened.notes);
+        assert_eq!(opened.store.history(10, None).unwrap().len(), 1);
+    }
 }

@@ -5,11 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
+use api::audit::AuditKind;
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use policy::LimitOverride;
 use serde_json::Value;
 
+use super::audit::{AuditState, NewEntry};
 use super::{
     AccessRule, AccessRuleKind, ChangeRecord, ChangeState, Moment, NewChange, Pending, Store, StoredFinding,
 };
@@ -42,6 +44,11 @@ pub trait Storage: Send {
     fn learned_one(&self, area: &str, key: &str) -> Result<Option<Vec<u8>>>;
     fn learn(&mut self, area: &str, blobs: &[(&str, &[u8])], at: Timestamp) -> Result<()>;
     fn forget(&mut self, area: &str, prefix: &str) -> Result<usize>;
+
+    /// Writes an entry of the audit; an error means that it waits in memory.
+    fn audit(&mut self, entry: NewEntry) -> Result<()>;
+    /// What the audit says of itself, and how many calls were refused, listed or not.
+    fn audit_state(&self) -> (AuditState, u64, u64);
 
     /// Moves every stored end, and keeps the clock that they are written by.
     fn move_ends(&mut self, by: SignedDuration, clock: &[u8], at: Timestamp) -> Result<()>;
@@ -138,6 +145,20 @@ impl Storage for Store {
 
     fn forget(&mut self, area: &str, prefix: &str) -> Result<usize> {
         Self::forget(self, area, prefix)
+    }
+
+    fn audit(&mut self, entry: NewEntry) -> Result<()> {
+        if entry.kind == AuditKind::Refused {
+            // It has its quota, and nobody waits for it.
+            self.auditor().refused(entry);
+            return Ok(());
+        }
+        Self::audit(self, entry)
+    }
+
+    fn audit_state(&self) -> (AuditState, u64, u64) {
+        let (all, unlisted) = self.auditor().refusals();
+        (self.auditor().state(), all, unlisted)
     }
 
     fn move_ends(&mut self, by: SignedDuration, clock: &[u8], at: Timestamp) -> Result<()> {

@@ -34,7 +34,13 @@ fn open(directory: &Path) -> Store {
 fn change(what: &str) -> NewChange {
     NewChange {
         at: at(1_000),
-        author: Author { uid: 1000, gid: 100, pid: 4242, origin: "control".to_owned() },
+        author: Author {
+            uid: 1000,
+            gid: 100,
+            pid: 4242,
+            user: Some("alice".to_owned()),
+            origin: "control".to_owned(),
+        },
         what: what.to_owned(),
         before: json!({"web": 100}),
         after: json!({"web": 50}),

@@ -89,6 +89,8 @@ fn requests() -> Vec<(&'static str, &'static str, Option<Value>)> {
         get("/v1/status"),
         post("/v1/confirm", json!({})),
         get("/v1/history?limit=50"),
+        get("/v1/audit?limit=50"),
+        get("/v1/audit/verify"),
         post("/v1/history/1/revert", json!({})),
         post("/v1/reload", json!({})),
         post("/v1/detach", json!({})),

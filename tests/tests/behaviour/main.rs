@@ -5,6 +5,7 @@
 mod accuracy;
 mod agreement;
 mod alert_rules;
+mod audit;
 mod bans;
 mod benign;
 mod budgets;

@@ -11,6 +11,7 @@ use monitor_common::rule::{CLASSES, FIRST_INNER_NODE, leaf};
 use monitor_common::table::WAYS;
 use tracing_subscriber::filter::Targets;
 
+use super::units::Bytes;
 use super::{
     BanRule, Config, DEFAULT_SERVICE, Duration, INSIDE_CLASS, OUTSIDE_CLASS, Protection, Quantity, nearest,
 };
@@ -277,9 +278,17 @@ fn capacity(config: &Config, found: &mut Problems) {
     }
 }
 
+/// What the audit may be given.
+const SMALLEST_AUDIT: u64 = 1 << 20;
+const LARGEST_AUDIT: u64 = 64 << 30;
+
 fn paths(config: &Config, found: &mut Problems) {
     absolute("control.socket", &config.control.socket, found);
     absolute("state.directory", &config.state.directory, found);
+    if !(SMALLEST_AUDIT..=LARGEST_AUDIT).contains(&config.state.audit_size.0) {
+        let Bytes(size) = config.state.audit_size;
+        say(found, "state.audit_size", format!("{size} bytes: allow between 1 MiB and 64 GiB"));
+    }
     absolute("bpf.pin_directory", &config.bpf.pin_directory, found);
     if config.control.socket.as_os_str().len() > 107 {
         say(found, "control.socket", "the path of a Unix socket has at most 107 bytes");

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     service::Mode,
-    units::{self, Duration, Rate},
+    units::{self, Bytes, Duration, Rate},
 };
 use detection::finding::Severity;
 
@@ -449,11 +449,13 @@ impl Default for Alerts {
 #[serde(deny_unknown_fields, default)]
 pub struct State {
     pub directory: PathBuf,
+    /// What the files of the audit may grow to together.
+    pub audit_size: Bytes,
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self { directory: PathBuf::from("/var/lib/sluice") }
+        Self { directory: PathBuf::from("/var/lib/sluice"), audit_size: Bytes(32 << 20) }
     }
 }
 

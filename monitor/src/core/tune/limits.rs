@@ -32,7 +32,7 @@ pub fn setting(rules: &Rules, subject: &Subject, kind: LimitKind, limits: Limits
     if let Some(Limit { per_second, burst }) = limits.connections {
         (rates.connections, rates.connections_burst) = (Some(Rate::per_second(per_second)), Some(burst));
     }
-    Delta { limits: vec![LimitSetting { name, value: Some(value) }], ..Delta::default() }
+    Delta { limits: vec![LimitSetting { name, value: Some(value), asked: None }], ..Delta::default() }
 }
 
 /// Exempt prefixes and the sessions of operators.

@@ -28,7 +28,8 @@ const FLOWS: usize = 500;
 const FLOWS_EVERY: Duration = Duration::from_secs(10);
 
 /// Who asks for the page: nobody in particular, who may read.
-const READER: Caller = Caller { uid: u32::MAX, gid: u32::MAX, pid: 0, role: Role::Viewer, ssh_peer: None };
+const READER: Caller =
+    Caller { uid: u32::MAX, gid: u32::MAX, pid: 0, user: None, role: Role::Viewer, ssh_peer: None };
 
 /// What is not in a snapshot.
 #[derive(Debug, Default)]
