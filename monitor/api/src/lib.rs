@@ -14,6 +14,7 @@ pub mod error;
 pub mod explanation;
 pub mod flows;
 pub mod history;
+pub mod incidents;
 pub mod life;
 pub mod limits;
 pub mod openapi;
