@@ -111,11 +111,11 @@ fn plain_on_tls(dice: &mut Dice) -> Drawn {
     for beat in 0..dice.between(12, 50) {
         let at = BEGIN + S + beat * period + dice.below(400 * MS);
         let body = size(dice, 36, 240);
-        let mut post =
+        let mut request =
             b"POST http://203.0.113.9/fakeurl.htm HTTP/1.1\r\nUser-Agent: client/1.3\r\nContent-Length: "
                 .to_vec();
-        post.resize(post.len() + body, b'5');
-        traffic.said(at, (ME, own), (&server, port), &post);
+        request.resize(request.len() + body, b'5');
+        traffic.said(at, (ME, own), (&server, port), &request);
         let mut answer = b"HTTP/1.1 200 OK\r\nServer: gateway/1.6\r\nContent-Length: ".to_vec();
         answer.resize(answer.len() + size(dice, 20, 90), b'6');
         traffic.said(at + 30 * MS, (&server, port), (ME, own), &answer);

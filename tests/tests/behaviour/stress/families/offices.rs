@@ -211,11 +211,10 @@ fn crawler(dice: &mut Dice) -> Drawn {
         let other = outside(dice);
         let to = if dice.chance(60) { &site } else { &other };
         let turns = [turn(0, size(dice, 150, 260), size(dice, 2000, 60_000))];
-        match dice.below(20) {
-            0 => traffic.unanswered(at, (ME, dice.port()), (to, 443), 3),
-            _ => {
-                traffic.tcp(at, (ME, dice.port()), (to, 443), &turns, End::Fin);
-            }
+        if dice.below(20) == 0 {
+            traffic.unanswered(at, (ME, dice.port()), (to, 443), 3);
+        } else {
+            traffic.tcp(at, (ME, dice.port()), (to, 443), &turns, End::Fin);
         }
         at += dice.between(50, 3000) * MS;
     }
