@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::{Applied, Command, Endpoint, Method, Role};
 use crate::error::Code;
+use crate::incidents::Incident;
 use crate::schema::{self, optional_prefix};
 
 /// Which findings.
@@ -46,6 +47,9 @@ impl Command for AlertQuery {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Alerts {
     pub alerts: Vec<Alert>,
+    /// What these findings tell together, one for each subject of several; the gravest first.
+    #[serde(default)]
+    pub incidents: Vec<Incident>,
 }
 
 /// Asks for one finding.

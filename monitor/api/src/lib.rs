@@ -16,6 +16,7 @@ pub mod escape;
 pub mod explanation;
 pub mod flows;
 pub mod history;
+pub mod incidents;
 pub mod life;
 pub mod limits;
 pub mod openapi;

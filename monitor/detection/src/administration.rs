@@ -30,6 +30,8 @@ const PEERS: usize = 256;
 const DIRECTORY: [u16; 5] = [88, 389, 464, 636, 3268];
 const SMB: u16 = 445;
 const RPC: u16 = 135;
+/// Remote management over HTTP.
+const MANAGEMENT: [u16; 2] = [5985, 5986];
 /// Where RPC services listen (Windows since 2008, and before).
 const DYNAMIC: [std::ops::RangeInclusive<u16>; 2] = [49_152..=65_535, 1025..=5000];
 
@@ -43,6 +45,8 @@ pub struct Parameters {
     /// Inside hosts entered over a remote shell within five minutes, one after the other.
     pub shells: usize,
     pub shell_ports: Vec<u16>,
+    /// What a session sends at least in which somebody logs in, over SSH twice as much: checks of a service send less.
+    pub entered_bytes: u64,
     /// Inside hosts on which SMB, RPC and a dynamic RPC service were used together.
     pub executions: usize,
     /// One is enough when this much was copied there over SMB.
@@ -62,6 +66,7 @@ impl Default for Parameters {
             ports: vec![135, 139, 445, 3389, 5985, 5986],
             shells: 10,
             shell_ports: vec![22, 23, 5900],
+            entered_bytes: 500,
             executions: 3,
             copied_bytes: 30_000,
             fetched_bytes: 1_000_000,
@@ -87,6 +92,8 @@ struct Peer {
     directory: bool,
     sent: u64,
     fetched: u64,
+    /// Its one step was reported.
+    stepped: bool,
 }
 
 #[derive(Debug, Default)]
@@ -186,8 +193,9 @@ impl Administration {
         }
         peer.last = now;
         peer.sessions += u32::from(contact.delta.completed && (administered || shell));
-        peer.administered |= administered;
-        peer.shell |= shell;
+        let sent = contact.record.forward.payload;
+        peer.administered |= administered && (port == RPC || sent >= p.entered_bytes);
+        peer.shell |= shell && sent >= 2 * p.entered_bytes;
         peer.smb |= port == SMB;
         peer.rpc |= port == RPC;
         peer.dynamic |= dynamic;
@@ -207,6 +215,9 @@ impl Administration {
                 unit: "remote executions",
                 first_at,
             });
+        }
+        if let Some(found) = peer.step(contact, p) {
+            return Some(found);
         }
         if now < source.quiet_until {
             return None;
@@ -236,6 +247,28 @@ impl Administration {
             return Some(found(&shells, p.shells, "hosts with shells"));
         }
         None
+    }
+}
+
+impl Peer {
+    /// Commands were given to one host: management over HTTP, or RPC without the directory that clients ask. Worth knowing
+    /// once; with a way out it is a story.
+    fn step(&mut self, contact: &Contact<'_>, p: &Parameters) -> Option<Found> {
+        let managed =
+            MANAGEMENT.contains(&contact.port) && contact.record.forward.payload >= 2 * p.entered_bytes;
+        let executed = self.rpc && self.dynamic && contact.record.forward.payload >= p.entered_bytes;
+        if self.stepped || self.directory || !contact.ended() || !(managed || executed) {
+            return None;
+        }
+        self.stepped = true;
+        Some(Found {
+            target: Some(contact.destination),
+            port: Some(contact.port),
+            measured: 1,
+            threshold: 1,
+            unit: "managed hosts",
+            first_at: self.first_at,
+        })
     }
 }
 
@@ -270,7 +303,7 @@ impl Detect for Administration {
         }
         signals.push(Signal {
             detector: Detector::FanOut,
-            severity: Severity::Warning,
+            severity: if found.unit == "managed hosts" { Severity::Info } else { Severity::Warning },
             subject: Party::Address(contact.source),
             target: found.target.map(Party::Address),
             service: found.port.map(|port| Service::new(contact.protocol, port)),

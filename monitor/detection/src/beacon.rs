@@ -6,8 +6,11 @@
 
 mod answers;
 mod bursts;
+mod peers;
 mod report;
 mod rhythm;
+mod servers;
+mod speech;
 mod suspicion;
 mod unnamed;
 
@@ -19,7 +22,7 @@ use std::{
 use monitor_common::conversation::outcome;
 use serde::{Deserialize, Serialize};
 
-use self::rhythm::Beat;
+use self::{peers::Met, rhythm::Beat, servers::Unnamed, speech::is_thanked};
 use super::{
     bounded::{Bounded, StateSize},
     contact::{Contact, is_group},
@@ -227,7 +230,9 @@ pub struct Beacon {
     /// Destinations that look regular, per source.
     regular: Bounded<IpAddr, HashMap<IpAddr, Regular>>,
     /// Calls to addresses that nobody resolved, per source and address.
-    unnamed: Bounded<IpAddr, HashMap<IpAddr, u32>>,
+    unnamed: Bounded<IpAddr, Unnamed>,
+    /// Whom a source meets on ports of nobody.
+    peers: Bounded<IpAddr, Met>,
     /// The pair that a source's `info` of the day is about, and when.
     noted: Bounded<IpAddr, (IpAddr, u64)>,
 }
@@ -241,6 +246,7 @@ impl Beacon {
             prevalence: Bounded::new("beacon_prevalence", parameters.pairs),
             regular: Bounded::new("beacon_regular", parameters.pairs / 4),
             unnamed: Bounded::new("beacon_unnamed", parameters.pairs / 4),
+            peers: Bounded::new("beacon_peers", parameters.pairs / 4),
             noted: Bounded::new("beacon_noted", parameters.pairs / 4),
         }
     }
@@ -270,9 +276,13 @@ impl Beacon {
             push(&mut pair.sent, real(contact.record.forward.payload));
             push(&mut pair.received, real(contact.record.backward.payload));
         }
-        if !contact.started() {
-            return;
+        if contact.ended()
+            && contact.is_tcp()
+            && let Some((call, target)) = self.listed_call(contact)
+        {
+            self.judge(call, &Contact { destination: target, ..*contact }, signals);
         }
+        let Some(pair) = self.pairs.get_mut(&key).filter(|_| contact.started()) else { return };
         if pair.starts.is_empty() {
             pair.first_at = contact.at;
         }
@@ -283,9 +293,7 @@ impl Beacon {
             push(&mut pair.starts, now);
             let naming = lookups.naming(contact.source, now);
             pair.named.add(naming, lookups.chance(contact.source, now));
-            if naming == Naming::Unnamed && contact.is_tcp() {
-                self.count_unnamed(contact);
-            }
+            self.count_naming(contact, naming);
         } else if gap > TOGETHER / 6 {
             pair.hurried += 1;
         }
@@ -356,6 +364,9 @@ impl Beacon {
             own_timers: false,
             unanswered: false,
             uploads: pair.sent.iter().any(|bytes| *bytes >= p.upload_bytes && *bytes >= 4.0 * sent),
+            thanked: is_thanked(sent, received, pair.received.len()),
+            in_clear: false,
+            unresolved: false,
         })
     }
 }
@@ -369,6 +380,7 @@ impl Detect for Beacon {
         if contact.is_udp() && ports.iter().any(|port| self.parameters.ignored_ports.contains(port)) {
             return;
         }
+        self.meet_peer(contact);
         let key = (contact.source, contact.destination, contact.protocol, contact.port);
         // Only who was served tells how usual a service is; else a scan's ports would crowd the services out.
         if contact.delta.completed || (contact.started() && !contact.is_tcp()) {
@@ -389,6 +401,7 @@ impl Detect for Beacon {
             self.prevalence.size(),
             self.regular.size(),
             self.unnamed.size(),
+            self.peers.size(),
             self.noted.size(),
         ]
     }
@@ -423,6 +436,9 @@ struct Call {
     own_timers: bool,
     unanswered: bool,
     uploads: bool,
+    thanked: bool,
+    in_clear: bool,
+    unresolved: bool,
 }
 
 fn push<T>(ring: &mut VecDeque<T>, value: T) {

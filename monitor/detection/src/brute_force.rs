@@ -4,6 +4,7 @@
 //! In: ends of connections. Out: one signal per source and service, or per source. It reads sizes and times only, so a
 //! client that opens many short sessions of equal size (a script, a health check) looks the same: declare those.
 
+mod kind;
 mod messages;
 
 use std::{
@@ -19,6 +20,7 @@ use monitor_common::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use self::kind::Kind;
 use super::{
     bounded::{Bounded, StateSize},
     contact::Contact,
@@ -75,6 +77,8 @@ pub struct Parameters {
     /// Hosts among which attempts on one login port are spraying: a warning when it crosses the border, `info` inside,
     /// where programs of administration do the same.
     pub sprayed_hosts: usize,
+    /// Attempts on each of fewer hosts that are the same guesses again.
+    pub repeated_attempts: usize,
     /// Payload that somebody sends at least who tries to log in; looking for a banner takes less.
     pub login_bytes: u64,
     pub window_s: u64,
@@ -110,6 +114,7 @@ impl Default for Parameters {
             slow_window_s: 6 * 3600,
             noted_attempts: 6,
             sprayed_hosts: 10,
+            repeated_attempts: 5,
             login_bytes: 300,
             window_s: 1800,
             short_bytes: 12_000,
@@ -197,8 +202,9 @@ impl Detect for BruteForce {
             destination: folded(contact.destination),
             short,
         };
-        let is_login = parameters.login_ports.contains(&contact.port);
-        let logs_in = is_login || parameters.program_ports.contains(&contact.port);
+        let kind = parameters.kind_of(contact);
+        let is_login = kind == Kind::Login;
+        let logs_in = kind != Kind::Other;
         let pairs = if logs_in { &mut self.logins } else { &mut self.others };
         let pair = (contact.source, contact.destination, contact.port);
         if let Some(sessions) = sessions(pairs, pair, contact, parameters) {
@@ -298,7 +304,8 @@ impl Parameters {
         let now = contact.now;
         let recent = sessions.within(now, self.window_s);
         let is_public = !contact.source_inside && contact.destination_inside;
-        let (measured, threshold, window_s, severity) = if self.login_ports.contains(&contact.port) {
+        let kind = self.kind_of(contact);
+        let (measured, threshold, window_s, severity) = if kind == Kind::Login {
             if recent >= self.login_attempts {
                 (recent, self.login_attempts, self.window_s, Severity::Warning)
             } else if sessions.recent.len() >= self.slow_attempts && (is_public || !sessions.is_timed()) {
@@ -306,7 +313,7 @@ impl Parameters {
             } else {
                 (sessions.within(now, 600), self.noted_attempts, 600, Severity::Info)
             }
-        } else if self.program_ports.contains(&contact.port) {
+        } else if kind == Kind::Program {
             (recent, self.program_attempts, self.window_s, Severity::Warning)
         } else if recent >= self.guesses
             && (recent == self.guesses || now >= sessions.quiet_until)
@@ -371,9 +378,17 @@ impl Parameters {
             return None;
         }
         sessions.quiet_until = now + SECOND;
+        let recent = sessions.recent.len();
         let hosts: HashSet<u32> = sessions.recent.iter().map(|one| one.destination).collect();
         let likeness = sessions.likeness();
-        if hosts.len() < self.sprayed_hosts
+        // The same guesses on each of a few hosts: nobody administers them so, with as much to say each time.
+        let is_repeated = hosts.len() >= 2
+            && recent >= self.repeated_attempts * hosts.len()
+            && likeness.short_share >= 0.9
+            && likeness.answer_spread <= self.alike
+            && likeness.sent_spread <= 2.0 * self.alike
+            && !sessions.is_timed();
+        if (hosts.len() < self.sprayed_hosts && !is_repeated)
             || likeness.short_share < self.short_share
             || likeness.answer_spread > self.similarity
         {
@@ -381,8 +396,9 @@ impl Parameters {
         }
         // Administration stays inside; what crosses the border in either direction is not ours.
         let is_public = contact.source_inside != contact.destination_inside;
-        let severity = if is_public { Severity::Warning } else { Severity::Info };
-        let measure = (measured, self.login_attempts, self.window_s, if is_public { 0.8 } else { 0.4 });
+        let is_grave = is_public || is_repeated;
+        let severity = if is_grave { Severity::Warning } else { Severity::Info };
+        let measure = (measured, self.login_attempts, self.window_s, if is_grave { 0.8 } else { 0.4 });
         let mut signal = signal(contact, None, severity, sessions, measure, &likeness);
         signal.evidence.insert("hosts".into(), json!(hosts.len()));
         Some(signal)

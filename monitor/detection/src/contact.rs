@@ -16,6 +16,8 @@ const SECOND: u64 = 1_000_000_000;
 /// Far above what a record can truly add.
 const MOST: u64 = 1 << 44;
 const HOUR: u64 = 3600 * SECOND;
+/// The first port that stacks give to clients (Linux; others begin higher).
+const EPHEMERAL: u16 = 32_768;
 
 /// One record in the terms of detection.
 #[derive(Clone, Copy, Debug)]
@@ -128,7 +130,8 @@ impl Contact<'_> {
         let turned = if self.source_inside == self.destination_inside {
             serves(from) && !serves(to)
         } else {
-            self.destination_inside && !serves(to)
+            // Ports of clients are high (RFC 6335): a low one of the insider against a high one is its own service.
+            self.destination_inside && !serves(to) && !(to < EPHEMERAL && from >= EPHEMERAL)
         };
         if !turned {
             return self;

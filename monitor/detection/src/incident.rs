@@ -1,5 +1,6 @@
 //! Weak signals about one source that agree: what it looked for, what it tried, where it went, whom it calls. One of them
-//! alone is worth knowing; three of different tactics within an hour, one of them a way out, are one story and a warning.
+//! alone is worth knowing; three of different tactics within an hour, one of them a way out, are one story and a warning; two are when the way out
+//! is nearly a warning by itself.
 //! Without a way out they are monitoring, which looks for hosts, logs in on them and meets many.
 //!
 //! In: signals before they become findings. Out: the story, once it has three chapters.
@@ -9,13 +10,17 @@ use std::{collections::BTreeMap, net::IpAddr};
 use super::{
     bounded::{Bounded, StateSize},
     contact::Inside,
-    finding::{Detector, Party, Signal},
+    finding::{Detector, Party, Severity, Signal},
 };
 
 const SECOND: u64 = 1_000_000_000;
 const MEMORY: u64 = 3600 * SECOND;
-/// Tactics that agree.
+/// Tactics that agree,
 const CHAPTERS: usize = 3;
+/// and how many are enough when a way out is one that nearly weighs enough by itself.
+const STRONG_CHAPTERS: usize = 2;
+/// Weight of a beacon that is nearly a warning.
+const STRONG: i64 = 1;
 
 /// What an attacker wants of a step (MITRE ATT&CK's tactics, as far as headers show them).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -68,9 +73,17 @@ impl Detector {
     }
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Chapter {
+    at: u64,
+    detector: Detector,
+    /// A way out that is nearly a warning alone.
+    strong: bool,
+}
+
 #[derive(Debug, Default)]
 struct Story {
-    chapters: BTreeMap<Tactic, (u64, Detector)>,
+    chapters: BTreeMap<Tactic, Chapter>,
     /// Until when it was reported: one warning an hour.
     reported_until: u64,
 }
@@ -99,17 +112,24 @@ impl Incidents {
         if calls_inside {
             return None;
         }
-        let keep = |story: &Story| story.chapters.values().any(|(at, _)| now - at < MEMORY);
+        let keep = |story: &Story| story.chapters.values().any(|one| now - one.at < MEMORY);
         let story = self.stories.entry(address, true, now, keep, Story::default)?;
-        story.chapters.retain(|_, (at, _)| now - *at < MEMORY);
-        story.chapters.insert(tactic, (now, signal.detector));
+        story.chapters.retain(|_, one| now - one.at < MEMORY);
+        let weight = signal.evidence.get("weight").and_then(serde_json::Value::as_i64);
+        let is_out = tactic == Tactic::CommandAndControl;
+        let strong =
+            is_out && (signal.severity >= Severity::Warning || weight.is_some_and(|one| one >= STRONG));
+        let before = story.chapters.get(&tactic).is_some_and(|one| one.strong);
+        let chapter = Chapter { at: now, detector: signal.detector, strong: strong || before };
+        story.chapters.insert(tactic, chapter);
         let ways_out = [Tactic::CommandAndControl, Tactic::Exfiltration];
-        let is_whole = story.chapters.len() >= CHAPTERS
+        let enough = if story.chapters.values().any(|one| one.strong) { STRONG_CHAPTERS } else { CHAPTERS };
+        let is_whole = story.chapters.len() >= enough
             && ways_out.iter().any(|tactic| story.chapters.contains_key(tactic));
         if !is_whole || now < story.reported_until {
             return None;
         }
         story.reported_until = now + MEMORY;
-        Some(story.chapters.values().map(|(_, detector)| *detector).collect())
+        Some(story.chapters.values().map(|one| one.detector).collect())
     }
 }

@@ -17,6 +17,8 @@ const SECOND: u64 = 1_000_000_000;
 const SOON: u64 = 3 * SECOND;
 /// Over what time the rate of queries is taken at least.
 const OFTEN: u64 = 300 * SECOND;
+/// Share of moments that are near a query at most, for the absence of one to say something.
+const SELDOM: f64 = 0.4;
 /// Queries that are remembered per source.
 const RECENT: usize = 32;
 /// Queries of a source before their absence says anything: a source whose names are resolved elsewhere has none.
@@ -113,6 +115,11 @@ impl Named {
         self.by_chance += chance;
     }
 
+    /// Whether no query was near any of them, on a host that asks seldom enough for that to say something.
+    pub fn is_unasked(self) -> bool {
+        self.asked == 0 && self.unasked > 0 && self.by_chance <= SELDOM * f64::from(self.unasked)
+    }
+
     /// Answers outlive a connection in caches, so that only several connections without a query say something.
     pub fn settled(self, least: u32) -> Naming {
         let named = f64::from(self.asked);
@@ -120,7 +127,8 @@ impl Named {
         let is_busy = 2.0 * self.by_chance > f64::from(self.asked + self.unasked);
         if self.asked * 3 >= self.unasked && (named > 2.0 * self.by_chance || (is_busy && self.asked > 0)) {
             Naming::Named
-        } else if named <= self.by_chance && self.unasked >= least {
+        } else if named <= self.by_chance + self.by_chance.sqrt() && self.unasked >= least.max(2 * self.asked)
+        {
             Naming::Unnamed
         } else {
             Naming::Unknown

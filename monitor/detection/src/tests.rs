@@ -1,6 +1,7 @@
 //! Traffic of the project's own making, both sides of every threshold.
 
 mod beacons;
+mod campaigns;
 mod floods;
 mod hygiene;
 mod known;

@@ -14,6 +14,7 @@ use super::{Context, Execute, Exit, Failure, figures};
 use api::alerts::{
     Alert, AlertClose, AlertQuery, AlertShow, AlertSilence, AlertState, ListSilences, SilenceInForce, SilenceLift,
 };
+use api::incidents::Incident;
 use api::schema::parse_prefix;
 use detection::finding::{Detector, Severity};
 use detection::parameters::Silence;
@@ -109,7 +110,10 @@ impl Execute for Alerts {
             Action::List(filter) => {
                 let list = context.ask(&filter.query(None))?;
                 let now = Timestamp::now();
-                context.show(&list, |list, page| render(&list.answer.alerts, now, page))
+                context.show(&list, |list, page| {
+                    render(&list.answer.alerts, now, page);
+                    stories(&list.answer.incidents, page);
+                })
             }
             Action::Show(Number { number }) => {
                 let alert = context.ask(&AlertShow { number })?;
@@ -250,6 +254,27 @@ pub fn render(alerts: &[Alert], now: Timestamp, page: &mut Page) {
     let headings =
         [">NUMBER", "STATE", "SEVERITY", "DETECTOR", "SUBJECT", "TARGET", "MEASURED", "~UPDATED", "~"];
     page.table(&headings, rows.collect(), "nothing was found");
+}
+
+/// What findings tell together, under them.
+fn stories(incidents: &[Incident], page: &mut Page) {
+    if incidents.is_empty() {
+        return;
+    }
+    page.blank();
+    let rows = incidents.iter().map(|incident| {
+        let story: Vec<&str> = incident.story.iter().map(|chapter| chapter.detector.label()).collect();
+        let numbers: Vec<String> = incident.alerts.iter().map(u64::to_string).collect();
+        vec![
+            incident.subject.clone(),
+            incident.severity.label().to_owned(),
+            incident.score.to_string(),
+            story.join(", "),
+            incident.techniques.join(" "),
+            numbers.join(" "),
+        ]
+    });
+    page.table(&["INCIDENT", "SEVERITY", ">SCORE", "STORY", "ATT&CK", "~FINDINGS"], rows.collect(), "");
 }
 
 pub fn details(alert: &Alert, page: &mut Page) {

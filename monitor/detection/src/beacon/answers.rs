@@ -60,6 +60,9 @@ impl Beacon {
             own_timers: bursts.own_timers(),
             unanswered: false,
             uploads: false,
+            thanked: false,
+            in_clear: false,
+            unresolved: false,
         })
     }
 }

@@ -1,7 +1,9 @@
 //! Beats within one conversation: bursts of data that come as from a timer.
 
 use super::{
-    Beacon, Bursts, CANDIDATE_BEATS, CANDIDATE_SCORE, Call, DAY, PairKey, SECOND, push, rhythm, rhythm::Beat,
+    Beacon, Bursts, CANDIDATE_BEATS, CANDIDATE_SCORE, Call, DAY, PairKey, SECOND, push, rhythm,
+    rhythm::Beat,
+    speech::{Speech, is_thanked},
 };
 use crate::{contact::Contact, finding::Signals, lookups::Naming, statistics::real};
 
@@ -67,6 +69,9 @@ impl Beacon {
         if score < CANDIDATE_SCORE || beat.period < p.least_burst_period_s {
             return;
         }
+        let speaks = Speech::of(contact);
+        let odd_port = speaks.is_odd(!p.heartbeat_ports.contains(&contact.port));
+        let unresolved = self.pairs.get(&key).is_some_and(|pair| pair.named.is_unasked());
         let Some(bursts) = self.bursts.get_mut(&place) else { return };
         bursts.quiet_until = now + SECOND;
         let ((sent, sent_spread), (received, received_spread)) =
@@ -85,13 +90,16 @@ impl Beacon {
             unit: "bursts",
             usual,
             unnamed: false,
-            odd_port: !p.heartbeat_ports.contains(&contact.port),
+            odd_port,
             size_spread: sent_spread.max(received_spread),
             naming,
             keeps_alive: sent <= p.keep_alive_bytes,
             own_timers: bursts.own_timers(),
             unanswered: bursts.unanswered(),
             uploads: bursts.sent.iter().any(|bytes| *bytes >= p.upload_bytes && *bytes >= 4.0 * sent),
+            thanked: is_thanked(sent, received, bursts.received.len()),
+            in_clear: speaks == Speech::ClearHttp,
+            unresolved,
         };
         self.judge(call, contact, signals);
     }

@@ -37,11 +37,21 @@ impl Beacon {
                 own_timers: call.own_timers,
                 unanswered: call.unanswered,
                 uploads: call.uploads,
+                thanked: call.thanked,
+                in_clear: call.in_clear,
+                unresolved: call.unresolved,
             },
             &self.parameters,
         );
-        let is_loose = call.unit == "connections" && !call.beat.is_regular() && suspicion.weight < 4;
-        let usual = call.usual || is_loose || context.is_echo || context.sources >= self.parameters.prevalent;
+        let is_loose = call.unit == "connections" && !call.beat.is_regular() && suspicion.weight < 8;
+        // Who calls from outside is a client of ours.
+        let is_client = !contact.source_inside && contact.destination_inside;
+        let usual = call.usual
+            || is_loose
+            || is_client
+            || self.is_peer(contact.source, contact.now)
+            || context.is_echo
+            || context.sources >= self.parameters.prevalent;
         let is_firm = self.is_suspected(contact, !usual && call.beats > 0 && suspicion.is_warning());
         if call.beats < if call.unnamed { self.parameters.unnamed_calls } else { self.parameters.least_beats }
         {

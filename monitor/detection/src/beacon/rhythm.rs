@@ -9,6 +9,8 @@ use crate::statistics::{count, median, median_deviation, quantile, regularity};
 /// beat that is lost makes a gap of two.
 const BOUNDS: (f64, f64) = (0.3, 1.9);
 const LOST: (f64, f64) = (1.9, 2.6);
+/// Short gaps are cut off at what is one beat, so that of short periods bounds say nothing.
+const SHORTEST: f64 = 5.0;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Beat {
@@ -57,12 +59,18 @@ impl Beat {
 
     /// Bounded gaps, and enough of them that chance does not make them so.
     pub fn is_jittered_timer(&self) -> bool {
-        self.gaps >= 14 && self.bounded >= 0.95 && self.spread < 0.4
+        !self.is_short() && self.gaps >= 14 && self.bounded >= 0.95 && self.spread < 0.4
     }
 
     /// Regular enough to be more than worth knowing.
     pub fn is_regular(&self) -> bool {
-        (self.regularity >= 0.8 && self.steadiness >= 0.7) || self.is_jittered_timer()
+        let least = if self.is_short() { 0.9 } else { 0.8 };
+        (self.regularity >= least && self.steadiness >= 0.7) || self.is_jittered_timer()
+    }
+
+    /// Whether gaps were cut off at what is one beat.
+    pub fn is_short(&self) -> bool {
+        self.period < SHORTEST
     }
 }
 

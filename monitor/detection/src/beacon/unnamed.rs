@@ -1,23 +1,9 @@
 //! Calls to addresses that nobody resolved, with or without a rhythm.
 
-use std::{collections::HashMap, net::IpAddr};
-
 use super::{Beacon, Call, Pair, SECOND, rhythm, rhythm::Beat};
 use crate::{contact::Contact, lookups::Naming, statistics::real};
 
 impl Beacon {
-    pub(super) fn count_unnamed(&mut self, contact: &Contact<'_>) {
-        let most = self.parameters.unnamed_peers;
-        let keep = |peers: &HashMap<IpAddr, u32>| !peers.is_empty();
-        let inside = contact.source_inside;
-        let Some(peers) = self.unnamed.entry(contact.source, inside, contact.now, keep, HashMap::new) else {
-            return;
-        };
-        if peers.len() <= most || peers.contains_key(&contact.destination) {
-            *peers.entry(contact.destination).or_default() += 1;
-        }
-    }
-
     /// Calls without a rhythm, again and again, to an address that nobody resolved: who has no name to go by was built so.
     /// Peers among peers have none either, but many of them.
     pub(super) fn unnamed_call(&self, pair: &Pair, contact: &Contact<'_>) -> Option<Call> {
@@ -34,9 +20,9 @@ impl Beacon {
         if pair.named.settled(5) != Naming::Unnamed || p.login_ports.contains(&contact.port) {
             return None;
         }
-        let peers = self.unnamed.get(&contact.source)?;
+        let peers = &self.unnamed.get(&contact.source)?.servers;
         let least = u32::try_from(p.unnamed_calls).unwrap_or(u32::MAX);
-        let often = peers.values().filter(|calls| **calls >= least).count();
+        let often = peers.values().filter(|server| server.calls >= least).count();
         let odd_port = !p.usual_ports.contains(&contact.port);
         // On a usual port a name may be remembered for long.
         let is_often = often >= 3 || (calls >= 2 * p.unnamed_calls && spans >= 2 * p.names_last_s);
@@ -67,6 +53,9 @@ impl Beacon {
             own_timers: false,
             unanswered: false,
             uploads: false,
+            thanked: false,
+            in_clear: false,
+            unresolved: false,
         })
     }
 }

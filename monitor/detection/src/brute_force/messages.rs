@@ -66,7 +66,10 @@ impl BruteForce {
             ],
         );
         let sums = messages.sums.sums(now);
-        if sums[0] < p.messages || now < messages.quiet_until {
+        // What an outsider asks from ever new ports is only seen by its answers.
+        let is_unseen = sums[0] * 4 < sums[3];
+        let measured = if is_unseen { sums[3] } else { sums[0] };
+        if measured < p.messages || now < messages.quiet_until {
             return;
         }
         messages.quiet_until = now + SECOND;
@@ -76,12 +79,10 @@ impl BruteForce {
             ((squares / packets - mean * mean).max(0.0).sqrt() / mean.max(1.0), mean)
         };
         let ((sent_spread, _), (answer_spread, answer)) = (spread(0), spread(3));
-        let answered = real(sums[3]) / real(sums[0]);
-        if !(0.5..=1.5).contains(&answered)
-            || sent_spread > 4.0 * p.alike
-            || answer_spread > 4.0 * p.alike
-            || answer == 0.0
-        {
+        let answered = real(sums[3]) / real(sums[0]).max(1.0);
+        // A registration that is refused is sent again with the password: two sizes.
+        let asks_alike = is_unseen || ((0.5..=1.5).contains(&answered) && sent_spread <= 6.0 * p.alike);
+        if !asks_alike || answer_spread > 4.0 * p.alike || answer == 0.0 {
             return;
         }
         signals.push(Signal {
@@ -91,7 +92,7 @@ impl BruteForce {
             target: Some(Party::Address(destination)),
             service: Some(Service::new(contact.protocol, port)),
             first_seen: messages.first_at,
-            measured: real(sums[0]),
+            measured: real(measured),
             threshold: real(p.messages),
             unit: "messages",
             window_s: 300,

@@ -15,7 +15,7 @@ use crate::core::{Core, alerts};
 impl Perform for AlertQuery {
     fn perform(self, core: &mut Core, _: &Asking, turn: &mut Turn<'_>) -> Result<Alerts, Error> {
         let alerts = alerts::list(&core.facts(turn), &core.state.watch, &*turn.store, &self)?;
-        Ok(Alerts { alerts })
+        Ok(Alerts { incidents: api::incidents::of(&alerts), alerts })
     }
 }
 
