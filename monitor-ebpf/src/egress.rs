@@ -112,7 +112,7 @@ fn containments(rules: &Rules, case: &mut Case) -> ControlFlow<Verdict> {
     (case.high, case.low) = aggregate(high, low, is_v4, settings.v4_bits, settings.v6_bits);
     // What a local socket sends is inside whatever address it uses.
     case.inside = u32::from(leaf & leaf::INSIDE != 0 || case.cgroup != 0);
-    case.enforce = u32::from(leaf & leaf::EXEMPT == 0 && settings.flags & setting::WATCH_ONLY == 0);
+    case.enforce = u32::from(leaf & leaf::EXEMPT == 0 && settings.flags & setting::PASSES_ALL == 0);
     if !policy::is_any_marked() {
         return ControlFlow::Continue(());
     }

@@ -135,7 +135,7 @@ fn not_ip(ctx: &XdpContext, parsed: u32, case: &mut Case, rules: &Rules) -> Verd
             if rules.settings.flags & treatment.drops == 0 {
                 return Reason::MalformedPassed.into();
             }
-            if rules.settings.flags & setting::WATCH_ONLY == 0 {
+            if rules.settings.flags & setting::PASSES_ALL == 0 {
                 return treatment.reason.into();
             }
             case.note_would_drop(treatment.reason.into());

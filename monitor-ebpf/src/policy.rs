@@ -72,7 +72,7 @@ pub fn admit(rules: &Rules, case: &mut Case) -> ControlFlow<Verdict> {
     case.hash = sketch::source(settings.hash_key, case.high, case.low);
     case.class = leaf::class(leaf, settings.default_class);
     case.exempt = (leaf & leaf::EXEMPT) / leaf::EXEMPT;
-    let watch_only = settings.flags & setting::WATCH_ONLY != 0;
+    let watch_only = settings.flags & setting::PASSES_ALL != 0;
     case.inside = (leaf & leaf::INSIDE) / leaf::INSIDE;
     case.lifeline = leaf & leaf::LIFELINE;
     case.enforce = u32::from(leaf & leaf::EXEMPT == 0 && !watch_only && !is_stale(rules, case.now));
@@ -83,8 +83,8 @@ pub fn admit(rules: &Rules, case: &mut Case) -> ControlFlow<Verdict> {
         if is_any_marked() && is_marked(case.hash) {
             marked(settings, case, watch_only)?;
         }
-        if leaf & leaf::DENIED != 0 && is_denied(leaf & leaf::DENIAL_MASK, case) && !watch_only {
-            return ControlFlow::Break(Reason::Denied.into());
+        if leaf & leaf::DENIED != 0 && is_denied(leaf & leaf::DENIAL_MASK, case) {
+            exclude(Reason::Denied, case, watch_only)?;
         }
     }
     ControlFlow::Continue(())
@@ -160,12 +160,22 @@ fn leaf_v6_inner(generation: u32, mut child: u32, high: u64, low: u64) -> u32 {
     child
 }
 
+/// Drops for good, or counts what would be dropped where everything passes.
+#[inline(always)]
+fn exclude(reason: Reason, case: &mut Case, watch_only: bool) -> ControlFlow<Verdict> {
+    if !watch_only {
+        return ControlFlow::Break(reason.into());
+    }
+    case.note_would_drop(reason.into());
+    ControlFlow::Continue(())
+}
+
 /// What the ban table and the containments say of a source that the filter lets look.
 #[inline(always)]
 fn marked(settings: &Settings, case: &mut Case, watch_only: bool) -> ControlFlow<Verdict> {
     case.answer = u32::from(own_flow::answers(settings, case));
-    if is_banned(case) && !watch_only {
-        return ControlFlow::Break(Reason::Banned.into());
+    if is_banned(case) {
+        exclude(Reason::Banned, case, watch_only)?;
     }
     containment::judge(BanKey { high: case.high, low: case.low }, case)
 }
@@ -287,7 +297,7 @@ fn spoofed(settings: &Settings, case: &mut Case) -> bool {
             telemetry::event(&event);
         }
     }
-    if settings.flags & (setting::DROP_SPOOFED | setting::WATCH_ONLY) == setting::DROP_SPOOFED {
+    if settings.flags & (setting::DROP_SPOOFED | setting::PASSES_ALL) == setting::DROP_SPOOFED {
         return true;
     }
     case.note_would_drop(Reason::Spoofed.into());

@@ -30,6 +30,7 @@ mod lists;
 pub mod meter;
 pub mod names;
 pub mod origin;
+pub mod panic;
 mod persist;
 mod plan;
 pub mod ports;
@@ -230,6 +231,7 @@ impl Core {
             at: turn.now.wall,
             started: self.started,
             build: view::build(),
+            panic: self.state.panic.snapshot(),
             interfaces,
             unguarded: self.state.interfaces.unguarded().to_vec(),
             services: view::services(image),

@@ -11,6 +11,7 @@ pub mod last_good;
 pub mod links;
 mod load;
 pub mod operators;
+pub mod panic_file;
 mod parts;
 mod regular;
 mod routes;

@@ -22,6 +22,9 @@ pub struct Snapshot {
     /// When this process began to guard.
     pub started: Timestamp,
     pub build: Build,
+    /// Everything passes, whatever the rules say.
+    #[serde(default)]
+    pub panic: Option<Panic>,
     pub interfaces: Vec<Interface>,
     /// Interfaces that receive packets which no guarded interface sees, by the last look.
     #[serde(default)]
@@ -67,6 +70,13 @@ pub struct Build {
     pub layout: u32,
     /// The compiler of the kernel side.
     pub compiler: String,
+}
+
+/// `sluice panic on`, until somebody switches it off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Panic {
+    pub since: Timestamp,
+    pub made_by: String,
 }
 
 /// What the daemon itself costs.

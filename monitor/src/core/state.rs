@@ -21,6 +21,7 @@ use super::facts::Facts;
 use super::install::Installed;
 use super::interfaces::Interfaces;
 use super::origin::Origin;
+use super::panic::Panic;
 use super::plan::Plan;
 use super::ports::Turn;
 use super::silences::Silences;
@@ -46,6 +47,7 @@ pub struct State {
     pub silences: Silences,
     pub tune: Tune,
     pub steps: Steps,
+    pub panic: Panic,
     /// The revision of the desired state that the other parts follow.
     followed: Revision,
 }
@@ -56,6 +58,8 @@ impl State {
         let named = !beginning.config.flags.interfaces.is_empty();
         // Before anything of the store is read.
         let steps = Steps::begin(turn);
+        // Before rules are written: those that the kernel gets next must not drop.
+        let panic = Panic::begin(turn);
         let Begun { changes, installed, watch, silences, tune } = start::begin(beginning, turn)?;
         let mut state = Self {
             followed: changes.desired().revision(),
@@ -67,6 +71,7 @@ impl State {
             silences,
             tune,
             steps,
+            panic,
         };
         state.follow_tuning(turn);
         state.follow_links(turn);
@@ -103,6 +108,7 @@ impl State {
         let beat = turn.kernel.beat();
         turn.problems.report("heartbeat", beat);
         self.steps.keep_when_due(turn);
+        self.panic.look(turn);
         self.changes.expire(&mut self.installed, turn);
         let containments = self.changes.desired().containments();
         if containments.keys().any(|subject| matches!(subject, Subject::Workload(_))) {

@@ -342,6 +342,7 @@ pub fn nothing_yet(started: Timestamp, reload: snapshot::Reload) -> snapshot::Sn
         at: started,
         started,
         build: build(),
+        panic: None,
         interfaces: Vec::new(),
         unguarded: Vec::new(),
         services: Vec::new(),

@@ -11,9 +11,10 @@ use datapath::Interface;
 use jiff::Timestamp;
 
 use super::workloads::Workloads;
-use super::{last_good, links, operators, regular, surroundings};
+use super::{last_good, links, operators, panic_file, regular, surroundings};
 use crate::core::Host;
 use crate::core::delta::{ConfigSetting, Flags};
+use crate::core::panic::Step;
 use crate::core::ports::Neighbourhood;
 use crate::snapshot::Process;
 use crate::store::Moment;
@@ -64,6 +65,14 @@ impl Host for Machine {
         lists: &[ImportedList],
     ) -> Result<()> {
         self.kept.keep(directory, setting, lists)
+    }
+
+    fn panic_steps(&mut self, directory: &Path) -> Result<Vec<Step>> {
+        panic_file::read(directory)
+    }
+
+    fn keep_panic_steps(&mut self, directory: &Path, steps: &[Step]) -> Result<()> {
+        panic_file::write(directory, steps)
     }
 
     fn sessions(&mut self) -> BTreeSet<IpAddr> {

@@ -217,6 +217,7 @@ impl Page {
                 ([limit.service.clone(), limit.class.clone(), limit.kind.label().to_owned()], mode)
             }),
         );
+        self.single(declared::PANIC, truth(snapshot.panic.is_some()));
         self.single(declared::RULE_CHANGES, f64::from(snapshot.rules.flips));
         self.single(declared::CHANGE_PENDING, truth(snapshot.pending.is_some()));
     }

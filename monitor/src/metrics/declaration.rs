@@ -83,6 +83,8 @@ families! {
         "The rate of each limit as it holds now; kind is per_source, trial or aggregate.";
     LIMIT_MODE = Gauge "sluice_limit_mode" ["service", "class", "kind"]
         "How the limit acts: 0 off, 1 observe, 2 enforce.";
+    PANIC = Gauge "sluice_panic" []
+        "1 while sluice panic lets everything pass, whatever the limits say.";
     RULE_CHANGES = Counter "sluice_rule_changes_total" []
         "Atomic changes of the rules since the kernel's maps were made.";
     RELOAD_SUCCESSFUL = Gauge "sluice_config_last_reload_successful" []

@@ -78,6 +78,7 @@ fn example() -> Snapshot {
         at,
         started: "2026-11-22T05:00:00Z".parse().unwrap(),
         build: builds(),
+        panic: None,
         interfaces: interfaces(at),
         unguarded: Vec::new(),
         services: vec![Service { number: 0, name: "default".to_owned() }],

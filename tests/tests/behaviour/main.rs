@@ -33,6 +33,7 @@ mod losses;
 mod mirror;
 mod own_flows;
 mod page;
+mod panic;
 mod parser;
 mod profiles;
 mod proofs;

@@ -53,6 +53,7 @@ fn requests() -> BTreeMap<&'static str, (&'static str, Value)> {
         ("tune show", ("/v1/tune?service=web", none())),
         ("history", ("/v1/history?limit=3", none())),
         ("revert", ("/v1/history/1/revert?yes=true", none())),
+        ("panic", ("/v1/panic?yes=true", json!({"on": true}))),
         ("stop", ("/v1/stop", none())),
         ("detach", ("/v1/detach?yes=true", none())),
     ])
