@@ -5,9 +5,11 @@
 //! decides nothing.
 
 mod alert_log;
+mod delivery;
 pub mod handle;
 mod host;
 pub mod last_good;
+mod line_file;
 pub mod links;
 mod load;
 pub mod operators;

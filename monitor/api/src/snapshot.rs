@@ -50,6 +50,9 @@ pub struct Snapshot {
     pub limits: Vec<LimitInForce>,
     pub findings: Findings,
     pub reload: Reload,
+    /// How findings reach their receivers.
+    #[serde(default)]
+    pub sinks: Vec<SinkState>,
     /// A change that is taken back unless it is confirmed in time.
     pub pending: Option<Pending>,
     pub tuning: Tuning,
@@ -77,6 +80,20 @@ pub struct Build {
 pub struct Panic {
     pub since: Timestamp,
     pub made_by: String,
+}
+
+/// One receiver of findings, since it was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SinkState {
+    pub name: String,
+    pub waiting: u64,
+    pub delivered: u64,
+    /// Attempts that failed.
+    pub failures: u64,
+    /// What nobody took in time, and what the queue could not hold.
+    pub lost: u64,
+    /// Why the last attempt failed; null after one that did not.
+    pub failing: Option<String>,
 }
 
 /// What the daemon itself costs.

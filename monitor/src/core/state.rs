@@ -190,7 +190,7 @@ impl State {
 
     /// What the kernel has counted: named, learned from, judged. True while an interface is in flood mode.
     pub fn reading(&mut self, reading: Reading, turn: &mut Turn<'_>) -> bool {
-        let Reading { counted, sources, process, seconds, undelivered, beside, .. } = reading;
+        let Reading { counted, sources, process, seconds, sinks, beside, .. } = reading;
         let now = turn.now.clone();
         self.view.end_second();
         let flooded = self.view.flooded(&self.interfaces, &*turn.kernel);
@@ -218,7 +218,7 @@ impl State {
         self.watch.second(&self.view.counted().counters, self.view.sources(), image, now.wall);
         self.handle_findings(turn);
         self.watch.keep_when_due(turn);
-        (self.view.process, self.view.read_seconds, self.view.undelivered) = (process, seconds, undelivered);
+        (self.view.process, self.view.read_seconds, self.view.sinks) = (process, seconds, sinks);
         self.view.beside = beside;
         !still.is_empty()
     }

@@ -11,7 +11,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::declaration::{self as declared, Family, Kind};
-use crate::snapshot::{AttachMode, LimitInForce, Memory, Snapshot};
+use crate::snapshot::{AttachMode, LimitInForce, Memory, SinkState, Snapshot};
 use policy::config::Mode;
 
 /// One snapshot as a collector.
@@ -186,6 +186,20 @@ impl Page {
         self.single(declared::SOURCES_EXCEEDING, float(snapshot.sources.exceeding));
     }
 
+    fn sinks(&mut self, sinks: &[SinkState]) {
+        self.add(
+            declared::SINK_DELIVERIES,
+            sinks.iter().flat_map(|sink| {
+                [("delivered", sink.delivered), ("failed", sink.failures), ("lost", sink.lost)]
+                    .map(|(result, count)| ([sink.name.clone(), result.to_owned()], float(count)))
+            }),
+        );
+        let of =
+            |value: fn(&SinkState) -> f64| sinks.iter().map(move |sink| ([sink.name.clone()], value(sink)));
+        self.add(declared::SINK_WAITING, of(|sink| float(sink.waiting)));
+        self.add(declared::SINK_FAILING, of(|sink| truth(sink.failing.is_some())));
+    }
+
     fn memories(&mut self, memories: &[Memory]) {
         let of = |value: fn(&Memory) -> u64| {
             memories.iter().map(move |memory| ([memory.name.clone()], float(value(memory))))
@@ -259,6 +273,7 @@ impl Page {
         self.add(declared::FINDINGS, findings.raised.iter().map(|row| (labels(row), float(row.raised))));
         let shed = findings.shed.iter().map(|row| ([row.label.clone()], float(row.count)));
         self.add(declared::SHED, shed);
+        self.sinks(&snapshot.sinks);
         self.single(declared::RECORDS, float(findings.records));
         self.add(
             declared::LEARNING,

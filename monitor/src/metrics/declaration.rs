@@ -111,6 +111,12 @@ families! {
         "Findings that are open now.";
     FINDINGS = Counter "sluice_findings_total" ["detector", "severity"]
         "Findings that were raised by this process.";
+    SINK_DELIVERIES = Counter "sluice_sink_deliveries_total" ["sink", "result"]
+        "What a receiver of findings took (delivered), attempts that failed (failed), and findings that nobody took (lost).";
+    SINK_WAITING = Gauge "sluice_sink_waiting" ["sink"]
+        "Findings that wait for a receiver.";
+    SINK_FAILING = Gauge "sluice_sink_failing" ["sink"]
+        "1 while the last attempt to deliver to a receiver failed; sluice status says why.";
     SHED = Counter "sluice_findings_shed_total" ["reason"]
         "Signals that became no finding or no notification of their own.";
     RECORDS = Counter "sluice_conversation_records_total" []

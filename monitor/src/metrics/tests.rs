@@ -13,7 +13,8 @@ use super::declaration::ALL;
 use super::{page, reference::reference};
 use crate::snapshot::{
     AttachMode, Ban, Build, Count, FindingCount, Findings, Flood, Interface, LimitInForce, MapUse, Memory,
-    Process, ProposedLimit, RateAndBurst, Reload, Rules, Service, Snapshot, Sources, Tally, Total, Tuning,
+    Process, ProposedLimit, RateAndBurst, Reload, Rules, Service, SinkState, Snapshot, Sources, Tally, Total,
+    Tuning,
 };
 use policy::LimitKind;
 use policy::config::Mode;
@@ -79,6 +80,12 @@ fn example() -> Snapshot {
         started: "2026-11-22T05:00:00Z".parse().unwrap(),
         build: builds(),
         panic: None,
+        sinks: vec![SinkState {
+            name: "webhook".to_owned(),
+            delivered: 3,
+            failures: 2,
+            ..SinkState::default()
+        }],
         interfaces: interfaces(at),
         unguarded: Vec::new(),
         services: vec![Service { number: 0, name: "default".to_owned() }],

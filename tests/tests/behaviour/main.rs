@@ -47,6 +47,7 @@ mod reverse_path;
 mod segments;
 mod served;
 mod side_matters;
+mod sinks;
 mod speaking;
 mod steering;
 mod storm;
