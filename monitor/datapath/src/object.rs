@@ -18,6 +18,7 @@ use super::pins::Pins;
 use super::requirements::{self, Machine};
 use super::syscall;
 use super::table::{Map, Shape, copy_descriptor};
+use super::verification::uninterrupted;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sluice-bpf"));
 
@@ -279,13 +280,12 @@ impl Plan {
 }
 
 fn load_programs(ebpf: &mut Ebpf) -> Result<BTreeMap<&'static str, LoadedProgram>> {
-    let _held = super::signals::Held::all();
     let mut programs = BTreeMap::new();
     for name in PROGRAMS {
         let Some(program) = ebpf.program_mut(name) else { continue };
         let result = match program {
-            Program::Xdp(xdp) => xdp.load(),
-            Program::SchedClassifier(classifier) => classifier.load(),
+            Program::Xdp(xdp) => uninterrupted(|| xdp.load()),
+            Program::SchedClassifier(classifier) => uninterrupted(|| classifier.load()),
             _ => bail!("program {name} of the embedded object is of a kind that is not loaded"),
         };
         result.map_err(|error| requirements::explained(error, name))?;
