@@ -102,6 +102,16 @@ pub struct Process {
     pub resident_bytes: u64,
     pub cpu_seconds: f64,
     pub open_files: u64,
+    #[serde(default)]
+    pub virtual_bytes: u64,
+    #[serde(default)]
+    pub threads: u64,
+    /// How many files it may open.
+    #[serde(default)]
+    pub most_files: u64,
+    /// When the process was started, in seconds of Unix time.
+    #[serde(default)]
+    pub started_seconds: f64,
 }
 
 /// What the kernel keeps the daemon from, whatever it is made to run.

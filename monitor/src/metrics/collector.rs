@@ -290,9 +290,14 @@ impl Page {
         self.single(declared::STARTED, seconds(snapshot.started));
         self.single(declared::SNAPSHOT_TIME, seconds(snapshot.at));
         self.single(declared::READ_DURATION, snapshot.read_seconds);
-        self.single(declared::MEMORY, float(snapshot.process.resident_bytes));
-        self.single(declared::CPU, snapshot.process.cpu_seconds);
-        self.single(declared::FILES, float(snapshot.process.open_files));
+        let process = &snapshot.process;
+        self.single(declared::MEMORY, float(process.resident_bytes));
+        self.single(declared::VIRTUAL_MEMORY, float(process.virtual_bytes));
+        self.single(declared::CPU, process.cpu_seconds);
+        self.single(declared::FILES, float(process.open_files));
+        self.single(declared::MOST_FILES, float(process.most_files));
+        self.single(declared::THREADS, float(process.threads));
+        self.single(declared::PROCESS_STARTED, process.started_seconds);
     }
 }
 

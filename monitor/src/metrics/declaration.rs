@@ -143,10 +143,18 @@ families! {
         "How long that read took.";
     SCRAPE_DURATION = Gauge "sluice_scrape_duration_seconds" []
         "How long it took to make this page.";
-    MEMORY = Gauge "sluice_process_resident_memory_bytes" []
+    MEMORY = Gauge "process_resident_memory_bytes" []
         "Memory of this process.";
-    CPU = Counter "sluice_process_cpu_seconds_total" []
+    VIRTUAL_MEMORY = Gauge "process_virtual_memory_bytes" []
+        "Addresses of this process.";
+    CPU = Counter "process_cpu_seconds_total" []
         "Processor time of this process. The kernel side's time is not in it.";
-    FILES = Gauge "sluice_process_open_fds" []
+    FILES = Gauge "process_open_fds" []
         "Open file descriptors of this process.";
+    MOST_FILES = Gauge "process_max_fds" []
+        "File descriptors that this process may open.";
+    THREADS = Gauge "process_threads" []
+        "Threads of this process.";
+    PROCESS_STARTED = Gauge "process_start_time_seconds" []
+        "When this process was started, in Unix time.";
 }

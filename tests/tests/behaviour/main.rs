@@ -44,6 +44,7 @@ mod refusals;
 mod replay;
 mod requests;
 mod reverse_path;
+mod scraped;
 mod segments;
 mod served;
 mod side_matters;
