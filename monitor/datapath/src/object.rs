@@ -114,7 +114,7 @@ const PINNED: [&str; 32] = [
     map::RECORDS,
     map::HEARTBEAT,
 ];
-const PRIVATE: [&str; 5] = [map::REQUEST, map::CASE, map::BEGUN, map::CLOCK, map::PARSED];
+const PRIVATE: [&str; 5] = [map::REQUEST, map::PACKETS, map::BEGUN, map::CLOCK, map::PARSED];
 const PROGRAMS: [&str; 4] = [program::INGRESS, program::EGRESS, program::CLOCK, program::PARSE];
 
 /// Maps that flip together.
