@@ -84,6 +84,10 @@ pub mod setting {
     pub const WATCH_REFLECTED: u32 = 1 << 12;
     /// Drop sources from an interface that they cannot come through.
     pub const DROP_SPOOFED: u32 = 1 << 13;
+    /// As [`WATCH_ONLY`], switched by an operator in both generations. No rules carry it, and new rules leave it as it is.
+    pub const PANIC: u32 = 1 << 14;
+    /// Either of both: nothing is dropped.
+    pub const PASSES_ALL: u32 = WATCH_ONLY | PANIC;
 }
 
 /// What holds for every packet, one per generation. All times are in clock units (sixteenths of a nanosecond).

@@ -120,7 +120,7 @@ fn containments(rules: &Rules, packet: &mut PacketContext) -> ControlFlow<Verdic
     (packet.high, packet.low) = aggregate(high, low, is_v4, settings.v4_bits, settings.v6_bits);
     // What a local socket sends is inside whatever address it uses.
     packet.inside = u32::from(leaf & leaf::INSIDE != 0 || packet.cgroup != 0);
-    packet.enforce = u32::from(leaf & leaf::EXEMPT == 0 && settings.flags & setting::WATCH_ONLY == 0);
+    packet.enforce = u32::from(leaf & leaf::EXEMPT == 0 && settings.flags & setting::PASSES_ALL == 0);
     if !admission::is_any_marked() {
         return ControlFlow::Continue(());
     }

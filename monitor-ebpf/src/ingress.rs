@@ -144,7 +144,7 @@ fn not_ip(ctx: &XdpContext, parsed: u32, packet: &mut PacketContext, rules: &Rul
             if rules.settings.flags & treatment.drops == 0 {
                 return Reason::MalformedPassed.into();
             }
-            if rules.settings.flags & setting::WATCH_ONLY == 0 {
+            if rules.settings.flags & setting::PASSES_ALL == 0 {
                 return treatment.reason.into();
             }
             packet.note_would_drop(treatment.reason.into());

@@ -68,6 +68,7 @@ commands! {
     revert::Revert;
     reload::Reload;
     config::Config;
+    panic::Panic;
     stop::Stop;
     detach::Detach;
     generate::Generate;

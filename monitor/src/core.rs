@@ -31,6 +31,7 @@ mod lists;
 pub mod meter;
 pub mod names;
 pub mod origin;
+pub mod panic;
 mod persist;
 mod plan;
 pub mod ports;
@@ -216,11 +217,10 @@ impl Core {
         let limits = facts.limits();
         let image = self.state.installed.image();
         let mut problems: Vec<_> = turn.problems.all().cloned().collect();
-        let undelivered = self.state.view.undelivered;
-        problems.extend((undelivered > 0).then(|| {
-            format!(
-                "{undelivered} findings could not be posted to the webhook; `sluice alerts list` has them"
-            )
+        let lost = self.state.view.sinks.iter().filter(|sink| sink.lost > 0);
+        problems.extend(lost.map(|sink| {
+            let (name, lost) = (&sink.name, sink.lost);
+            format!("sink {name}: {lost} findings could not be delivered; `sluice alerts list` has them")
         }));
         problems.extend(self.state.view.beside.iter().cloned());
         problems.extend(supervise::store_problems(turn));
@@ -231,6 +231,7 @@ impl Core {
             at: turn.now.wall,
             started: self.started,
             build: view::build(),
+            panic: self.state.panic.snapshot(),
             interfaces,
             unguarded: self.state.interfaces.unguarded().to_vec(),
             services: view::services(image),
@@ -247,6 +248,7 @@ impl Core {
             limits,
             findings: self.state.watch.snapshot(),
             reload: self.reload.clone(),
+            sinks: view.sinks.clone(),
             pending: self.state.changes.waiting().map(change::Waiting::snapshot),
             tuning: self.state.tune.snapshot(),
             process: view.process,

@@ -32,7 +32,8 @@ use crate::engine::command::{Caller, ChangeOptions, Reload, Stop};
 use crate::engine::delta::Flags;
 use crate::engine::start::{self, First};
 use crate::engine::{
-    Ended, Handle, Parts, Pulse, Start, configuration_path, last_good, links, operators, read_configuration,
+    Ended, Handle, Parts, Pulse, Start, configuration_path, last_good, links, operators, panic_file,
+    read_configuration,
 };
 use crate::store::{self, Store};
 use api::{Code, Error};
@@ -83,6 +84,12 @@ pub fn left_in_force(options: &Options) -> Result<Vec<datapath::Left>> {
     datapath::left_in_force(&config.bpf.pin_directory)
 }
 
+/// Whether `sluice panic` is on in the maps that a daemon left; `None` without any.
+pub fn left_passing(options: &Options) -> Result<Option<bool>> {
+    let config = read_configuration(options.config.as_deref(), options.flags.clone())?.parse()?;
+    datapath::passes_everything_in(&config.bpf.pin_directory)
+}
+
 /// Removes what a daemon that is gone left in the kernel; returns the interfaces that were guarded.
 pub fn remove_pinned(options: &Options) -> Result<Vec<String>> {
     let config = read_configuration(options.config.as_deref(), options.flags.clone())?.parse()?;
@@ -104,7 +111,8 @@ async fn live(path: Option<PathBuf>, chosen: Chosen, signals: Signals) -> Result
         let told = format!("another user had made something in their place; it is now {}", away.display());
         parts.fails("pins", &told);
     }
-    let first = First { lists: last_good::lists(state), broken, ..First::default() };
+    let panic = panic_file::is_on(state);
+    let first = First { lists: last_good::lists(state), broken, panic, ..First::default() };
     let there = datapath::list_interfaces().unwrap_or_else(|error| {
         tracing::error!("{error:#}");
         Vec::new()

@@ -5,12 +5,15 @@
 //! decides nothing.
 
 mod alert_log;
+mod delivery;
 pub mod handle;
 mod host;
 pub mod last_good;
+mod line_file;
 pub mod links;
 mod load;
 pub mod operators;
+pub mod panic_file;
 mod parts;
 mod regular;
 mod routes;

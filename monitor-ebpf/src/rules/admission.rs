@@ -34,7 +34,7 @@ pub fn admit(rules: &Rules, packet: &mut PacketContext) -> ControlFlow<Verdict> 
     packet.hash = sketch::source(settings.hash_key, packet.high, packet.low);
     packet.class = leaf::class(leaf, settings.default_class);
     packet.exempt = (leaf & leaf::EXEMPT) / leaf::EXEMPT;
-    let watch_only = settings.flags & setting::WATCH_ONLY != 0;
+    let watch_only = settings.flags & setting::PASSES_ALL != 0;
     packet.inside = (leaf & leaf::INSIDE) / leaf::INSIDE;
     packet.lifeline = leaf & leaf::LIFELINE;
     packet.enforce = u32::from(leaf & leaf::EXEMPT == 0 && !watch_only && !is_stale(rules, packet.now));
@@ -45,8 +45,8 @@ pub fn admit(rules: &Rules, packet: &mut PacketContext) -> ControlFlow<Verdict> 
         if is_any_marked() && is_marked(packet.hash) {
             marked(settings, packet, watch_only)?;
         }
-        if leaf & leaf::DENIED != 0 && is_denied(leaf & leaf::DENIAL_MASK, packet) && !watch_only {
-            return ControlFlow::Break(Reason::Denied.into());
+        if leaf & leaf::DENIED != 0 && is_denied(leaf & leaf::DENIAL_MASK, packet) {
+            exclude(Reason::Denied, packet, watch_only)?;
         }
     }
     ControlFlow::Continue(())
@@ -68,19 +68,29 @@ fn spoofed(settings: &Settings, packet: &mut PacketContext) -> bool {
             events::event(&event);
         }
     }
-    if settings.flags & (setting::DROP_SPOOFED | setting::WATCH_ONLY) == setting::DROP_SPOOFED {
+    if settings.flags & (setting::DROP_SPOOFED | setting::PASSES_ALL) == setting::DROP_SPOOFED {
         return true;
     }
     packet.note_would_drop(Reason::Spoofed.into());
     false
 }
 
+/// Drops for good, or counts what would be dropped where everything passes.
+#[inline(always)]
+fn exclude(reason: Reason, packet: &mut PacketContext, watch_only: bool) -> ControlFlow<Verdict> {
+    if !watch_only {
+        return ControlFlow::Break(reason.into());
+    }
+    packet.note_would_drop(reason.into());
+    ControlFlow::Continue(())
+}
+
 /// What the ban table and the containments say of a source that the filter lets look.
 #[inline(always)]
 fn marked(settings: &Settings, packet: &mut PacketContext, watch_only: bool) -> ControlFlow<Verdict> {
     packet.answer = u32::from(own_flows::answers(settings, packet));
-    if is_banned(packet) && !watch_only {
-        return ControlFlow::Break(Reason::Banned.into());
+    if is_banned(packet) {
+        exclude(Reason::Banned, packet, watch_only)?;
     }
     containment::judge(BanKey { high: packet.high, low: packet.low }, packet)
 }

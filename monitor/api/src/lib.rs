@@ -21,6 +21,7 @@ pub mod life;
 pub mod limits;
 pub mod openapi;
 pub mod origin;
+pub mod panic;
 pub mod posture;
 pub mod schema;
 pub mod shape;
@@ -72,6 +73,7 @@ macro_rules! commands {
             $crate::history::Confirm,
             $crate::history::HistoryQuery,
             $crate::history::Revert,
+            $crate::panic::PanicSwitch,
             $crate::life::Stop,
             $crate::life::Detach,
         }

@@ -19,6 +19,8 @@ pub enum Origin {
     Defence,
     /// A response to a finding.
     Detection,
+    /// `sluice panic` at the kernel's maps, past a daemon that was not there or hung.
+    Direct { uid: u32, gid: u32, pid: i32 },
 }
 
 impl Origin {
@@ -31,6 +33,7 @@ impl Origin {
             Self::Tuning => "tuning",
             Self::Defence => "defence",
             Self::Detection => "detection",
+            Self::Direct { .. } => "direct",
         }
     }
 
@@ -38,6 +41,7 @@ impl Origin {
     pub fn made_by(self) -> String {
         match self {
             Self::Socket { uid, .. } => format!("uid {uid}"),
+            Self::Direct { uid, .. } => format!("uid {uid}, without the daemon"),
             _ => self.label().to_owned(),
         }
     }

@@ -22,6 +22,9 @@ pub struct Snapshot {
     /// When this process began to guard.
     pub started: Timestamp,
     pub build: Build,
+    /// Everything passes, whatever the rules say.
+    #[serde(default)]
+    pub panic: Option<Panic>,
     pub interfaces: Vec<Interface>,
     /// Interfaces that receive packets which no guarded interface sees, by the last look.
     #[serde(default)]
@@ -47,6 +50,9 @@ pub struct Snapshot {
     pub limits: Vec<LimitInForce>,
     pub findings: Findings,
     pub reload: Reload,
+    /// How findings reach their receivers.
+    #[serde(default)]
+    pub sinks: Vec<SinkState>,
     /// A change that is taken back unless it is confirmed in time.
     pub pending: Option<Pending>,
     pub tuning: Tuning,
@@ -91,12 +97,43 @@ pub struct Audit {
     pub unlisted: u64,
 }
 
+/// `sluice panic on`, until somebody switches it off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Panic {
+    pub since: Timestamp,
+    pub made_by: String,
+}
+
+/// One receiver of findings, since it was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SinkState {
+    pub name: String,
+    pub waiting: u64,
+    pub delivered: u64,
+    /// Attempts that failed.
+    pub failures: u64,
+    /// What nobody took in time, and what the queue could not hold.
+    pub lost: u64,
+    /// Why the last attempt failed; null after one that did not.
+    pub failing: Option<String>,
+}
+
 /// What the daemon itself costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Process {
     pub resident_bytes: u64,
     pub cpu_seconds: f64,
     pub open_files: u64,
+    #[serde(default)]
+    pub virtual_bytes: u64,
+    #[serde(default)]
+    pub threads: u64,
+    /// How many files it may open.
+    #[serde(default)]
+    pub most_files: u64,
+    /// When the process was started, in seconds of Unix time.
+    #[serde(default)]
+    pub started_seconds: f64,
 }
 
 /// What the kernel keeps the daemon from, whatever it is made to run.

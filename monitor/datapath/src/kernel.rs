@@ -77,6 +77,9 @@ pub trait Kernel: Send {
     /// Writes the idle generation and flips. Denials that it does not have are forgotten, with what they counted.
     fn install(&mut self, image: &Image) -> Result<Generation>;
     fn rules(&self) -> Result<Generation>;
+    /// The switch of `sluice panic`: everything passes, whatever the rules say. New rules leave it as it is.
+    fn pass_everything(&mut self, on: bool) -> Result<()>;
+    fn passes_everything(&self) -> Result<bool>;
 
     /// Whether [`Kernel::guard`] has something to mend: a link that was detached behind our back, or a hook that another
     /// program held and that is free now. Cheap enough for several times a second.

@@ -241,6 +241,14 @@ impl Kernel for Live {
         Ok(Generation { generation, flips })
     }
 
+    fn pass_everything(&mut self, on: bool) -> Result<()> {
+        self.held()?.pass_everything(on)
+    }
+
+    fn passes_everything(&self) -> Result<bool> {
+        self.held()?.passes_everything()
+    }
+
     fn is_shaken(&self) -> bool {
         let is_free = || {
             let links = crate::list_interfaces().unwrap_or_default();

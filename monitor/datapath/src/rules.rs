@@ -15,6 +15,7 @@ use monitor_common::rule::{
 
 use super::capacity::Capacities;
 use super::object::Loaded;
+use super::panic::{Panic, with_panic};
 use super::syscall;
 use super::table::Array;
 use policy::Image;
@@ -27,6 +28,7 @@ const SURELY_OVER: Duration = Duration::from_secs(10);
 pub struct RuleMaps {
     active: Array<Active>,
     settings: Array<Settings>,
+    panic: Panic,
     prefixes: Array<PrefixNode>,
     prefix_filter: Array<u64>,
     denials: Array<Denial>,
@@ -54,6 +56,7 @@ impl RuleMaps {
         Ok(Self {
             active: Array::new(loaded.map(map::ACTIVE)?)?,
             settings: Array::new(loaded.map(map::SETTINGS)?)?,
+            panic: Panic::new(loaded.map(map::SETTINGS)?, loaded.map(map::ACTIVE)?)?,
             prefixes: Array::new(loaded.map(map::PREFIXES)?)?,
             prefix_filter: Array::new(loaded.map(map::PREFIX_FILTER)?)?,
             denials: Array::new(loaded.map(map::DENIALS)?)?,
@@ -80,6 +83,10 @@ impl RuleMaps {
         self.active.get(0)
     }
 
+    pub const fn panic(&self) -> &Panic {
+        &self.panic
+    }
+
     /// The key of the hash that the maps were filled under; `None` before the first rules.
     pub fn hash_key(&self) -> Result<Option<[u64; 2]>> {
         let settings = self.settings.get(self.active()?.generation & 1)?;
@@ -99,6 +106,10 @@ impl RuleMaps {
         self.write_denials(image, &denials)?;
         let flipped = Active { generation: idle, flips: active.flips.wrapping_add(1) };
         self.active.set(0, &flipped).context("flip to the new rules; the old ones stay in force")?;
+        // Somebody may have switched it while the new ones were written.
+        if self.panic.is_on_in(active.generation & 1)? {
+            self.panic.switch(true)?;
+        }
         self.flipped = Some(Instant::now());
         let took = started.elapsed();
         if let Err(error) = self.forget_denials(image, &denials) {
@@ -142,7 +153,8 @@ impl RuleMaps {
         self.limits.set_all(generation * limits, &image.limits)?;
         // All of them: a service that is gone must not keep the aggregate of two changes ago.
         self.aggregates.set_all(generation * services, &padded(&image.aggregates, services))?;
-        self.settings.set(generation, &image.settings)
+        let panic = self.panic.is_on_in(generation ^ 1)?;
+        self.settings.set(generation, &with_panic(image.settings, panic))
     }
 
     /// A denial's end is ours and its counts are the kernel's; a number that comes into use starts from nothing.

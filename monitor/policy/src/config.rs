@@ -15,6 +15,7 @@ mod prefix;
 mod reflection;
 mod schema;
 mod service;
+mod sink;
 mod units;
 
 pub use burst::{ASSUMED_TICK_NS, LARGEST_FRAME, Quantity, quantities};
@@ -33,6 +34,7 @@ pub use service::{
     AggregateLimits, BanRule, BanScope, ClassProtection, Limits, Match, Mode, Ports, Protection, Protocol,
     Service,
 };
+pub use sink::{AlertSink, LineFormat, SinkKind};
 pub use units::{Bytes, Duration, Period, Rate, Unit};
 
 use serde::{Deserialize, Serialize};

@@ -5,6 +5,7 @@
 use std::future::Future;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use api::client::{Client, DEFAULT_SOCKET};
 use api::{Applied, ChangeOptions, Command, Versioned};
@@ -82,6 +83,26 @@ impl Context {
         options: &ChangeOptions,
     ) -> Result<Versioned<C::Answer>, Failure> {
         block_on(self.client.ask(command, options))
+    }
+
+    /// Asks, and takes a daemon that does not answer in time for one that is not there.
+    pub fn ask_within<C: Command>(
+        &self,
+        patience: Duration,
+        command: &C,
+        options: &ChangeOptions,
+    ) -> Result<Versioned<C::Answer>, Failure> {
+        let late = || {
+            let told = format!("the daemon at {} did not answer in time", self.socket().display());
+            Failure::new(Exit::Unavailable, told)
+        };
+        let asked = async {
+            match tokio::time::timeout(patience, self.client.ask(command, options)).await {
+                Ok(answer) => answer.map_err(Failure::from),
+                Err(_) => Err(late()),
+            }
+        };
+        block_on(asked)
     }
 
     /// Asks for a change, and shows what it did.

@@ -163,6 +163,8 @@ pub fn snapshot() -> Snapshot {
     Snapshot {
         at: noon(),
         started: "2026-11-22T10:58:30Z".parse().unwrap(),
+        panic: None,
+        sinks: Vec::new(),
         build: Build { version: "0.1.0".to_owned(), layout: 1, compiler: "none".to_owned() },
         interfaces: vec![Interface {
             name: "eth0".to_owned(),

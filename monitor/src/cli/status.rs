@@ -43,8 +43,12 @@ impl Status {
     /// The failure, with what the pins say about the kernel side.
     fn without_daemon(self, mut failure: Failure) -> Failure {
         let flags = Flags { pin_directory: self.pin_directory, ..Flags::default() };
-        let left = daemon::left_in_force(&daemon::Options { config: self.config, flags });
-        let said = match left {
+        let options = daemon::Options { config: self.config, flags };
+        let panic = daemon::left_passing(&options);
+        let said = match daemon::left_in_force(&options) {
+            Ok(left) if panic.is_ok_and(|on| on == Some(true)) => {
+                format!("PANIC: EVERYTHING PASSES, `sluice panic off` ends it; {}", in_force(&left))
+            }
             Ok(left) => in_force(&left),
             Err(error) => format!("whether limits are still in force in the kernel is not known: {error:#}"),
         };
@@ -70,6 +74,10 @@ fn in_force(left: &[Left]) -> String {
 /// The whole page.
 pub fn render(snapshot: &Snapshot, page: &mut Page) {
     let Snapshot { at, started, build, rules, sources, reload, .. } = snapshot;
+    if let Some(panic) = &snapshot.panic {
+        let (since, by) = (figures::ago(panic.since, *at), &panic.made_by);
+        page.line(format!("PANIC: EVERYTHING PASSES since {since}, by {by}; `sluice panic off` ends it"));
+    }
     let up = figures::span(at.as_second().saturating_sub(started.as_second()));
     page.field("sluice", format!("{}, up {up}", build.version));
     let file = reload.path.as_deref().unwrap_or("embedded default");
@@ -321,6 +329,17 @@ web      enforce     2.00 k     48.0 k             0   1.20 M           0  packe
         assert!(said.contains("in force in the kernel on eth0 (since 2027-01-15"), "{said}");
         assert!(in_force(&[left("gone0", false)]).contains("no interface is guarded"));
         assert!(in_force(&[]).contains("no interface is guarded"));
+    }
+
+    #[test]
+    fn panic_is_the_first_line() {
+        let mut snapshot = snapshot();
+        let since = "2026-11-22T11:58:00Z".parse().unwrap();
+        snapshot.panic = Some(api::snapshot::Panic { since, made_by: "uid 0".to_owned() });
+        let mut page = Page::plain();
+        render(&snapshot, &mut page);
+        let text = page.text();
+        assert!(text.starts_with("PANIC: EVERYTHING PASSES since 2 min ago, by uid 0; "), "{text}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod flows;
 mod history;
 mod life;
 mod limits;
+mod panic;
 mod sources;
 mod tune;
 
@@ -39,6 +40,7 @@ pub use api::flows::{
 pub use api::history::{Change, Confirm, History, HistoryQuery, Revert};
 pub use api::life::{Detach, Stop};
 pub use api::limits::{LimitSet, LimitTarget, LimitUnset, Limits, ListLimits, RateRequest};
+pub use api::panic::PanicSwitch;
 pub use api::sources::{SourceList, SourceOrder, SourceQuery};
 pub use api::tune::{TuneApply, TuneEnd, TuneForget, TuneList, TuneQuery, TuneTarget, TuneTry, Tuned};
 pub use api::{Applied, ChangeOptions, Done, Role};

@@ -18,7 +18,7 @@ use policy::config::Alerts;
 use tuning::defence::Load;
 
 use super::command::{Alert, Reply, Request};
-use crate::snapshot::{Process, Snapshot};
+use crate::snapshot::{Process, SinkState, Snapshot};
 use api::Error;
 
 /// What happened.
@@ -52,8 +52,8 @@ pub struct Reading {
     pub process: Process,
     /// How long the reading took, in seconds.
     pub seconds: f64,
-    /// Findings that a sink could not deliver so far.
-    pub undelivered: u64,
+    /// How findings reach their receivers.
+    pub sinks: Vec<SinkState>,
     /// What is wrong beside the core: parts that are tried again, sinks that wait.
     pub beside: Vec<String>,
 }

@@ -105,6 +105,9 @@ pub fn explain(
         changes: history::touching(source, CHANGES, store).unwrap_or_default(),
     };
     explanation.verdict = verdict(&explanation);
+    if facts.kernel.passes_everything().is_ok_and(|on| on) {
+        explanation.verdict = format!("passes, because panic is on; otherwise: {}", explanation.verdict);
+    }
     Ok(explanation)
 }
 

@@ -13,6 +13,7 @@ impl From<&Author> for Origin {
             "tuning" => Self::Tuning,
             "defence" => Self::Defence,
             "detection" => Self::Detection,
+            "direct" => Self::Direct { uid, gid, pid },
             _ => Self::Timer,
         }
     }
@@ -21,7 +22,7 @@ impl From<&Author> for Origin {
 impl From<Origin> for Author {
     fn from(origin: Origin) -> Self {
         let (uid, gid, pid) = match origin {
-            Origin::Socket { uid, gid, pid } => (uid, gid, pid),
+            Origin::Socket { uid, gid, pid } | Origin::Direct { uid, gid, pid } => (uid, gid, pid),
             _ => (0, 0, 0),
         };
         Self { uid, gid, pid, user: None, origin: origin.label().to_owned() }
@@ -37,7 +38,16 @@ mod tests {
         let socket = Origin::Socket { uid: 1000, gid: 100, pid: 7 };
         let author = Author::from(socket);
         assert_eq!((author.uid, author.gid, author.pid, author.origin.as_str()), (1000, 100, 7, "control"));
-        let all = [socket, Origin::Signal, Origin::Timer, Origin::Tuning, Origin::Defence, Origin::Detection];
+        let direct = Origin::Direct { uid: 0, gid: 0, pid: 9 };
+        let all = [
+            socket,
+            direct,
+            Origin::Signal,
+            Origin::Timer,
+            Origin::Tuning,
+            Origin::Defence,
+            Origin::Detection,
+        ];
         assert!(all.iter().all(|origin| Origin::from(&Author::from(*origin)) == *origin));
         assert_eq!((socket.made_by().as_str(), Origin::Tuning.made_by().as_str()), ("uid 1000", "tuning"));
     }

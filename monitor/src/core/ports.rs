@@ -15,6 +15,7 @@ use policy::{ImportedList, Surroundings};
 use super::delta::{ConfigSetting, Flags};
 use super::effect::Effect;
 use super::origin::Origin;
+use super::panic::Step;
 use super::problems::Problems;
 use crate::store::{Moment, Storage};
 use api::Error;
@@ -39,6 +40,9 @@ pub trait Host: Send {
         setting: &ConfigSetting,
         lists: &[ImportedList],
     ) -> Result<()>;
+    /// The turns of the switch of `sluice panic` that `directory` holds; none without a file.
+    fn panic_steps(&mut self, directory: &Path) -> Result<Vec<Step>>;
+    fn keep_panic_steps(&mut self, directory: &Path, steps: &[Step]) -> Result<()>;
     /// Far ends of the SSH connections that are established now.
     fn sessions(&mut self) -> BTreeSet<IpAddr>;
     /// What a change must not cut off: where people who logged in came from, and the next hops of routes.

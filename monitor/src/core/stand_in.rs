@@ -19,6 +19,7 @@ use monitor_common::rule::Denial;
 
 use super::command::Reply;
 use super::delta::{ConfigSetting, Flags};
+use super::panic::Step;
 use super::ports::{Host, Neighbourhood};
 use crate::store::Moment;
 use api::Error;
@@ -44,6 +45,8 @@ pub struct State {
     pub boots: u32,
     pub image: Option<Image>,
     pub flips: u32,
+    /// The switch of `sluice panic`.
+    pub passes_everything: bool,
     pub bans: BTreeMap<(u64, u64), Ban>,
     pub ban_capacity: usize,
     pub contained: BTreeMap<(u64, u64), Containment>,
@@ -124,6 +127,15 @@ impl Kernel for StandIn {
     fn rules(&self) -> Result<Generation> {
         let flips = self.state().flips;
         Ok(Generation { generation: flips % 2, flips })
+    }
+
+    fn pass_everything(&mut self, on: bool) -> Result<()> {
+        self.state().passes_everything = on;
+        Ok(())
+    }
+
+    fn passes_everything(&self) -> Result<bool> {
+        Ok(self.state().passes_everything)
     }
 
     fn is_shaken(&self) -> bool {
@@ -253,6 +265,9 @@ pub struct StandHost {
     pub sessions: BTreeSet<IpAddr>,
     pub workloads: HashMap<u64, String>,
     pub lists: BTreeMap<PathBuf, String>,
+    pub panic: Vec<Step>,
+    /// Nothing can be kept.
+    pub full: bool,
     /// Empty: eth0 to eth3.
     pub links: Vec<Interface>,
     pub last_good: Option<(ConfigSetting, Vec<ImportedList>)>,
@@ -296,6 +311,16 @@ impl Host for StandHost {
         lists: &[ImportedList],
     ) -> Result<()> {
         self.last_good = Some((setting.clone(), lists.to_vec()));
+        Ok(())
+    }
+
+    fn panic_steps(&mut self, _directory: &Path) -> Result<Vec<Step>> {
+        Ok(self.panic.clone())
+    }
+
+    fn keep_panic_steps(&mut self, _directory: &Path, steps: &[Step]) -> Result<()> {
+        anyhow::ensure!(!self.full, "the stand-in's disk is full");
+        self.panic = steps.to_vec();
         Ok(())
     }
 

@@ -58,6 +58,8 @@ pub struct First {
     pub lists: Vec<ImportedList>,
     /// Why the file of the configuration is not in force.
     pub broken: Option<String>,
+    /// `sluice panic` was left on.
+    pub panic: bool,
     /// What the store says of itself.
     pub notes: Vec<String>,
     /// What the kernel keeps this process from.
@@ -73,6 +75,11 @@ pub fn guard(
     links: &[Interface],
     mut first: First,
 ) -> Result<First> {
+    if first.panic
+        && let Err(error) = kernel.pass_everything(true)
+    {
+        tracing::error!("panic is to be on, and cannot be switched: {error:#}");
+    }
     if kernel.rules()?.flips == 0 {
         let mut rules = Rules::new(Arc::clone(config));
         rules.lists = first.lists.iter().filter(|old| names(config, old)).cloned().collect();

@@ -21,6 +21,7 @@ use super::facts::Facts;
 use super::install::Installed;
 use super::interfaces::Interfaces;
 use super::origin::Origin;
+use super::panic::Panic;
 use super::plan::Plan;
 use super::ports::Turn;
 use super::silences::Silences;
@@ -46,6 +47,7 @@ pub struct State {
     pub silences: Silences,
     pub tune: Tune,
     pub steps: Steps,
+    pub panic: Panic,
     /// The revision of the desired state that the other parts follow.
     followed: Revision,
 }
@@ -56,6 +58,8 @@ impl State {
         let named = !beginning.config.flags.interfaces.is_empty();
         // Before anything of the store is read.
         let steps = Steps::begin(turn);
+        // Before rules are written: those that the kernel gets next must not drop.
+        let panic = Panic::begin(turn);
         let Begun { changes, installed, watch, silences, tune } = start::begin(beginning, turn)?;
         let mut state = Self {
             followed: changes.desired().revision(),
@@ -67,6 +71,7 @@ impl State {
             silences,
             tune,
             steps,
+            panic,
         };
         state.follow_tuning(turn);
         state.follow_links(turn);
@@ -103,6 +108,7 @@ impl State {
         let beat = turn.kernel.beat();
         turn.problems.report("heartbeat", beat);
         self.steps.keep_when_due(turn);
+        self.panic.look(turn);
         self.changes.expire(&mut self.installed, turn);
         let containments = self.changes.desired().containments();
         if containments.keys().any(|subject| matches!(subject, Subject::Workload(_))) {
@@ -184,7 +190,7 @@ impl State {
 
     /// What the kernel has counted: named, learned from, judged. True while an interface is in flood mode.
     pub fn reading(&mut self, reading: Reading, turn: &mut Turn<'_>) -> bool {
-        let Reading { counted, sources, process, seconds, undelivered, beside, .. } = reading;
+        let Reading { counted, sources, process, seconds, sinks, beside, .. } = reading;
         let now = turn.now.clone();
         self.view.end_second();
         let flooded = self.view.flooded(&self.interfaces, &*turn.kernel);
@@ -212,7 +218,7 @@ impl State {
         self.watch.second(&self.view.counted().counters, self.view.sources(), image, now.wall);
         self.handle_findings(turn);
         self.watch.keep_when_due(turn);
-        (self.view.process, self.view.read_seconds, self.view.undelivered) = (process, seconds, undelivered);
+        (self.view.process, self.view.read_seconds, self.view.sinks) = (process, seconds, sinks);
         self.view.beside = beside;
         !still.is_empty()
     }

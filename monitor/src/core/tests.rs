@@ -6,6 +6,7 @@ mod containment;
 mod faults;
 mod import;
 mod insiders;
+mod panic;
 mod steps;
 mod time;
 mod tuning;

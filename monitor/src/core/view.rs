@@ -22,8 +22,8 @@ use super::interfaces::Interfaces;
 use super::names::Names;
 use super::sources::{Row, SourceTable, float};
 use crate::snapshot::{
-    self, AttachMode, Ban, Build, Count, Flood, Interface, MapUse, Process, Rules, Service, Sources, Tally,
-    Total, address_of,
+    self, AttachMode, Ban, Build, Count, Flood, Interface, MapUse, Process, Rules, Service, SinkState,
+    Sources, Tally, Total, address_of,
 };
 use crate::store::audit::AuditState;
 use datapath::{Guarded, Kernel};
@@ -57,7 +57,7 @@ pub struct View {
     recent: u64,
     pub process: Process,
     pub read_seconds: f64,
-    pub undelivered: u64,
+    pub sinks: Vec<SinkState>,
     /// What is wrong beside the core.
     pub beside: Vec<String>,
 }
@@ -343,6 +343,8 @@ pub fn nothing_yet(started: Timestamp, reload: snapshot::Reload) -> snapshot::Sn
         at: started,
         started,
         build: build(),
+        panic: None,
+        sinks: Vec::new(),
         interfaces: Vec::new(),
         unguarded: Vec::new(),
         services: Vec::new(),

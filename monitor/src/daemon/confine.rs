@@ -16,7 +16,7 @@ use super::service_user::{Needs, ServiceUser};
 use super::{calls, privilege, writing};
 use crate::control::peer::group_number;
 use crate::snapshot::Confinement;
-use policy::config::Config;
+use policy::config::{Config, SinkKind};
 
 /// Confines the calling thread, which must be the only one. `path` is the file of the configuration.
 pub(super) fn confine(config: &Config, path: Option<PathBuf>, kernel: &mut Live) -> Confinement {
@@ -61,8 +61,11 @@ fn told<T>(done: &mut Confinement, outcome: Result<T>) -> Option<T> {
 
 fn places(config: &Config) -> writing::Places {
     let socket = config.control.socket.parent().map(Path::to_owned);
+    // Files of sinks: others rotate them, so the directory is what is opened.
+    let files = config.alerts.sinks.iter().filter(|sink| sink.kind == SinkKind::Jsonl);
+    let files = files.map(|sink| sink.path.as_ref().and_then(|path| path.parent()).map(Path::to_owned));
     writing::Places {
-        own: [config.state.directory.clone()].into_iter().chain(socket).collect(),
+        own: [config.state.directory.clone()].into_iter().chain(socket).chain(files.flatten()).collect(),
         pins: config.bpf.pin_directory.clone(),
         port: config.metrics.enabled.then(|| config.metrics.listen.port()),
     }
@@ -78,7 +81,10 @@ fn door_groups(config: &Config, group: &str) -> Vec<u32> {
 fn become_user(user: &ServiceUser, config: &Config, path: Option<PathBuf>, kernel: &mut Live) -> Result<()> {
     let (state, pins) = (&config.state.directory, &config.bpf.pin_directory);
     let lists = config.access.lists.iter().map(|list| list.path.clone());
-    let read = path.into_iter().chain(lists).chain(config.alerts.webhook_secret_file.clone());
+    let sinks = config.alerts.sinks.iter();
+    let of_sinks = sinks.flat_map(|sink| [sink.ca_file.clone(), sink.authorization_file.clone()]).flatten();
+    let secret = config.alerts.webhook_secret_file.clone();
+    let read = path.into_iter().chain(lists).chain(secret).chain(of_sinks);
     let enter = state.parent().map(Path::to_owned);
     let needs = Needs { read: read.collect(), enter: enter.into_iter().collect() };
     if let Err(error) = user.reaches(&needs) {

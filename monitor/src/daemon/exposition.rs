@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,10 +14,12 @@ use std::time::Duration;
 use anyhow::Result;
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{Html, IntoResponse};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -129,34 +132,89 @@ async fn converse(stream: TcpStream, routes: Router, asked: Arc<AtomicBool>) {
     }
 }
 
-/// The page of the last snapshot that somebody asked for: many askers cost one rendering a second.
+/// How a page is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Form {
+    openmetrics: bool,
+    gzip: bool,
+}
+
+impl Form {
+    /// By the request's headers. What is refused by a quality of 0 counts as not named.
+    fn asked(headers: &HeaderMap) -> Self {
+        let names = |header: &HeaderName, wanted: &str| {
+            let all = headers.get_all(header).iter().filter_map(|value| value.to_str().ok());
+            all.flat_map(|value| value.split(',')).any(|one| {
+                let mut parts = one.split(';').map(str::trim);
+                let is_it = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(wanted));
+                is_it && !parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
+            })
+        };
+        Self {
+            openmetrics: names(&header::ACCEPT, "application/openmetrics-text"),
+            gzip: names(&header::ACCEPT_ENCODING, "gzip"),
+        }
+    }
+
+    const fn content_type(self) -> &'static str {
+        if self.openmetrics { metrics::OPENMETRICS } else { metrics::CONTENT_TYPE }
+    }
+}
+
+/// The pages of the last snapshot that somebody asked for: many askers cost one rendering a second.
 struct Made {
     engine: Handle,
-    page: Mutex<Option<(Arc<Snapshot>, Bytes)>>,
+    page: Mutex<Option<Pages>>,
+}
+
+/// One snapshot in the forms that were asked for.
+struct Pages {
+    of: Arc<Snapshot>,
+    text: String,
+    made: Vec<(Form, Bytes)>,
 }
 
 impl Made {
-    fn page(&self) -> Result<Bytes> {
+    fn page(&self, form: Form) -> Result<Bytes> {
         let snapshot = self.engine.snapshot();
         // A poisoned page is made again.
-        let mut page = self.page.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((of, made)) = page.as_ref()
-            && Arc::ptr_eq(of, &snapshot)
-        {
+        let mut held = self.page.lock().unwrap_or_else(PoisonError::into_inner);
+        let pages = match held.take().filter(|pages| Arc::ptr_eq(&pages.of, &snapshot)) {
+            Some(pages) => pages,
+            None => Pages { text: metrics::page(Arc::clone(&snapshot))?, of: snapshot, made: Vec::new() },
+        };
+        let pages = held.insert(pages);
+        if let Some((_, made)) = pages.made.iter().find(|(known, _)| *known == form) {
             return Ok(made.clone());
         }
-        let made = Bytes::from(metrics::page(Arc::clone(&snapshot))?);
-        *page = Some((snapshot, made.clone()));
+        let text = if form.openmetrics { metrics::openmetrics(&pages.text) } else { pages.text.clone() };
+        let made = Bytes::from(if form.gzip { compressed(&text)? } else { text.into_bytes() });
+        pages.made.push((form, made.clone()));
         Ok(made)
     }
 }
 
-async fn page(State(made): State<Arc<Made>>) -> impl IntoResponse {
-    match made.page() {
-        Ok(page) => (StatusCode::OK, [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page),
+fn compressed(text: &str) -> Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(text.as_bytes())?;
+    Ok(encoder.finish()?)
+}
+
+async fn page(State(made): State<Arc<Made>>, headers: HeaderMap) -> Response {
+    let form = Form::asked(&headers);
+    match made.page(form) {
+        Ok(page) => {
+            let mut response = ([(header::CONTENT_TYPE, form.content_type())], page).into_response();
+            let told = response.headers_mut();
+            told.insert(header::VARY, HeaderValue::from_static("accept, accept-encoding"));
+            if form.gzip {
+                told.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            }
+            response
+        }
         Err(error) => {
             let text = format!("the page cannot be made: {error}\n");
-            (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], text.into())
+            (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], text).into_response()
         }
     }
 }
@@ -165,4 +223,27 @@ async fn index() -> Html<&'static str> {
     Html(
         "<!doctype html><title>sluice</title><p>sluice serves its metrics at <a href=\"/metrics\">/metrics</a>.</p>\n",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_form_is_what_the_request_accepts() {
+        let form = |accept: &'static str, encoding: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(encoding));
+            let Form { openmetrics, gzip } = Form::asked(&headers);
+            (openmetrics, gzip)
+        };
+        // As Prometheus asks.
+        let prometheus =
+            "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
+        assert_eq!(form(prometheus, "gzip"), (true, true));
+        assert_eq!(form("*/*", "deflate, GZIP;q=0.5"), (false, true));
+        assert_eq!(form("text/plain", "gzip;q=0, identity"), (false, false));
+        assert_eq!(Form::asked(&HeaderMap::new()), Form::default());
+    }
 }

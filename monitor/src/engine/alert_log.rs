@@ -4,16 +4,14 @@
 //! most and reads none. A file that was moved away, as log rotation does, is left; lines that cannot be written wait.
 
 use std::collections::VecDeque;
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::fs;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use super::command::Alert;
-use super::sinks::Sink;
+use super::line_file::LineFile;
+use super::sinks::{Sink, wording};
 use crate::core::Told;
 use crate::store::Store;
 use detection::ledger::ChangeKind;
@@ -27,8 +25,7 @@ const WAITING: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct AlertLog {
     /// `None`: the state directory cannot be used.
-    path: Option<PathBuf>,
-    file: Option<(File, u64)>,
+    file: Option<LineFile>,
     waiting: VecDeque<String>,
     lost: u64,
 }
@@ -46,14 +43,7 @@ struct Line<'a> {
 
 /// The line for one moment of an alert's life, without its end.
 pub(super) fn line(alert: &Alert, kind: ChangeKind) -> Result<String> {
-    let event = match kind {
-        ChangeKind::Opened => "opened",
-        ChangeKind::Updated => "updated",
-        ChangeKind::Escalated => "escalated",
-        ChangeKind::Closed => "closed",
-        ChangeKind::Retracted => "retracted",
-    };
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let (event, host) = (wording::event(kind), wording::host());
     serde_json::to_string(&Line { schema_version: api::command::SCHEMA_VERSION, host, event, alert })
         .context("write a finding as JSON")
 }
@@ -61,8 +51,9 @@ pub(super) fn line(alert: &Alert, kind: ChangeKind) -> Result<String> {
 impl AlertLog {
     /// Beside the store.
     pub fn new(store: &Store) -> Self {
-        let path = store.volatile().is_none().then(|| store.path().with_file_name("alerts.jsonl"));
-        Self { path, file: None, waiting: VecDeque::new(), lost: 0 }
+        let path = || store.path().with_file_name("alerts.jsonl");
+        let file = store.volatile().is_none().then(|| LineFile::new(path(), 0o600));
+        Self { file, waiting: VecDeque::new(), lost: 0 }
     }
 
     /// Writes a line, behind those that wait. One that cannot be written waits.
@@ -73,45 +64,22 @@ impl AlertLog {
             self.lost += 1;
         }
         while let Some(line) = self.waiting.front() {
-            let line = format!("{line}\n");
-            self.append(line.as_bytes())?;
+            let line = line.clone();
+            self.append(&line)?;
             self.waiting.pop_front();
         }
         Ok(())
     }
 
-    fn append(&mut self, line: &[u8]) -> Result<()> {
-        let Some(path) = self.path.clone() else { bail!("the state directory cannot be used") };
-        let shown = || format!("write {}", path.display());
-        if self.file.as_ref().is_some_and(|(_, size)| *size >= LARGEST) {
-            self.file = None;
-            fs::rename(&path, path.with_extension("jsonl.1")).with_context(shown)?;
+    fn append(&mut self, line: &str) -> Result<()> {
+        let Some(file) = &mut self.file else { bail!("the state directory cannot be used") };
+        if file.size() >= LARGEST {
+            let path = file.path().to_owned();
+            file.close();
+            fs::rename(&path, path.with_extension("jsonl.1"))
+                .with_context(|| format!("write {}", path.display()))?;
         }
-        // A file that was moved away is somebody's archive: later lines belong where people look for them.
-        self.file.take_if(|(file, _)| !stands_at(file, &path));
-        if self.file.is_none() {
-            let file = OpenOptions::new()
-                .create(true)
-                .append(true)
-                .mode(0o600)
-                .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-                .open(&path)
-                .with_context(shown)?;
-            let about = file.metadata().with_context(shown)?;
-            ensure!(about.is_file(), "{} is no regular file", path.display());
-            self.file = Some((file, about.len()));
-        }
-        if let Some((file, size)) = &mut self.file {
-            // One write a line, so that no reader sees half of one.
-            let written = file.write(line).with_context(shown)?;
-            if written < line.len() {
-                // The disk is full in the middle of it: what is there of it goes, and the line waits.
-                file.set_len(*size).with_context(shown)?;
-                bail!("{}: the disk is full", path.display());
-            }
-            *size += line.len() as u64;
-        }
-        Ok(())
+        file.append(line)
     }
 }
 
@@ -133,19 +101,14 @@ impl Sink for AlertLog {
     }
 
     fn reopen(&mut self, store: &Store) {
-        self.path = Self::new(store).path;
-        self.file = None;
+        self.file = Self::new(store).file;
     }
-}
-
-fn stands_at(file: &File, path: &Path) -> bool {
-    let identity = |about: std::io::Result<fs::Metadata>| about.map(|about| (about.dev(), about.ino())).ok();
-    let there = identity(fs::symlink_metadata(path));
-    there.is_some() && there == identity(file.metadata())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn log(directory: &Path) -> AlertLog {

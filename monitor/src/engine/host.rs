@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -11,9 +12,10 @@ use datapath::Interface;
 use jiff::Timestamp;
 
 use super::workloads::Workloads;
-use super::{last_good, links, operators, regular, surroundings};
+use super::{last_good, links, operators, panic_file, regular, surroundings};
 use crate::core::Host;
 use crate::core::delta::{ConfigSetting, Flags};
+use crate::core::panic::Step;
 use crate::core::ports::Neighbourhood;
 use crate::snapshot::Process;
 use crate::store::Moment;
@@ -64,6 +66,14 @@ impl Host for Machine {
         lists: &[ImportedList],
     ) -> Result<()> {
         self.kept.keep(directory, setting, lists)
+    }
+
+    fn panic_steps(&mut self, directory: &Path) -> Result<Vec<Step>> {
+        panic_file::read(directory)
+    }
+
+    fn keep_panic_steps(&mut self, directory: &Path, steps: &[Step]) -> Result<()> {
+        panic_file::write(directory, steps)
     }
 
     fn sessions(&mut self) -> BTreeSet<IpAddr> {
@@ -132,18 +142,36 @@ impl Clock {
 
 /// What the process costs, as the kernel accounts it.
 pub fn process() -> Process {
-    let status = fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: u64 = status.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
-    // The fields behind the command's closing bracket: state is the third of all, user and system time 14th and 15th.
+    // The fields of proc_pid_stat(5) behind the command's closing bracket; the state, the third, comes first.
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks: u64 =
-        fields.split_ascii_whitespace().skip(11).take(2).filter_map(|f| f.parse::<u64>().ok()).sum();
-    #[expect(clippy::cast_precision_loss, reason = "seconds need no more than 53 bits")]
-    let cpu_seconds = ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
+    let fields: Vec<&str> =
+        stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace().collect();
+    let field =
+        |number: usize| fields.get(number - 3).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+    let most_files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     Process {
-        resident_bytes: pages * rustix::param::page_size() as u64,
-        cpu_seconds,
+        resident_bytes: field(24) * rustix::param::page_size() as u64,
+        cpu_seconds: seconds_of(field(14) + field(15)),
         open_files: fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64),
+        virtual_bytes: field(23),
+        threads: field(20),
+        most_files: most_files.unwrap_or(u64::MAX),
+        started_seconds: started(seconds_of(field(22))),
     }
+}
+
+/// Clock ticks of the kernel's accounts in seconds.
+#[expect(clippy::cast_precision_loss, reason = "seconds need no more than 53 bits")]
+fn seconds_of(ticks: u64) -> f64 {
+    ticks as f64 / rustix::param::clock_ticks_per_second() as f64
+}
+
+/// When a process that began so many seconds after the boot did so; worked out once, as wall clocks are set.
+fn started(after_boot: f64) -> f64 {
+    static STARTED: OnceLock<f64> = OnceLock::new();
+    *STARTED.get_or_init(|| {
+        let boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let age = Duration::new(boot.tv_sec.unsigned_abs(), 0).as_secs_f64() - after_boot;
+        Timestamp::now().as_duration().as_secs_f64() - age
+    })
 }

@@ -35,14 +35,18 @@ pub fn lists(directory: &Path) -> Vec<ImportedList> {
 /// Where the state of a configuration may lie that cannot be read: the directory that its text names if that much can be
 /// read, the service manager's, the usual one.
 pub fn directories(text: &str) -> Vec<PathBuf> {
-    let (table, _) = toml::de::DeTable::parse_recoverable(text);
-    let named = table.get_ref().get("state").and_then(|state| {
-        state.get_ref().as_table()?.get("directory")?.get_ref().as_str().map(PathBuf::from)
-    });
+    let named = named(text, "state", "directory");
     let managed = std::env::var("STATE_DIRECTORY").ok();
     let managed = managed.and_then(|all| all.split(':').next().map(PathBuf::from));
     let all = named.into_iter().chain(managed).chain([State::default().directory]);
     all.filter(|directory| directory.is_absolute()).collect()
+}
+
+/// A path that a text names, if that much of it can be read.
+pub(super) fn named(text: &str, table: &str, key: &str) -> Option<PathBuf> {
+    let (all, _) = toml::de::DeTable::parse_recoverable(text);
+    let table = all.get_ref().get(table)?.get_ref().as_table()?;
+    table.get(key)?.get_ref().as_str().map(PathBuf::from)
 }
 
 /// What was written last, so that nothing is written twice.
@@ -80,7 +84,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&bytes).inspect_err(|error| tracing::error!("{}: {error}", path.display())).ok()
 }
 
-fn write(path: &Path, value: &impl Serialize) -> Result<()> {
+pub(super) fn write(path: &Path, value: &impl Serialize) -> Result<()> {
     let shown = || format!("write {}", path.display());
     let fresh = path.with_extension("json-new");
     let _ = fs::remove_file(&fresh);

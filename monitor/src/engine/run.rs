@@ -213,7 +213,7 @@ impl Engine {
             load: self.loads.measure(now.since_boot),
             process: host::process(),
             seconds: began.elapsed().as_secs_f64(),
-            undelivered: self.sinks.lost(),
+            sinks: self.sinks.states(),
             beside: self.parts.problems().into_iter().chain(self.sinks.waiting()).collect(),
         };
         self.feed(Input::Reading(Box::new(reading)), now);

@@ -11,7 +11,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::declaration::{self as declared, Family, Kind};
-use crate::snapshot::{AttachMode, LimitInForce, Memory, Snapshot};
+use crate::snapshot::{AttachMode, LimitInForce, Memory, SinkState, Snapshot};
 use policy::config::Mode;
 
 /// One snapshot as a collector.
@@ -186,6 +186,20 @@ impl Page {
         self.single(declared::SOURCES_EXCEEDING, float(snapshot.sources.exceeding));
     }
 
+    fn sinks(&mut self, sinks: &[SinkState]) {
+        self.add(
+            declared::SINK_DELIVERIES,
+            sinks.iter().flat_map(|sink| {
+                [("delivered", sink.delivered), ("failed", sink.failures), ("lost", sink.lost)]
+                    .map(|(result, count)| ([sink.name.clone(), result.to_owned()], float(count)))
+            }),
+        );
+        let of =
+            |value: fn(&SinkState) -> f64| sinks.iter().map(move |sink| ([sink.name.clone()], value(sink)));
+        self.add(declared::SINK_WAITING, of(|sink| float(sink.waiting)));
+        self.add(declared::SINK_FAILING, of(|sink| truth(sink.failing.is_some())));
+    }
+
     fn memories(&mut self, memories: &[Memory]) {
         let of = |value: fn(&Memory) -> u64| {
             memories.iter().map(move |memory| ([memory.name.clone()], float(value(memory))))
@@ -217,6 +231,7 @@ impl Page {
                 ([limit.service.clone(), limit.class.clone(), limit.kind.label().to_owned()], mode)
             }),
         );
+        self.single(declared::PANIC, truth(snapshot.panic.is_some()));
         self.single(declared::RULE_CHANGES, f64::from(snapshot.rules.flips));
         self.single(declared::CHANGE_PENDING, truth(snapshot.pending.is_some()));
     }
@@ -272,6 +287,7 @@ impl Page {
         let shed = findings.shed.iter().map(|row| ([row.label.clone()], float(row.count)));
         self.add(declared::SHED, shed);
         self.audit(&snapshot.audit);
+        self.sinks(&snapshot.sinks);
         self.single(declared::RECORDS, float(findings.records));
         self.add(
             declared::LEARNING,
@@ -288,9 +304,14 @@ impl Page {
         self.single(declared::STARTED, seconds(snapshot.started));
         self.single(declared::SNAPSHOT_TIME, seconds(snapshot.at));
         self.single(declared::READ_DURATION, snapshot.read_seconds);
-        self.single(declared::MEMORY, float(snapshot.process.resident_bytes));
-        self.single(declared::CPU, snapshot.process.cpu_seconds);
-        self.single(declared::FILES, float(snapshot.process.open_files));
+        let process = &snapshot.process;
+        self.single(declared::MEMORY, float(process.resident_bytes));
+        self.single(declared::VIRTUAL_MEMORY, float(process.virtual_bytes));
+        self.single(declared::CPU, process.cpu_seconds);
+        self.single(declared::FILES, float(process.open_files));
+        self.single(declared::MOST_FILES, float(process.most_files));
+        self.single(declared::THREADS, float(process.threads));
+        self.single(declared::PROCESS_STARTED, process.started_seconds);
     }
 }
 

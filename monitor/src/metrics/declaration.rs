@@ -83,6 +83,8 @@ families! {
         "The rate of each limit as it holds now; kind is per_source, trial or aggregate.";
     LIMIT_MODE = Gauge "sluice_limit_mode" ["service", "class", "kind"]
         "How the limit acts: 0 off, 1 observe, 2 enforce.";
+    PANIC = Gauge "sluice_panic" []
+        "1 while sluice panic lets everything pass, whatever the limits say.";
     RULE_CHANGES = Counter "sluice_rule_changes_total" []
         "Atomic changes of the rules since the kernel's maps were made.";
     RELOAD_SUCCESSFUL = Gauge "sluice_config_last_reload_successful" []
@@ -109,6 +111,12 @@ families! {
         "Findings that are open now.";
     FINDINGS = Counter "sluice_findings_total" ["detector", "severity"]
         "Findings that were raised by this process.";
+    SINK_DELIVERIES = Counter "sluice_sink_deliveries_total" ["sink", "result"]
+        "What a receiver of findings took (delivered), attempts that failed (failed), and findings that nobody took (lost).";
+    SINK_WAITING = Gauge "sluice_sink_waiting" ["sink"]
+        "Findings that wait for a receiver.";
+    SINK_FAILING = Gauge "sluice_sink_failing" ["sink"]
+        "1 while the last attempt to deliver to a receiver failed; sluice status says why.";
     SHED = Counter "sluice_findings_shed_total" ["reason"]
         "Signals that became no finding or no notification of their own.";
     AUDIT_WRITTEN = Counter "sluice_audit_entries_total" []
@@ -145,10 +153,18 @@ families! {
         "How long that read took.";
     SCRAPE_DURATION = Gauge "sluice_scrape_duration_seconds" []
         "How long it took to make this page.";
-    MEMORY = Gauge "sluice_process_resident_memory_bytes" []
+    MEMORY = Gauge "process_resident_memory_bytes" []
         "Memory of this process.";
-    CPU = Counter "sluice_process_cpu_seconds_total" []
+    VIRTUAL_MEMORY = Gauge "process_virtual_memory_bytes" []
+        "Addresses of this process.";
+    CPU = Counter "process_cpu_seconds_total" []
         "Processor time of this process. The kernel side's time is not in it.";
-    FILES = Gauge "sluice_process_open_fds" []
+    FILES = Gauge "process_open_fds" []
         "Open file descriptors of this process.";
+    MOST_FILES = Gauge "process_max_fds" []
+        "File descriptors that this process may open.";
+    THREADS = Gauge "process_threads" []
+        "Threads of this process.";
+    PROCESS_STARTED = Gauge "process_start_time_seconds" []
+        "When this process was started, in Unix time.";
 }

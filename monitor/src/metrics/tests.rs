@@ -13,7 +13,8 @@ use super::declaration::ALL;
 use super::{page, reference::reference};
 use crate::snapshot::{
     AttachMode, Ban, Build, Count, FindingCount, Findings, Flood, Interface, LimitInForce, MapUse, Memory,
-    Process, ProposedLimit, RateAndBurst, Reload, Rules, Service, Snapshot, Sources, Tally, Total, Tuning,
+    Process, ProposedLimit, RateAndBurst, Reload, Rules, Service, SinkState, Snapshot, Sources, Tally, Total,
+    Tuning,
 };
 use policy::LimitKind;
 use policy::config::Mode;
@@ -91,6 +92,13 @@ fn example() -> Snapshot {
         at,
         started: "2026-11-22T05:00:00Z".parse().unwrap(),
         build: builds(),
+        panic: None,
+        sinks: vec![SinkState {
+            name: "webhook".to_owned(),
+            delivered: 3,
+            failures: 2,
+            ..SinkState::default()
+        }],
         interfaces: interfaces(at),
         unguarded: Vec::new(),
         services: vec![Service { number: 0, name: "default".to_owned() }],
@@ -173,7 +181,15 @@ fn example() -> Snapshot {
             defence_rung: 1,
             defence_factor: 0.75,
         },
-        process: Process { resident_bytes: 12_000_000, cpu_seconds: 1.5, open_files: 31 },
+        process: Process {
+            resident_bytes: 12_000_000,
+            cpu_seconds: 1.5,
+            open_files: 31,
+            virtual_bytes: 90_000_000,
+            threads: 6,
+            most_files: 1024,
+            started_seconds: 1_795_327_000.5,
+        },
         confinement: crate::snapshot::Confinement::default(),
         audit: audit(),
         read_seconds: 0.004,
@@ -210,6 +226,18 @@ fn the_page_is_the_golden_page() {
 }
 
 #[test]
+fn as_openmetrics_families_of_counters_have_no_ending_and_the_end_is_marked() {
+    let text = super::openmetrics(&example_page());
+    assert!(text.contains("# TYPE sluice_packets counter\nsluice_packets_total{"), "{text}");
+    assert!(text.contains("# TYPE process_open_fds gauge\nprocess_open_fds 31\n"), "{text}");
+    assert!(text.ends_with("\n# EOF\n"));
+    let families: Vec<_> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let distinct: BTreeSet<_> = families.iter().collect();
+    assert_eq!(distinct.len(), families.len(), "{families:?}");
+}
+
+#[test]
 fn the_reference_is_what_is_declared() {
     check_file("../docs/reference/metrics.md", &reference());
 }
@@ -228,7 +256,12 @@ fn names_follow_the_conventions_of_prometheus() {
     for family in ALL {
         let total = family.name.ends_with("_total");
         assert_eq!(total, family.kind == super::declaration::Kind::Counter, "{}", family.name);
-        assert!(family.name.starts_with("sluice_") && family.help.ends_with('.'), "{}", family.name);
+        let is_standard = family.name.starts_with("process_");
+        assert!(
+            (is_standard || family.name.starts_with("sluice_")) && family.help.ends_with('.'),
+            "{}",
+            family.name
+        );
         assert!(!family.labels.contains(&"address") && !family.labels.contains(&"source"), "{}", family.name);
     }
 }

@@ -93,6 +93,9 @@ fn requests() -> Vec<(&'static str, &'static str, Option<Value>)> {
         get("/v1/audit/verify"),
         post("/v1/history/1/revert", json!({})),
         post("/v1/reload", json!({})),
+        ("PUT", "/v1/panic", Some(json!({"on": true}))),
+        ("PUT", "/v1/panic?yes=true", Some(json!({"on": true}))),
+        ("PUT", "/v1/panic", Some(json!({"on": false}))),
         post("/v1/detach", json!({})),
         post("/v1/detach?yes=true", json!({})),
     ]

@@ -37,7 +37,7 @@ fn came_through(scene: &Scene) -> u64 {
 
 /// What comes through of a flood of two seconds, how much was sent, and what a limit of 100/s, burst 50, lets pass: on a
 /// busy machine the two seconds may be more.
-fn leak(scene: &Scene) -> (u64, u64, f64) {
+pub fn leak(scene: &Scene) -> (u64, u64, f64) {
     let (before, start) = (came_through(scene), Instant::now());
     let sent = scene.flood(5000, Duration::from_secs(2)).unwrap().wait().unwrap();
     (came_through(scene) - before, sent, allowed(start))

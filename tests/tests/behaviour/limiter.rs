@@ -258,6 +258,40 @@ fn watching_only_drops_nothing_whatever_the_rules_say() {
 }
 
 #[test]
+fn panic_passes_everything_and_counts_what_would_be_dropped() {
+    let program = or_skip!("panic", Program::load());
+    let text = "[malformed]\naction = \"drop\"\n[access]\ndenied = [\"10.66.0.0/16\"]\n[[service]]\nname = \"dns\"\n\
+                protocol = \"udp\"\nports = [53]\nmode = \"enforce\"\nlimit = { packets = \"100/s\", packets_burst = 10 }\n";
+    let image = installed(&program, text);
+    let dns = rules::number(&image, "dns");
+    program.ban("10.77.0.1", u64::MAX);
+    let frame = |source: &str| packet().source(source).udp(1000, 53).build();
+    let (limited, denied, banned) = (frame("10.1.0.1"), frame("10.66.0.1"), frame("10.77.0.1"));
+    for frame in [&limited, &denied, &banned] {
+        assert_eq!(program.judge(frame, 100).verdict, DROP);
+    }
+    for generation in [0u32, 1] {
+        let mut settings: monitor_common::rule::Settings = program.read(map::SETTINGS, generation);
+        settings.flags |= monitor_common::rule::setting::PANIC;
+        program.write(map::SETTINGS, generation, &settings);
+    }
+    let before = program.ended(dns, Accepted);
+    for frame in [&limited, &denied, &banned] {
+        assert_eq!(program.judge(frame, 1000).verdict, PASS);
+    }
+    assert_eq!(program.ended(dns, Accepted) - before, 3000);
+    // The first reason is the one that is counted.
+    let would = |service: u32, reason: monitor_common::verdict::Reason| {
+        program.totals(service).would_drop[reason as usize].packets
+    };
+    assert_eq!((would(dns, Denied), would(dns, Banned)), (1000, 1000));
+    assert_eq!(would(dns, PacketRate), 1000);
+    // A malformed frame passes too.
+    let cut = &limited[..20];
+    assert_eq!(program.judge(cut, 1).verdict, PASS);
+}
+
+#[test]
 fn a_silent_daemon_leaves_limits_in_force_or_observing_as_configured() {
     for (policy, silent) in [("keep", DROP), ("observe", PASS)] {
         let program = or_skip!("heartbeat", Program::load());

@@ -33,7 +33,9 @@ const TOOLS: &[(&str, &str, Scope)] = &[
     ("nmap", "nmap", Scope::Test),
     ("openssl", "openssl", Scope::Test),
     ("ping", "iputils-ping", Scope::Demo),
+    ("prometheus-alertmanager", "prometheus-alertmanager", Scope::Test),
     ("promtool", "prometheus", Scope::Test),
+    ("rsyslogd", "rsyslog", Scope::Test),
     ("systemd-analyze", "systemd", Scope::Test),
     ("systemd-nspawn", "systemd-container", Scope::Test),
     ("qemu-system-x86_64", "qemu-system-x86", Scope::Test),
@@ -63,12 +65,18 @@ pub fn tools(scope: Scope) -> Item {
 }
 
 pub fn install_tools(apt: &mut Apt, scope: Scope) -> Result<()> {
-    let packages: Vec<&str> = missing_tools(scope).into_iter().map(|(_, package)| package).collect();
+    let mut packages: Vec<&str> = missing_tools(scope).into_iter().map(|(_, package)| package).collect();
+    if packages.contains(&"rsyslog") {
+        // Its TLS is a package of its own, without a program.
+        packages.push("rsyslog-gnutls");
+    }
     eprintln!("xtask: installing {}", packages.join(" "));
     apt.install(&packages)?;
-    // Only promtool is wanted: a package for a test must not leave a server behind.
-    if packages.contains(&"prometheus") && Path::new("/run/systemd/system").exists() {
-        run(privileged("systemctl", &[]).args(["disable", "--now", "prometheus"]))?;
+    // A package for a test must not leave a server behind.
+    for server in ["prometheus", "prometheus-alertmanager", "rsyslog"] {
+        if packages.contains(&server) && Path::new("/run/systemd/system").exists() {
+            run(privileged("systemctl", &[]).args(["disable", "--now", server]))?;
+        }
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ use tracing_subscriber::filter::Targets;
 use super::units::Bytes;
 use super::{
     BanRule, Config, DEFAULT_SERVICE, Duration, INSIDE_CLASS, OUTSIDE_CLASS, Protection, Quantity, nearest,
+    sink,
 };
 
 /// Problems so far: the path of a key, and a sentence.
@@ -30,6 +31,7 @@ pub(super) fn problems(config: &Config) -> Problems {
     times(config, &mut found);
     capacity(config, &mut found);
     paths(config, &mut found);
+    sink::check(&config.alerts.sinks, &mut found);
     if let Err((key, sentence)) = config.tuning.check() {
         say(&mut found, format!("tuning.{key}"), sentence);
     }
@@ -39,7 +41,7 @@ pub(super) fn problems(config: &Config) -> Problems {
     found
 }
 
-fn say(found: &mut Problems, path: impl Into<String>, sentence: impl Into<String>) {
+pub(super) fn say(found: &mut Problems, path: impl Into<String>, sentence: impl Into<String>) {
     found.push((path.into(), sentence.into()));
 }
 

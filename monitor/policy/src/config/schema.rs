@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     service::Mode,
+    sink::AlertSink,
     units::{self, Bytes, Duration, Rate},
 };
 use detection::finding::Severity;
@@ -436,11 +437,19 @@ pub struct Alerts {
     pub webhook_secret_file: Option<PathBuf>,
     /// Findings below this are not posted.
     pub webhook_severity: Severity,
+    /// Further receivers.
+    #[serde(rename = "sink", skip_serializing_if = "Vec::is_empty")]
+    pub sinks: Vec<AlertSink>,
 }
 
 impl Default for Alerts {
     fn default() -> Self {
-        Self { webhook: None, webhook_secret_file: None, webhook_severity: Severity::Warning }
+        Self {
+            webhook: None,
+            webhook_secret_file: None,
+            webhook_severity: Severity::Warning,
+            sinks: Vec::new(),
+        }
     }
 }
 

@@ -348,3 +348,34 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn every_mistake_in_a_receiver_of_findings_is_named() {
+    let said = problems(
+        "[[alerts.sink]]\nkind = \"jsonl\"\n\
+         [[alerts.sink]]\nkind = \"jsonl\"\npath = \"relative\"\naddress = \"udp://a:1\"\n\
+         [[alerts.sink]]\nkind = \"syslog\"\naddress = \"http://logs.example\"\n\
+         [[alerts.sink]]\nkind = \"syslog\"\nname = \"a b\"\naddress = \"tcp://logs.example\"\nca_file = \"/ca\"\n\
+         [[alerts.sink]]\nkind = \"alertmanager\"\naddress = \"http://me:secret@am:9093\"\nformat = \"ecs\"\n",
+    )
+    .join("\n");
+    for wanted in [
+        "a jsonl sink needs `path`",
+        "another sink is called `jsonl`",
+        "relative is no absolute path",
+        "means nothing to this jsonl sink",
+        "begins with udp:// or tcp:// or tls://",
+        "1 to 32 letters",
+        "`logs.example` is no HOST:PORT",
+        "means nothing to this syslog sink",
+        "use `authorization_file`",
+        "means nothing to this alertmanager sink",
+    ] {
+        assert!(said.contains(wanted), "{wanted} is not in:\n{said}");
+    }
+    assert!(!said.contains("me:secret"), "{said}");
+    let good = "[[alerts.sink]]\nkind = \"syslog\"\naddress = \"tls://[2001:db8::1]:6514\"\n\
+                [[alerts.sink]]\nkind = \"journald\"\ndetectors = [\"port_scan\"]\n";
+    let config = Config::parse(good, "sluice.toml").unwrap();
+    assert_eq!(Config::parse(&config.to_toml().unwrap(), "again").unwrap(), config);
+}

@@ -86,6 +86,8 @@ const EXAMPLES: &[Example] = &[
     ("sluice config default", "Print a file with every key and its default."),
     ("sluice doctor", "Say what the kernel, the interfaces or the daemon lack, with the command that helps."),
     ("sluice doctor -o json", "The same as a JSON document; the exit code is that of the worst state."),
+    ("sluice panic on --yes", "Let everything pass at once, whatever the rules say."),
+    ("sluice panic off", "Let the rules hold again."),
     ("sluice stop", "End the daemon; its limits stay in force."),
     ("sluice detach", "Remove programs, maps and pins, and end the daemon."),
     ("sluice detach --config /etc/sluice/sluice.toml", "Without a daemon: remove what it left."),

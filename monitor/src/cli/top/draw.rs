@@ -110,6 +110,9 @@ fn head(frame: &mut Frame, view: &View, first: Rect, second: Rect) {
             theme.style(if flows.dropped_per_second > 0.0 { Tone::Warning } else { Tone::Plain }),
         ),
     ];
+    if snapshot.panic.is_some() {
+        spans.insert(0, Span::styled("PANIC: ALL PASSES  ", theme.style(Tone::Alarm)));
+    }
     if view.paused {
         spans.push(Span::styled("  PAUSED", theme.style(Tone::Alarm)));
     }

@@ -55,6 +55,7 @@ fn requests() -> BTreeMap<&'static str, (&'static str, Value)> {
         ("audit list", ("/v1/audit?limit=3", none())),
         ("audit verify", ("/v1/audit/verify", none())),
         ("revert", ("/v1/history/1/revert?yes=true", none())),
+        ("panic", ("/v1/panic?yes=true", json!({"on": true}))),
         ("stop", ("/v1/stop", none())),
         ("detach", ("/v1/detach?yes=true", none())),
     ])

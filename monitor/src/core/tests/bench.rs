@@ -127,7 +127,7 @@ impl Bench {
             load: Load::default(),
             process: Process::default(),
             seconds: 0.0,
-            undelivered: 0,
+            sinks: Vec::new(),
             beside: Vec::new(),
         })));
     }

@@ -219,6 +219,9 @@ impl Now {
 /// Sentences may name addresses: where these are not shown, only how many there are is.
 fn alarms(snapshot: &Snapshot, addresses: bool) -> Vec<String> {
     let mut alarms = Vec::new();
+    if let Some(panic) = &snapshot.panic {
+        alarms.push(format!("PANIC: EVERYTHING PASSES since {:.0}; `sluice panic off` ends it", panic.since));
+    }
     if let Some(pending) = &snapshot.pending {
         let what = if addresses { format!(" ({})", pending.summary) } else { String::new() };
         let seconds = pending.until.as_second().saturating_sub(snapshot.at.as_second()).max(0);
