@@ -17,7 +17,7 @@ use monitor_common::{
 
 use crate::{
     case::{Case, fresh, hook},
-    clock, containment as contained, conversations, own_flow,
+    challenge, clock, containment as contained, conversations, own_flow,
     policy::{self, Rules},
     proof, telemetry, window,
 };
@@ -56,6 +56,7 @@ pub fn sluice_egress(ctx: TcContext) -> i32 {
         if proof::is_syn_ack(case) {
             proof::expect(rules.settings, case);
         }
+        challenge::listen(ctx.skb.skb, rules.settings, case);
         own_flow::leave(&rules, case, is_connected(ctx.skb.skb));
         return NEXT;
     }

@@ -5,7 +5,7 @@ use core::ops::ControlFlow;
 
 use aya_ebpf::{
     bindings::{
-        xdp_action::{XDP_DROP, XDP_PASS},
+        xdp_action::{XDP_DROP, XDP_PASS, XDP_TX},
         xdp_md,
     },
     helpers::generated::bpf_ktime_get_ns,
@@ -21,7 +21,7 @@ use monitor_common::{
 
 use crate::{
     case::{Case, fresh, hook},
-    clock, conversations, fragments, limiter, maps,
+    challenge, clock, conversations, fragments, limiter, maps,
     policy::{self, Rules},
     proof, requests, telemetry, vital, window,
 };
@@ -45,6 +45,7 @@ pub fn sluice_ingress(ctx: XdpContext) -> u32 {
             }
             if Verdict::from_number(fresh(&case.verdict)).is_over_a_limit() {
                 vital::spare(rules.settings, case);
+                challenge::judge(ctx.ctx, rules.settings, case);
             }
             if clock::is_simulated() && proof::is_syn_ack(case) {
                 // A capture holds both ways, and both come in.
@@ -52,7 +53,9 @@ pub fn sluice_ingress(ctx: XdpContext) -> u32 {
             }
             if fresh(&case.kind) == end::DEFECTIVE {
                 refuse_defective(rules.settings, case);
-            } else if conversations::is_followed(&rules, Verdict::from_number(fresh(&case.verdict))) {
+            } else if fresh(&case.verdict) != Reason::Challenged as u32
+                && conversations::is_followed(&rules, Verdict::from_number(fresh(&case.verdict)))
+            {
                 follow(ctx.ctx, rules, case);
             }
         } else {
@@ -62,7 +65,13 @@ pub fn sluice_ingress(ctx: XdpContext) -> u32 {
     let verdict = Verdict::from_number(fresh(&case.verdict));
     telemetry::count(case, verdict);
     telemetry::tell(case, verdict);
-    if verdict.drops() { XDP_DROP } else { XDP_PASS }
+    if !verdict.drops() {
+        XDP_PASS
+    } else if verdict == Reason::Challenged.into() {
+        XDP_TX
+    } else {
+        XDP_DROP
+    }
 }
 
 /// Leaves the verdict in the case.

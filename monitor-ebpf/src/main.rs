@@ -13,6 +13,8 @@ mod aggregate;
 #[cfg(target_arch = "bpf")]
 mod case;
 #[cfg(target_arch = "bpf")]
+mod challenge;
+#[cfg(target_arch = "bpf")]
 mod clock;
 #[cfg(target_arch = "bpf")]
 mod containment;

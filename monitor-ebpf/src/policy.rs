@@ -237,6 +237,7 @@ pub fn service(rules: &Rules, case: &mut Case) -> ControlFlow<Verdict, &'static 
     }
     case.hash = sketch::at_service(case.hash, rule.service);
     case.has_aggregate = rule.has_aggregate;
+    case.challenges = rule.challenges;
     let number = rule.limits[(fresh(&case.class) & 15) as usize];
     match maps::LIMITS.get(rules.generation * maps::limits() + number) {
         Some(limit) => {

@@ -7,6 +7,7 @@ mod access;
 pub mod address;
 mod alerts;
 mod asking;
+mod challenge;
 mod change;
 pub mod command;
 mod contained;

@@ -5,6 +5,7 @@
 //! decides nothing.
 
 mod alert_log;
+pub mod cookies;
 pub mod handle;
 mod host;
 pub mod last_good;

@@ -79,7 +79,7 @@ pub struct LoadedProgram {
 }
 
 /// Every map that may outlive the process. The others (`.rodata`, logs, scratch) are made anew.
-const PINNED: [&str; 32] = [
+const PINNED: [&str; 33] = [
     map::ACTIVE,
     map::SETTINGS,
     map::PREFIXES,
@@ -98,6 +98,7 @@ const PINNED: [&str; 32] = [
     map::CONTAINED,
     map::OWN_FLOWS,
     map::CONTACTED,
+    map::LISTENERS,
     map::INTERFACES,
     map::FLOODS,
     map::BUDGETS,
@@ -113,7 +114,7 @@ const PINNED: [&str; 32] = [
     map::RECORDS,
     map::HEARTBEAT,
 ];
-const PRIVATE: [&str; 5] = [map::REQUEST, map::CASE, map::BEGUN, map::CLOCK, map::PARSED];
+const PRIVATE: [&str; 6] = [map::REQUEST, map::REPLY, map::CASE, map::BEGUN, map::CLOCK, map::PARSED];
 const PROGRAMS: [&str; 4] = [program::INGRESS, program::EGRESS, program::CLOCK, program::PARSE];
 
 /// Maps that flip together.
@@ -257,9 +258,11 @@ impl Plan {
         let clock_source = u32::from(request.clock_from_map);
         let level = request.kernel_log as u8;
         let source_sets = capacities.source_sets();
+        let cookies = u32::from(requirements::has_cookies());
         let mut loader = EbpfLoader::new();
         loader
             .override_global(global::CLOCK_SOURCE, &clock_source, true)
+            .override_global(global::COOKIES, &cookies, true)
             .override_global(global::SOURCE_SETS, &source_sets, true)
             .override_global(global::SKETCH_CELLS, &capacities.sketch_cells, true)
             .override_global(global::REQUEST_SOURCES, &capacities.request_sources, true)
