@@ -33,7 +33,7 @@ pub mod map {
     pub const REQUEST_WORDS: &str = "REQUEST_WORDS";
     pub const REQUEST_TOTALS: &str = "REQUEST_TOTALS";
     pub const REQUEST: &str = "REQUEST";
-    pub const CASE: &str = "CASE";
+    pub const PACKETS: &str = "PACKETS";
     pub const SKETCH: &str = "SKETCH";
     pub const BANS: &str = "BANS";
     pub const BAN_FILTER: &str = "BAN_FILTER";

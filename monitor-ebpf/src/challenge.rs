@@ -14,7 +14,7 @@ use aya_ebpf::{
     },
 };
 use monitor_common::{
-    challenge::{self, Abilities, Answer, BARE, Headers, Heard, IP, Listener, MOST_TURNS, Options},
+    challenge::{self, Abilities, Answer, BARE, Heard, IP, Listener, MOST_TURNS, Options},
     flow::{protocol, tcp},
     parse::{Fragment, end},
     record::{Incident, OWNED, SourceEntry, entry},
@@ -23,10 +23,11 @@ use monitor_common::{
 };
 
 use crate::{
-    case::{Case, fresh, hook},
+    context::{PacketContext, fresh, hook},
     maps,
-    table::{self, Entering},
-    telemetry::incident,
+    scratch::Reply,
+    source_table::{self, Entering},
+    totals::incident,
 };
 
 const NS_PER_MS: u64 = 1_000_000;
@@ -43,18 +44,6 @@ const FARTHEST: u32 = 14 + 4 * 16;
 #[unsafe(no_mangle)]
 static COOKIES: u32 = 1;
 
-/// Where an answer is made, on this CPU.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Reply {
-    headers: Headers,
-    options: Options,
-    hardware: [u8; 12],
-    /// Bytes of the TCP header.
-    length: u32,
-    cookie: u32,
-}
-
 #[inline(always)]
 fn is_supported() -> bool {
     // SAFETY: a static of this object; volatile, because the loader writes it.
@@ -63,40 +52,40 @@ fn is_supported() -> bool {
 
 /// Challenges the source of a packet that a limit refuses, or takes its proof.
 ///
-/// Not inlined: only what is dropped comes here. What becomes of the packet is in the case.
+/// Not inlined: only what is dropped comes here. What becomes of it is in the context.
 #[inline(never)]
-pub fn judge(ctx: *mut xdp_md, settings: &Settings, case: &mut Case) {
-    if !is_supported() || fresh(&case.challenges) == 0 || settings.flags & setting::COOKIES == 0 {
+pub fn judge(ctx: *mut xdp_md, settings: &Settings, packet: &mut PacketContext) {
+    if !is_supported() || fresh(&packet.challenges) == 0 || settings.flags & setting::COOKIES == 0 {
         return;
     }
-    if !is_plain(case) || fresh(&case.kind) != end::IP {
+    if !is_plain(packet) || fresh(&packet.kind) != end::IP {
         return;
     }
-    match case.frame.tcp_flags & (tcp::SYN | tcp::ACK | tcp::RST | tcp::FIN) {
-        tcp::SYN => ask(ctx, settings, case),
-        tcp::ACK => redeem(ctx, case),
+    match packet.frame.tcp_flags & (tcp::SYN | tcp::ACK | tcp::RST | tcp::FIN) {
+        tcp::SYN => ask(ctx, settings, packet),
+        tcp::ACK => redeem(ctx, packet),
         _ => {}
     }
 }
 
 /// TCP behind nothing but Ethernet, tags and one IP header without options.
 #[inline(always)]
-fn is_plain(case: &Case) -> bool {
-    let frame = &case.frame;
+fn is_plain(packet: &PacketContext) -> bool {
+    let frame = &packet.frame;
     let header = if frame.is_v4 { IPV4_BYTES } else { IPV6_BYTES };
     frame.protocol == protocol::TCP
-        && fresh(&case.piece) == Fragment::Whole as u32
+        && fresh(&packet.piece) == Fragment::Whole as u32
         && fresh(&frame.network_offset) <= FARTHEST
         && fresh(&frame.transport_offset) == fresh(&frame.network_offset) + header
 }
 
 /// Not inlined, here and below: each has a stack of its own.
 #[inline(never)]
-fn ask(ctx: *mut xdp_md, settings: &Settings, case: &mut Case) {
-    let Some(listener) = heard(case) else {
+fn ask(ctx: *mut xdp_md, settings: &Settings, packet: &mut PacketContext) {
+    let Some(listener) = heard(packet) else {
         return;
     };
-    if is_proven(case) {
+    if is_proven(packet) {
         return;
     }
     let Some(reply) = maps::REPLY.get_ptr_mut(hook::INGRESS) else {
@@ -104,7 +93,7 @@ fn ask(ctx: *mut xdp_md, settings: &Settings, case: &mut Case) {
     };
     // SAFETY: the value is this CPU's own.
     let reply = unsafe { &mut *reply };
-    if !read(Wire::In(ctx), case, reply) || !cookie(case, reply) {
+    if !read(Wire::In(ctx), packet, reply) || !cookie(packet, reply) {
         return;
     }
     read_options(reply);
@@ -116,25 +105,25 @@ fn ask(ctx: *mut xdp_md, settings: &Settings, case: &mut Case) {
         abilities: Abilities(settings.flags),
     };
     let asked = fresh(&reply.length);
-    reply.length = write(reply, &with, case.frame.is_v4);
-    if fresh(&reply.length) <= asked && send(ctx, case, reply) {
-        case.verdict = Reason::Challenged as u32;
+    reply.length = write(reply, &with, packet.frame.is_v4);
+    if fresh(&reply.length) <= asked && send(ctx, packet, reply) {
+        packet.verdict = Reason::Challenged as u32;
     }
 }
 
 /// What the listener at the packet's destination last said; none when it was silent for long.
 #[inline(always)]
-fn heard(case: &Case) -> Option<u64> {
-    let (port, is_v4) = (case.frame.destination_port, case.frame.is_v4);
-    let heard = maps::LISTENERS.get(challenge::place(case.interface, port, is_v4))?;
-    if heard.speaks_for(port, case.interface, is_v4, case.now) { Some(heard.word) } else { None }
+fn heard(packet: &PacketContext) -> Option<u64> {
+    let (port, is_v4) = (packet.frame.destination_port, packet.frame.is_v4);
+    let heard = maps::LISTENERS.get(challenge::place(packet.interface, port, is_v4))?;
+    if heard.speaks_for(port, packet.interface, is_v4, packet.now) { Some(heard.word) } else { None }
 }
 
 /// Whether the source proved its address at this service: then its limits are the last word.
 #[inline(never)]
-fn is_proven(case: &Case) -> bool {
+fn is_proven(packet: &PacketContext) -> bool {
     // SAFETY: the pointer is to a map value.
-    table::find(case).is_some_and(|found| unsafe { (*found).flags } & entry::PROVEN != 0)
+    source_table::find(packet).is_some_and(|found| unsafe { (*found).flags } & entry::PROVEN != 0)
 }
 
 /// Which way the packet goes.
@@ -146,9 +135,9 @@ enum Wire {
 
 /// Reads the headers; false when the packet ends before they do.
 #[inline(always)]
-fn read(wire: Wire, case: &Case, reply: &mut Reply) -> bool {
+fn read(wire: Wire, packet: &PacketContext, reply: &mut Reply) -> bool {
     let data = &raw mut reply.headers.tcp;
-    let from = case.frame.transport_offset;
+    let from = packet.frame.transport_offset;
     if !load(wire, from, data.cast(), u64::from(BARE)) {
         return false;
     }
@@ -164,7 +153,7 @@ fn read(wire: Wire, case: &Case, reply: &mut Reply) -> bool {
     reply.length = length as u32;
     let ip = &raw mut reply.headers.ip;
     load(wire, from, data.cast(), length)
-        && if case.frame.is_v4 {
+        && if packet.frame.is_v4 {
             // SAFETY: its second half.
             load(wire, from - IPV4_BYTES, unsafe { ip.cast::<u8>().add(IP / 2) }, u64::from(IPV4_BYTES))
         } else {
@@ -193,7 +182,7 @@ fn anchor(mut number: u64) -> u64 {
 
 /// The kernel's cookie for the SYN whose headers were read.
 #[inline(never)]
-fn cookie(case: &Case, reply: &mut Reply) -> bool {
+fn cookie(packet: &PacketContext, reply: &mut Reply) -> bool {
     let length = anchor(u64::from(fresh(&reply.length)));
     if length > LONGEST {
         return false;
@@ -202,7 +191,7 @@ fn cookie(case: &Case, reply: &mut Reply) -> bool {
     let ip = (&raw mut reply.headers.ip).cast::<u8>();
     // SAFETY: the helpers read the headers, which lie in a map value; the verifier checks the lengths.
     let made = unsafe {
-        if case.frame.is_v4 {
+        if packet.frame.is_v4 {
             bpf_tcp_raw_gen_syncookie_ipv4(ip.add(IP / 2).cast::<iphdr>(), header, length as u32)
         } else {
             bpf_tcp_raw_gen_syncookie_ipv6(ip.cast::<ipv6hdr>(), header, length as u32)
@@ -228,14 +217,14 @@ fn write(reply: &mut Reply, with: &Answer, is_v4: bool) -> u32 {
 
 /// Puts the answer into the packet's place, no longer than that was.
 #[inline(never)]
-fn send(ctx: *mut xdp_md, case: &Case, reply: &mut Reply) -> bool {
+fn send(ctx: *mut xdp_md, packet: &PacketContext, reply: &mut Reply) -> bool {
     let length = anchor(u64::from(fresh(&reply.length)));
     // At most forty bytes are written; the verifier wants to be told.
     if length > LONGEST {
         return false;
     }
-    let (network, transport) = (case.frame.network_offset, case.frame.transport_offset);
-    let frame = fresh(&case.frame.length);
+    let (network, transport) = (packet.frame.network_offset, packet.frame.transport_offset);
+    let frame = fresh(&packet.frame.length);
     let needed = transport + length as u32;
     let least = if frame < SHORTEST { frame } else { SHORTEST };
     let wanted = if needed < least { least } else { needed };
@@ -249,7 +238,7 @@ fn send(ctx: *mut xdp_md, case: &Case, reply: &mut Reply) -> bool {
         {
             return false;
         }
-        let stored = if case.frame.is_v4 {
+        let stored = if packet.frame.is_v4 {
             bpf_xdp_store_bytes(ctx, network, ip.add(IP / 2).cast(), IPV4_BYTES + length as u32)
         } else {
             bpf_xdp_store_bytes(ctx, network, ip.cast(), IPV6_BYTES + length as u32)
@@ -261,42 +250,42 @@ fn send(ctx: *mut xdp_md, case: &Case, reply: &mut Reply) -> bool {
 /// Takes the proof of a packet that returns a cookie. A source proves itself once: afterwards its limits are the last word, so
 /// nobody lives on one cookie.
 #[inline(never)]
-fn redeem(ctx: *mut xdp_md, case: &mut Case) {
+fn redeem(ctx: *mut xdp_md, packet: &mut PacketContext) {
     let Some(reply) = maps::REPLY.get_ptr_mut(hook::INGRESS) else {
         return;
     };
     // SAFETY: the value is this CPU's own.
-    if is_proven(case) || !returns(ctx, case, unsafe { &mut *reply }) {
+    if is_proven(packet) || !returns(ctx, packet, unsafe { &mut *reply }) {
         return;
     }
-    let mut found = table::find(case);
+    let mut found = source_table::find(packet);
     if found.is_none() {
-        match table::enter(case, 0, entry::FROM_FLOOD) {
+        match source_table::enter(packet, 0, entry::FROM_FLOOD) {
             Entering::Entered => incident(Incident::SourceEntered),
             Entering::Full => incident(Incident::SourceTableFull),
             Entering::Present | Entering::Contended => {}
         }
-        found = table::find(case);
+        found = source_table::find(packet);
     }
     if let Some(found) = found {
-        acquit(case, found);
-        case.verdict = Reason::CookieReturned as u32;
+        acquit(packet, found);
+        packet.verdict = Reason::CookieReturned as u32;
     }
 }
 
 /// Whether the packet acknowledges a cookie that this kernel made for its source.
 #[inline(never)]
-fn returns(ctx: *mut xdp_md, case: &Case, reply: &mut Reply) -> bool {
+fn returns(ctx: *mut xdp_md, packet: &PacketContext, reply: &mut Reply) -> bool {
     let header = &raw mut reply.headers.tcp;
     let ip = (&raw mut reply.headers.ip).cast::<u8>();
-    let (network, transport) = (case.frame.network_offset, case.frame.transport_offset);
+    let (network, transport) = (packet.frame.network_offset, packet.frame.transport_offset);
     let wire = Wire::In(ctx);
     if !load(wire, transport, header.cast(), u64::from(BARE)) {
         return false;
     }
     // SAFETY: the helpers read the headers, which lie in a map value.
     unsafe {
-        if case.frame.is_v4 {
+        if packet.frame.is_v4 {
             let ip = ip.add(IP / 2);
             load(wire, network, ip, u64::from(IPV4_BYTES))
                 && bpf_tcp_raw_check_syncookie_ipv4(ip.cast::<iphdr>(), header.cast::<tcphdr>()) == 0
@@ -309,46 +298,46 @@ fn returns(ctx: *mut xdp_md, case: &Case, reply: &mut Reply) -> bool {
 
 /// Marks the source as proven. What it owes so far anybody may have spent in its name.
 #[inline(always)]
-fn acquit(case: &Case, found: *mut SourceEntry) {
+fn acquit(packet: &PacketContext, found: *mut SourceEntry) {
     // SAFETY: the only caller passes a map value; plain stores, of which the last one may win.
     unsafe {
         (*found).flags = ((*found).flags & (entry::PROOF - 1) | entry::PROVEN) + entry::PROOF;
-        (*found).owned = [case.now; OWNED];
-        (*found).force = [case.now; DIMENSIONS];
+        (*found).owned = [packet.now; OWNED];
+        (*found).force = [packet.now; DIMENSIONS];
     }
 }
 
 /// Hears what a listener of this host says, from what leaves.
 #[inline(always)]
-pub fn listen(ctx: *mut __sk_buff, settings: &Settings, case: &Case) {
+pub fn listen(ctx: *mut __sk_buff, settings: &Settings, packet: &PacketContext) {
     const OPENING: u8 = tcp::SYN | tcp::ACK;
-    if !is_supported() || settings.flags & setting::COOKIES == 0 || case.frame.protocol != protocol::TCP {
+    if !is_supported() || settings.flags & setting::COOKIES == 0 || packet.frame.protocol != protocol::TCP {
         return;
     }
-    let flags = case.frame.tcp_flags & (OPENING | tcp::RST);
+    let flags = packet.frame.tcp_flags & (OPENING | tcp::RST);
     if flags == OPENING {
-        hear(ctx, case);
-    } else if flags == tcp::RST | tcp::ACK && case.frame.sequence == 0 {
+        hear(ctx, packet);
+    } else if flags == tcp::RST | tcp::ACK && packet.frame.sequence == 0 {
         // The port is closed.
-        forget(case);
+        forget(packet);
     }
 }
 
 #[inline(never)]
-fn hear(ctx: *mut __sk_buff, case: &Case) {
-    // SAFETY: the kernel calls a classifier with a valid context; volatile, as in `window`. What is forwarded has an interface
+fn hear(ctx: *mut __sk_buff, packet: &PacketContext) {
+    // SAFETY: the kernel calls a classifier with a valid context; volatile, as in `reader`. What is forwarded has an interface
     // that it came in through, and who forwards cannot take the cookie of another host's listener.
-    if !is_plain(case) || unsafe { (&raw const (*ctx).ingress_ifindex).read_volatile() } != 0 {
+    if !is_plain(packet) || unsafe { (&raw const (*ctx).ingress_ifindex).read_volatile() } != 0 {
         return;
     }
-    let (port, is_v4) = (case.frame.source_port, case.frame.is_v4);
-    let place = maps::LISTENERS.get_ptr_mut(challenge::place(case.interface, port, is_v4));
+    let (port, is_v4) = (packet.frame.source_port, packet.frame.is_v4);
+    let place = maps::LISTENERS.get_ptr_mut(challenge::place(packet.interface, port, is_v4));
     let (Some(reply), Some(place)) = (maps::REPLY.get_ptr_mut(hook::EGRESS), place) else {
         return;
     };
     // SAFETY: the value is this CPU's own.
     let reply = unsafe { &mut *reply };
-    if !read(Wire::Out(ctx), case, reply) {
+    if !read(Wire::Out(ctx), packet, reply) {
         return;
     }
     read_options(reply);
@@ -360,17 +349,17 @@ fn hear(ctx: *mut __sk_buff, case: &Case) {
         let before = Listener((*place).word);
         let (segment, scale) = (fresh(&reply.options.segment), fresh(&reply.options.scale));
         let listener = Listener::heard(port, window, hops, segment, scale, before);
-        *place = Heard::new(listener, case.now, case.interface, is_v4);
+        *place = Heard::new(listener, packet.now, packet.interface, is_v4);
     }
 }
 
 #[inline(never)]
-fn forget(case: &Case) {
-    let (port, is_v4) = (case.frame.source_port, case.frame.is_v4);
-    if let Some(place) = maps::LISTENERS.get_ptr_mut(challenge::place(case.interface, port, is_v4)) {
+fn forget(packet: &PacketContext) {
+    let (port, is_v4) = (packet.frame.source_port, packet.frame.is_v4);
+    if let Some(place) = maps::LISTENERS.get_ptr_mut(challenge::place(packet.interface, port, is_v4)) {
         // SAFETY: as above.
         unsafe {
-            if (*place).speaks_for(port, case.interface, is_v4, case.now) {
+            if (*place).speaks_for(port, packet.interface, is_v4, packet.now) {
                 (*place).at = 0;
             }
         }

@@ -4,6 +4,8 @@
 //! a stranger of a flood, nor what a service answers over UDP in a flood; such packets cost one look at a filter and at a
 //! budget.
 
+pub mod opening;
+
 use monitor_common::{
     bucket::admit,
     conversation::{
@@ -19,15 +21,17 @@ use monitor_common::{
 };
 
 use crate::{
-    case::{Case, fresh},
-    flood, maps,
-    opening::{self, Copied},
-    policy::{self, Rules},
-    records,
-    telemetry::incident,
-    window::Wire,
-    word,
+    atomic,
+    context::{PacketContext, fresh},
+    flow_records,
+    limiter::flood,
+    maps,
+    reader::{QUOTED_IS_HIGHER, Wire},
+    rules::{Rules, prefixes, services},
+    totals::incident,
 };
+
+use opening::Copied;
 
 /// What [`track`] leaves to do: a [`monitor_common::conversation::note`], or one of these.
 mod left {
@@ -37,9 +41,6 @@ mod left {
     /// Counted; what it speaks is still to be found out.
     pub const RECOGNISE: u32 = 1 << 10;
 }
-
-/// In the answer of [`Wire::failure`]: the quoted packet's sender is the higher end of the key.
-pub const QUOTED_IS_HIGHER: u32 = 1 << 8;
 
 const OUTSIDER: Sight = Sight { source_inside: false, destination_inside: true, track_all: false };
 
@@ -54,57 +55,57 @@ pub fn is_followed(rules: &Rules, verdict: Verdict) -> bool {
 ///
 /// What was dropped for a rate makes no entry and counts in no conversation, but it was sent, so it is observed.
 #[inline(always)]
-pub fn follow<W: Wire + Copied>(wire: &W, rules: &Rules, case: &mut Case, verdict: Verdict) {
-    if !verdict.drops() && looks(rules.settings, case) {
-        let left = if quotes(case) && failed(wire, case) { left::NOTHING } else { track(rules, case) };
-        settle(wire, rules, case, left);
+pub fn follow<W: Wire + Copied>(wire: &W, rules: &Rules, packet: &mut PacketContext, verdict: Verdict) {
+    if !verdict.drops() && looks(rules.settings, packet) {
+        let left = if quotes(packet) && failed(wire, packet) { left::NOTHING } else { track(rules, packet) };
+        settle(wire, rules, packet, left);
     } else {
-        observe(wire, rules, case, note(case));
+        observe(wire, rules, packet, note(packet));
     }
 }
 
 /// Whether the packet may belong to a conversation.
 #[inline(always)]
-fn looks(settings: &Settings, case: &Case) -> bool {
-    fresh(&case.inside) != 0
+fn looks(settings: &Settings, packet: &PacketContext) -> bool {
+    fresh(&packet.inside) != 0
         || settings.flags & setting::TRACK_ALL != 0
-        || quotes(case)
-        || is_present(settings, case)
+        || quotes(packet)
+        || is_present(settings, packet)
 }
 
 /// Observes an ARP request.
 #[inline(always)]
-pub fn arp<W: Wire>(wire: &W, rules: &Rules, case: &mut Case) {
-    if rules.settings.flags & setting::TRACK != 0 && spend(rules.settings, case) {
-        wire.observe_arp(case);
+pub fn arp<W: Wire>(wire: &W, rules: &Rules, packet: &mut PacketContext) {
+    if rules.settings.flags & setting::TRACK != 0 && spend(rules.settings, packet) {
+        wire.observe_arp(packet);
     }
 }
 
 /// Whether the packet's conversation may be in the table. Of the two banks, one is always whole.
 #[inline(always)]
-fn is_present(settings: &Settings, case: &Case) -> bool {
-    let (word, bit) = presence::place(settings.hash_key, &case.frame);
+fn is_present(settings: &Settings, packet: &PacketContext) -> bool {
+    let (word, bit) = presence::place(settings.hash_key, &packet.frame);
     maps::PRESENCE.get(word).is_some_and(|banks| (banks[0] | banks[1]) & bit != 0)
 }
 
 /// Sets the bit of a conversation in both banks, after it stands in the table: the daemon then misses neither.
 #[inline(always)]
-fn note_presence(settings: &Settings, case: &Case) {
-    let (word, bit) = presence::place(settings.hash_key, &case.frame);
+fn note_presence(settings: &Settings, packet: &PacketContext) {
+    let (word, bit) = presence::place(settings.hash_key, &packet.frame);
     if let Some(banks) = maps::PRESENCE.get_ptr_mut(word) {
         // SAFETY: the pointer is to a map value.
         unsafe {
-            word::set_bits(&raw mut (*banks)[0], bit);
-            word::set_bits(&raw mut (*banks)[1], bit);
+            atomic::set_bits(&raw mut (*banks)[0], bit);
+            atomic::set_bits(&raw mut (*banks)[1], bit);
         }
     }
 }
 
 /// An ICMP error may be about a conversation that its own ends do not name.
 #[inline(always)]
-fn quotes(case: &Case) -> bool {
-    let kind = case.frame.destination_port >> 8;
-    match case.frame.protocol {
+fn quotes(packet: &PacketContext) -> bool {
+    let kind = packet.frame.destination_port >> 8;
+    match packet.frame.protocol {
         protocol::ICMP => kind == 3 || kind == 11,
         protocol::ICMPV6 => kind == 1 || kind == 3,
         _ => false,
@@ -113,8 +114,8 @@ fn quotes(case: &Case) -> bool {
 
 /// How an observed packet is called.
 #[inline(always)]
-fn note(case: &Case) -> u32 {
-    match entering(&case.frame, OUTSIDER) {
+fn note(packet: &PacketContext) -> u32 {
+    match entering(&packet.frame, OUTSIDER) {
         Entering::Observe(note) => note,
         Entering::BySource | Entering::ByDestination => left::NOTHING,
     }
@@ -124,43 +125,48 @@ fn note(case: &Case) -> u32 {
 ///
 /// Not inlined: on its own it has its own stack and is verified with little state.
 #[inline(never)]
-fn track(rules: &Rules, case: &mut Case) -> u32 {
+fn track(rules: &Rules, packet: &mut PacketContext) -> u32 {
     let settings = rules.settings;
-    if let Some((key, sender_is_higher)) = key_of(&case.frame) {
-        case.key = key;
-        case.sender_is_higher = u32::from(sender_is_higher);
-        if let Some(found) = maps::CONVERSATIONS.get_ptr_mut(&case.key) {
+    if let Some((key, sender_is_higher)) = key_of(&packet.frame) {
+        packet.key = key;
+        packet.sender_is_higher = u32::from(sender_is_higher);
+        if let Some(found) = maps::CONVERSATIONS.get_ptr_mut(&packet.key) {
             // SAFETY: the pointer is to a map value, valid for the whole run; two CPUs that count in one conversation at
             // the same moment may lose a count, which is the price of not locking.
             let found = unsafe { &mut *found };
-            let due =
-                found.update(&case.frame, on_wire(case), sender_is_higher, case.now, settings.active_timeout);
-            if case.cgroup != 0 {
-                found.sent_by(case.cgroup, sender_is_higher);
+            let due = found.update(
+                &packet.frame,
+                on_wire(packet),
+                sender_is_higher,
+                packet.now,
+                settings.active_timeout,
+            );
+            if packet.cgroup != 0 {
+                found.sent_by(packet.cgroup, sender_is_higher);
             }
             if due != 0 {
-                records::conversation(&case.key, found, due, case.now);
+                flow_records::conversation(&packet.key, found, due, packet.now);
             }
-            return if found.is_open_to(&case.frame, sender_is_higher) {
+            return if found.is_open_to(&packet.frame, sender_is_higher) {
                 left::RECOGNISE
             } else {
                 left::NOTHING
             };
         }
     }
-    if answers_flood(rules, case) {
+    if answers_flood(rules, packet) {
         return left::NOTHING;
     }
-    let may_enter = fresh(&case.stranger) == 0;
+    let may_enter = fresh(&packet.stranger) == 0;
     let track_all = settings.flags & setting::TRACK_ALL != 0;
-    let frame = &case.frame;
+    let frame = &packet.frame;
     let sight = Sight {
-        source_inside: may_enter && fresh(&case.inside) != 0,
+        source_inside: may_enter && fresh(&packet.inside) != 0,
         destination_inside: !track_all
-            || policy::is_inside(rules.generation, frame.destination[0], frame.destination[1], frame.is_v4),
+            || prefixes::is_inside(rules.generation, frame.destination[0], frame.destination[1], frame.is_v4),
         track_all: may_enter && track_all,
     };
-    match entering(&case.frame, sight) {
+    match entering(&packet.frame, sight) {
         Entering::BySource => left::ENTER_BY_SOURCE,
         Entering::ByDestination => left::ENTER_BY_DESTINATION,
         Entering::Observe(note) => note,
@@ -170,35 +176,35 @@ fn track(rules: &Rules, case: &mut Case) -> u32 {
 /// Whether a guarded service answers over UDP while its interface is flooded. The question may have been forged, so the answer
 /// makes no conversation, as the question did not; else a flood fills the table by way of its answers.
 #[inline(always)]
-fn answers_flood(rules: &Rules, case: &Case) -> bool {
-    case.cgroup != 0
-        && case.frame.protocol == protocol::UDP
-        && flood::since(case.interface, case.now) != 0
-        && policy::is_served(rules, &case.frame)
+fn answers_flood(rules: &Rules, packet: &PacketContext) -> bool {
+    packet.cgroup != 0
+        && packet.frame.protocol == protocol::UDP
+        && flood::since(packet.interface, packet.now) != 0
+        && services::is_served(rules, &packet.frame)
 }
 
 /// What the packet costs is what it is on the wire.
 #[inline(always)]
-fn on_wire(case: &Case) -> OnWire {
-    OnWire { packets: fresh(&case.units[PACKETS]), bytes: fresh(&case.units[BYTES]) }
+fn on_wire(packet: &PacketContext) -> OnWire {
+    OnWire { packets: fresh(&packet.units[PACKETS]), bytes: fresh(&packet.units[BYTES]) }
 }
 
 /// Does what [`track`] left.
 #[inline(always)]
-fn settle<W: Wire + Copied>(wire: &W, rules: &Rules, case: &mut Case, left: u32) {
+fn settle<W: Wire + Copied>(wire: &W, rules: &Rules, packet: &mut PacketContext, left: u32) {
     let mut note_left = left;
     if left >= left::ENTER_BY_SOURCE {
         let mac = if left == left::ENTER_BY_SOURCE { wire.source_mac() } else { 0 };
-        if left == left::RECOGNISE || enter(rules.settings, case, left, mac) {
-            if carries(&case.frame) && wire.copy_lead(case) {
-                opening::recognise(case, W::HOOK);
+        if left == left::RECOGNISE || enter(rules.settings, packet, left, mac) {
+            if carries(&packet.frame) && wire.copy_lead(packet) {
+                opening::recognise(packet, W::HOOK);
             }
             return;
         }
-        note_left = note(case);
+        note_left = note(packet);
     }
     if note_left != left::NOTHING {
-        observe(wire, rules, case, note_left);
+        observe(wire, rules, packet, note_left);
     }
 }
 
@@ -208,53 +214,53 @@ const NO_ROOM: u64 = 10 * MILLISECOND;
 
 /// Puts the conversation into the table; false when there is no room.
 #[inline(never)]
-fn enter(settings: &Settings, case: &Case, left: u32, mac: u64) -> bool {
-    let Some(budget) = maps::BUDGETS.get_ptr_mut(case.interface) else {
+fn enter(settings: &Settings, packet: &PacketContext, left: u32, mac: u64) -> bool {
+    let Some(budget) = maps::BUDGETS.get_ptr_mut(packet.interface) else {
         return false;
     };
     // SAFETY: the pointer is to this CPU's map value.
     let no_room = unsafe { &mut (*budget).no_room };
-    if *no_room != 0 && since(case.now, *no_room) < NO_ROOM {
+    if *no_room != 0 && since(packet.now, *no_room) < NO_ROOM {
         incident(Incident::ConversationTableFull);
         return false;
     }
     let Some(begun) = maps::BEGUN.get_ptr_mut(0) else {
         return false;
     };
-    let sender_is_higher = fresh(&case.sender_is_higher) != 0;
+    let sender_is_higher = fresh(&packet.sender_is_higher) != 0;
     // SAFETY: the pointer is to this CPU's own scratch value.
     let begun = unsafe { &mut *begun };
-    begun.begin(&case.frame, on_wire(case), sender_is_higher, left == left::ENTER_BY_SOURCE, case.now);
-    begun.interface = case.interface as u16;
+    begun.begin(&packet.frame, on_wire(packet), sender_is_higher, left == left::ENTER_BY_SOURCE, packet.now);
+    begun.interface = packet.interface as u16;
     begun.mac = mac;
-    if case.cgroup != 0 {
-        begun.sent_by(case.cgroup, sender_is_higher);
+    if packet.cgroup != 0 {
+        begun.sent_by(packet.cgroup, sender_is_higher);
     }
     // BPF_NOEXIST: what another CPU has entered meanwhile must stand.
-    if maps::CONVERSATIONS.insert(&case.key, &*begun, 1).is_err() {
-        if maps::CONVERSATIONS.get_ptr(&case.key).is_some() {
+    if maps::CONVERSATIONS.insert(&packet.key, &*begun, 1).is_err() {
+        if maps::CONVERSATIONS.get_ptr(&packet.key).is_some() {
             return true;
         }
-        *no_room = case.now;
+        *no_room = packet.now;
         incident(Incident::ConversationTableFull);
         return false;
     }
-    note_presence(settings, case);
+    note_presence(settings, packet);
     incident(Incident::ConversationEntered);
-    records::conversation(&case.key, begun, record_kind::STARTED, case.now);
+    flow_records::conversation(&packet.key, begun, record_kind::STARTED, packet.now);
     true
 }
 
 /// An ICMP error about a conversation in the table; whether there was news in it.
 #[inline(always)]
-fn failed<W: Wire>(wire: &W, case: &mut Case) -> bool {
-    let failure = wire.failure(case);
-    failure != 0 && fail(case, failure)
+fn failed<W: Wire>(wire: &W, packet: &mut PacketContext) -> bool {
+    let failure = wire.failure(packet);
+    failure != 0 && fail(packet, failure)
 }
 
 #[inline(never)]
-fn fail(case: &mut Case, failure: u32) -> bool {
-    let Some(found) = maps::CONVERSATIONS.get_ptr_mut(&case.key) else {
+fn fail(packet: &mut PacketContext, failure: u32) -> bool {
+    let Some(found) = maps::CONVERSATIONS.get_ptr_mut(&packet.key) else {
         return false;
     };
     // SAFETY: as in `track`.
@@ -264,38 +270,38 @@ fn fail(case: &mut Case, failure: u32) -> bool {
         return false;
     }
     let verdict = if failure & 0xff == outcome::EXPIRED { outcome::EXPIRED } else { outcome::REFUSED };
-    let due = found.fail(verdict, case.now);
+    let due = found.fail(verdict, packet.now);
     if due != 0 {
-        records::conversation(&case.key, found, due, case.now);
+        flow_records::conversation(&packet.key, found, due, packet.now);
     }
     due != 0
 }
 
 /// Reports a packet outside conversations, if an end of it is inside and the budget has room.
 #[inline(always)]
-fn observe<W: Wire>(wire: &W, rules: &Rules, case: &mut Case, note: u32) {
-    if spend(rules.settings, case) && concerns(rules, case) {
-        wire.observe(case, note);
+fn observe<W: Wire>(wire: &W, rules: &Rules, packet: &mut PacketContext, note: u32) {
+    if spend(rules.settings, packet) && concerns(rules, packet) {
+        wire.observe(packet, note);
     }
 }
 
 #[inline(always)]
-fn concerns(rules: &Rules, case: &Case) -> bool {
-    let frame = &case.frame;
-    fresh(&case.inside) != 0
+fn concerns(rules: &Rules, packet: &PacketContext) -> bool {
+    let frame = &packet.frame;
+    fresh(&packet.inside) != 0
         || rules.settings.flags & setting::TRACK_ALL != 0
-        || policy::is_inside(rules.generation, frame.destination[0], frame.destination[1], frame.is_v4)
+        || prefixes::is_inside(rules.generation, frame.destination[0], frame.destination[1], frame.is_v4)
 }
 
 /// Takes one observation off this CPU's budget.
 #[inline(always)]
-fn spend(settings: &Settings, case: &Case) -> bool {
-    let Some(budget) = maps::BUDGETS.get_ptr_mut(case.interface) else {
+fn spend(settings: &Settings, packet: &PacketContext) -> bool {
+    let Some(budget) = maps::BUDGETS.get_ptr_mut(packet.interface) else {
         return false;
     };
     let rate = &settings.observations;
     // SAFETY: the pointer is to this CPU's map value.
-    match admit(unsafe { (*budget).observations }, case.now, rate.cost_of_one(), rate.capacity) {
+    match admit(unsafe { (*budget).observations }, packet.now, rate.cost_of_one(), rate.capacity) {
         Some(next) => {
             // SAFETY: as above.
             unsafe { (*budget).observations = next };

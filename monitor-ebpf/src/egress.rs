@@ -1,5 +1,7 @@
 //! The way of a packet out: the containments of the workload that sends it and of its source, then its conversation.
 
+mod own_flows;
+
 use core::ops::ControlFlow;
 
 use aya_ebpf::{
@@ -16,10 +18,13 @@ use monitor_common::{
 };
 
 use crate::{
-    case::{Case, fresh, hook},
-    challenge, clock, containment as contained, conversations, own_flow,
-    policy::{self, Rules},
-    proof, telemetry, window,
+    challenge, clock,
+    context::{PacketContext, fresh, hook},
+    conversations,
+    limiter::proof,
+    maps, reader,
+    rules::{self, Rules, admission, containment as contained, prefixes},
+    totals,
 };
 
 /// TCX_NEXT: the next program decides.
@@ -30,37 +35,40 @@ const DROP: i32 = 2;
 /// Follows and contains what leaves.
 #[classifier]
 pub fn sluice_egress(ctx: TcContext) -> i32 {
-    let Some(case) = Case::open(hook::EGRESS, policy::interface(window::egress_ifindex(&ctx))) else {
+    let Some(packet) = PacketContext::open(
+        maps::PACKETS.get_ptr_mut(hook::EGRESS),
+        rules::interface(reader::egress_ifindex(&ctx)),
+    ) else {
         return NEXT;
     };
-    let parsed = window::parse_egress(&ctx, case);
+    let parsed = reader::parse_egress(&ctx, packet);
     let Some(rules) = Rules::active() else {
         return NEXT;
     };
-    case.now = clock::now(rules.settings.tick);
+    packet.now = clock::now(rules.settings.tick);
     // SAFETY: the kernel calls the program with a valid context; the helper takes just that.
-    case.cgroup = unsafe { bpf_skb_cgroup_id(ctx.skb.skb) };
+    packet.cgroup = unsafe { bpf_skb_cgroup_id(ctx.skb.skb) };
     if parsed != end::IP {
         if parsed == end::ARP {
-            conversations::arp(&ctx, &rules, case);
+            conversations::arp(&ctx, &rules, packet);
         }
         return NEXT;
     }
-    measure(ctx.skb.skb, case);
-    contain(rules, case);
-    if conversations::is_followed(&rules, Verdict::from_number(fresh(&case.verdict))) {
-        follow(ctx.skb.skb, rules, case);
+    measure(ctx.skb.skb, packet);
+    contain(rules, packet);
+    if conversations::is_followed(&rules, Verdict::from_number(fresh(&packet.verdict))) {
+        follow(ctx.skb.skb, rules, packet);
     }
-    let verdict = Verdict::from_number(fresh(&case.verdict));
+    let verdict = Verdict::from_number(fresh(&packet.verdict));
     if !verdict.drops() {
-        if proof::is_syn_ack(case) {
-            proof::expect(rules.settings, case);
+        if proof::is_syn_ack(packet) {
+            proof::expect(rules.settings, packet);
         }
-        challenge::listen(ctx.skb.skb, rules.settings, case);
-        own_flow::leave(&rules, case, is_connected(ctx.skb.skb));
+        challenge::listen(ctx.skb.skb, rules.settings, packet);
+        own_flows::leave(&rules, packet, is_connected(ctx.skb.skb));
         return NEXT;
     }
-    telemetry::count(case, verdict);
+    totals::count(packet, verdict);
     DROP
 }
 
@@ -78,26 +86,26 @@ fn is_connected(ctx: *mut __sk_buff) -> bool {
 /// What leaves as one large segment costs what it becomes on the wire. Behind a network card nobody can see it, and
 /// containments and conversations mean the wire.
 #[inline(always)]
-fn measure(ctx: *mut __sk_buff, case: &mut Case) {
+fn measure(ctx: *mut __sk_buff, packet: &mut PacketContext) {
     // SAFETY: the kernel calls a classifier with a valid context; volatile, as in `window`.
     let (segments, size) = unsafe {
         ((&raw const (*ctx).gso_segs).read_volatile(), (&raw const (*ctx).gso_size).read_volatile())
     };
     if size != 0 {
-        let wire = OnWire::cut(&case.frame, segments, size);
-        (case.units[PACKETS], case.units[BYTES]) = (wire.packets, wire.bytes);
+        let wire = OnWire::cut(&packet.frame, segments, size);
+        (packet.units[PACKETS], packet.units[BYTES]) = (wire.packets, wire.bytes);
     }
 }
 
 #[inline(never)]
-fn follow(ctx: *mut __sk_buff, rules: Rules, case: &mut Case) {
-    conversations::follow(&TcContext::new(ctx), &rules, case, Verdict::from_number(fresh(&case.verdict)));
+fn follow(ctx: *mut __sk_buff, rules: Rules, packet: &mut PacketContext) {
+    conversations::follow(&TcContext::new(ctx), &rules, packet, Verdict::from_number(fresh(&packet.verdict)));
 }
 
-/// Leaves the verdict in the case. Not inlined for the verifier's sake, as on ingress.
+/// Leaves the verdict in the context. Not inlined for the verifier's sake, as on ingress.
 #[inline(never)]
-fn contain(rules: Rules, case: &mut Case) {
-    case.verdict = match containments(&rules, case) {
+fn contain(rules: Rules, packet: &mut PacketContext) {
+    packet.verdict = match containments(&rules, packet) {
         ControlFlow::Break(verdict) => verdict.number(),
         ControlFlow::Continue(()) => Reason::Accepted as u32,
     };
@@ -105,26 +113,26 @@ fn contain(rules: Rules, case: &mut Case) {
 
 /// Charges the containments of the sending workload and of the source.
 #[inline(always)]
-fn containments(rules: &Rules, case: &mut Case) -> ControlFlow<Verdict> {
+fn containments(rules: &Rules, packet: &mut PacketContext) -> ControlFlow<Verdict> {
     let settings = rules.settings;
-    let [high, low] = case.frame.source;
-    let is_v4 = case.frame.is_v4;
-    let leaf = policy::leaf(rules.generation, high, low, is_v4);
-    (case.high, case.low) = aggregate(high, low, is_v4, settings.v4_bits, settings.v6_bits);
+    let [high, low] = packet.frame.source;
+    let is_v4 = packet.frame.is_v4;
+    let leaf = prefixes::leaf(rules.generation, high, low, is_v4);
+    (packet.high, packet.low) = aggregate(high, low, is_v4, settings.v4_bits, settings.v6_bits);
     // What a local socket sends is inside whatever address it uses.
-    case.inside = u32::from(leaf & leaf::INSIDE != 0 || case.cgroup != 0);
-    case.enforce = u32::from(leaf & leaf::EXEMPT == 0 && settings.flags & setting::WATCH_ONLY == 0);
-    if !policy::is_any_marked() {
+    packet.inside = u32::from(leaf & leaf::INSIDE != 0 || packet.cgroup != 0);
+    packet.enforce = u32::from(leaf & leaf::EXEMPT == 0 && settings.flags & setting::WATCH_ONLY == 0);
+    if !admission::is_any_marked() {
         return ControlFlow::Continue(());
     }
-    let is_marked = |of: BanKey| policy::is_marked(sketch::source(settings.hash_key, of.high, of.low));
-    let workload = containment::workload(case.cgroup);
-    if case.cgroup != 0 && is_marked(workload) {
-        contained::judge(workload, case)?;
+    let is_marked = |of: BanKey| admission::is_marked(sketch::source(settings.hash_key, of.high, of.low));
+    let workload = containment::workload(packet.cgroup);
+    if packet.cgroup != 0 && is_marked(workload) {
+        contained::judge(workload, packet)?;
     }
-    let source = BanKey { high: case.high, low: case.low };
+    let source = BanKey { high: packet.high, low: packet.low };
     if is_marked(source) {
-        contained::judge(source, case)?;
+        contained::judge(source, packet)?;
     }
     ControlFlow::Continue(())
 }

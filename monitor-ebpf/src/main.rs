@@ -1,5 +1,5 @@
-//! sluice's kernel side. A packet's way in: `window` -> `parse` (shared) -> `policy` -> `limiter` -> `conversations` ->
-//! `telemetry`; out (`egress`): `window` -> `parse` -> `containment` -> `conversations`.
+//! sluice's kernel side. A packet's way in: `reader` -> `parse` (shared) -> `rules` -> `limiter` -> `conversations` ->
+//! `totals`; out (`egress`): `reader` -> `parse` -> `rules::containment` -> `conversations`.
 #![cfg_attr(
     target_arch = "bpf",
     no_std,
@@ -9,58 +9,55 @@
 )]
 
 #[cfg(target_arch = "bpf")]
-mod aggregate;
+mod accounting;
 #[cfg(target_arch = "bpf")]
-mod case;
+mod atomic;
 #[cfg(target_arch = "bpf")]
 mod challenge;
 #[cfg(target_arch = "bpf")]
 mod clock;
 #[cfg(target_arch = "bpf")]
-mod containment;
+mod context;
 #[cfg(target_arch = "bpf")]
 mod conversations;
 #[cfg(target_arch = "bpf")]
 mod egress;
 #[cfg(target_arch = "bpf")]
-mod entry;
+mod events;
 #[cfg(target_arch = "bpf")]
-mod flood;
+mod flow_records;
 #[cfg(target_arch = "bpf")]
-mod fragments;
-#[cfg(target_arch = "bpf")]
-mod ledger;
+mod ingress;
 #[cfg(target_arch = "bpf")]
 mod limiter;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
-mod opening;
+mod own_flows;
 #[cfg(target_arch = "bpf")]
-mod own_flow;
+mod probes;
 #[cfg(target_arch = "bpf")]
-mod policy;
+mod reader;
 #[cfg(target_arch = "bpf")]
-mod proof;
+mod rules;
 #[cfg(target_arch = "bpf")]
-mod records;
+mod scratch;
 #[cfg(target_arch = "bpf")]
-mod requests;
+mod source_table;
 #[cfg(target_arch = "bpf")]
-mod stranger;
-#[cfg(target_arch = "bpf")]
-mod table;
-#[cfg(target_arch = "bpf")]
-mod telemetry;
-#[cfg(target_arch = "bpf")]
-mod violation;
-#[cfg(target_arch = "bpf")]
-mod vital;
-#[cfg(target_arch = "bpf")]
-mod window;
-#[cfg(target_arch = "bpf")]
-mod word;
+mod totals;
 
 /// The object is only meaningful for the BPF target; elsewhere this keeps the workspace's checks in one command.
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+
+#[cfg(target_arch = "bpf")]
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

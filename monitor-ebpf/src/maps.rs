@@ -25,7 +25,10 @@ use monitor_common::{
     vital,
 };
 
-use crate::{case::Case, challenge::Reply, opening::Opening, requests::Request};
+use crate::{
+    context::PacketContext,
+    scratch::{Opening, Reply, Request},
+};
 
 /// BPF_F_MMAPABLE: the values begin at a page, so at a cache line.
 const MMAPABLE: u32 = 1 << 10;
@@ -89,7 +92,7 @@ pub static REQUEST_TOTALS: PerCpuArray<RequestTotals> = PerCpuArray::with_max_en
 pub static REQUEST: PerCpuArray<Request> = PerCpuArray::with_max_entries(1, 0);
 /// Hook -> the packet under judgement on this CPU.
 #[map]
-pub static CASE: PerCpuArray<Case> = PerCpuArray::with_max_entries(2, 0);
+pub static PACKETS: PerCpuArray<PacketContext> = PerCpuArray::with_max_entries(2, 0);
 /// Line -> eight buckets. Programs only. Mapped memory, for only that begins at a cache line.
 #[map]
 pub static SKETCH: Array<Line> = Array::with_max_entries(lines(capacity::SKETCH_CELLS), MMAPABLE);

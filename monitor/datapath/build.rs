@@ -29,7 +29,7 @@ fn main() -> ExitCode {
 fn build() -> Result<(), String> {
     let workspace = variable("CARGO_MANIFEST_DIR")?.join("../..");
     let out = variable("OUT_DIR")?;
-    for input in ["monitor-ebpf/src", "monitor-common/src", "Cargo.lock"] {
+    for input in ["monitor-ebpf/src", "tests/bpf/src", "monitor-common/src", "Cargo.lock"] {
         println!("cargo::rerun-if-changed={}", workspace.join(input).display());
     }
     println!("cargo::rerun-if-env-changed={STUB}");
@@ -102,7 +102,16 @@ fn compile(toolchain: &Toolchain, workspace: &Path, target: &Path) -> Result<Pat
     }
     let run = command
         .current_dir(workspace)
-        .args(["build", "--quiet", "--package", "monitor-ebpf", "--bins", "--release"])
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "monitor-ebpf",
+            "--package",
+            "monitor-tests-bpf",
+            "--bins",
+            "--release",
+        ])
         .args(["--target", TARGET, "-Z", "build-std=core"])
         .env("CARGO_TARGET_DIR", target)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))

@@ -14,7 +14,8 @@ use crate::{check, process, setup, systemd, tidy};
 
 /// Everything that runs on this machine. All builds of one test run name the same packages, because cargo builds a
 /// dependency once for each set of features that the named packages ask for.
-pub const PACKAGES: [&str; 3] = ["--workspace", "--exclude", "monitor-ebpf"];
+pub const PACKAGES: [&str; 5] =
+    ["--workspace", "--exclude", "monitor-ebpf", "--exclude", "monitor-tests-bpf"];
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {

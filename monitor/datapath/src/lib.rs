@@ -26,13 +26,13 @@ mod pins;
 mod requirements;
 mod resize;
 mod rules;
-mod signals;
 mod simulate;
 mod slots;
 mod sources;
 mod syscall;
 mod table;
 mod totals;
+mod verification;
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
@@ -66,6 +66,7 @@ pub use sources::{Kept, Sources, SweptTo};
 pub use syscall::TestRun;
 pub use table::TableFull;
 pub use totals::{Counters, Total};
+pub use verification::uninterrupted;
 
 use attach::{Links, Programs};
 use object::{Load, Loaded};

@@ -18,6 +18,7 @@ use super::pins::Pins;
 use super::requirements::{self, Machine};
 use super::syscall;
 use super::table::{Map, Shape, copy_descriptor};
+use super::verification::uninterrupted;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sluice-bpf"));
 
@@ -114,7 +115,7 @@ const PINNED: [&str; 33] = [
     map::RECORDS,
     map::HEARTBEAT,
 ];
-const PRIVATE: [&str; 6] = [map::REQUEST, map::REPLY, map::CASE, map::BEGUN, map::CLOCK, map::PARSED];
+const PRIVATE: [&str; 6] = [map::REQUEST, map::REPLY, map::PACKETS, map::BEGUN, map::CLOCK, map::PARSED];
 const PROGRAMS: [&str; 4] = [program::INGRESS, program::EGRESS, program::CLOCK, program::PARSE];
 
 /// Maps that flip together.
@@ -282,13 +283,12 @@ impl Plan {
 }
 
 fn load_programs(ebpf: &mut Ebpf) -> Result<BTreeMap<&'static str, LoadedProgram>> {
-    let _held = super::signals::Held::all();
     let mut programs = BTreeMap::new();
     for name in PROGRAMS {
         let Some(program) = ebpf.program_mut(name) else { continue };
         let result = match program {
-            Program::Xdp(xdp) => xdp.load(),
-            Program::SchedClassifier(classifier) => classifier.load(),
+            Program::Xdp(xdp) => uninterrupted(|| xdp.load()),
+            Program::SchedClassifier(classifier) => uninterrupted(|| classifier.load()),
             _ => bail!("program {name} of the embedded object is of a kind that is not loaded"),
         };
         result.map_err(|error| requirements::explained(error, name))?;

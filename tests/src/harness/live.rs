@@ -71,7 +71,7 @@ fn load(only: &str) -> Result<Ebpf> {
     loader.map_max_entries("EXACT", 1).map_max_entries("LRU", 128);
     let mut ebpf = loader.load(traffic::object()?).context("load the generators")?;
     let program: &mut Xdp = ebpf.program_mut(only).with_context(|| format!("program {only}"))?.try_into()?;
-    program.load().with_context(|| format!("load {only}"))?;
+    datapath::uninterrupted(|| program.load()).with_context(|| format!("load {only}"))?;
     Ok(ebpf)
 }
 

@@ -78,7 +78,7 @@ impl Program {
         for name in programs {
             let found = ebpf.program_mut(name).ok_or_else(|| anyhow!("the object has no program {name}"))?;
             let xdp: &mut Xdp = found.try_into()?;
-            xdp.load().with_context(|| format!("load {name}"))?;
+            datapath::uninterrupted(|| xdp.load()).with_context(|| format!("load {name}"))?;
         }
         let cpus = aya::util::nr_cpus().map_err(|(what, error)| anyhow!("{what}: {error}"))?;
         Ok(Self { ebpf, cpus, sets })

@@ -106,7 +106,7 @@ impl<'a> Mixture<'a> {
         let _ = fs::remove_file(&pin);
         let mut ebpf = loaded.context("load the generators")?;
         let mixture: &mut Xdp = ebpf.program_mut("mixture").context("program mixture")?.try_into()?;
-        mixture.load().context("load the mixture")?;
+        datapath::uninterrupted(|| mixture.load()).context("load the mixture")?;
         let judge = ebpf.map("JUDGE").context("map JUDGE")?;
         let aya::maps::Map::ProgramArray(judge) = judge else { unreachable!("JUDGE is a program array") };
         let target = std::os::fd::AsRawFd::as_raw_fd(&program.descriptor(program::INGRESS)).to_ne_bytes();

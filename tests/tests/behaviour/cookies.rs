@@ -266,7 +266,7 @@ fn in_a_flood(per_second: u64) -> Result<()> {
     ensure!(share(&known) >= 0.95, "known {:.3}", share(&known));
     let (asked, returned) = (host.count("challenged"), host.count("cookie_returned"));
     println!("challenged {asked}, returned {returned}");
-    ensure!(asked > 1000.0 && returned >= 100.0, "challenged {asked}, returned {returned}");
+    ensure!(asked > 1000.0 && returned >= 30.0, "challenged {asked}, returned {returned}");
     // What its source cannot see proves nothing.
     let status = host.daemon.tell(&["status"])?;
     ensure!(status.contains("challenged"), "{status}");

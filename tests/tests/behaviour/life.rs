@@ -1,7 +1,7 @@
 //! The daemon's life from outside: killed, restarted, stopped, detached, reloaded, its interface gone and back.
 
 use std::{
-    fs,
+    fs, thread,
     time::{Duration, Instant},
 };
 
@@ -137,6 +137,25 @@ fn sigterm_ends_cleanly_and_sighup_reloads() {
     let failed = || guarded.metric("sluice_config_last_reload_successful", &[]).is_ok_and(|ok| ok < 0.5);
     eventually("the failed reload", PATIENCE, || failed().then_some(())).unwrap();
     assert!(guarded.json(&["limit", "list"]).unwrap().to_string().contains("\"rate\":\"200/s\""));
+    assert_eq!(guarded.terminate().unwrap(), 0, "{}", guarded.logged());
+}
+
+#[test]
+fn a_start_that_is_stopped_and_continued_all_the_time_ends_guarded() {
+    let scene = or_skip!("an interrupted start", Scene::to_guard());
+    let mut guarded = Daemon::new(&scene.guarded, &[INTERFACE], RULES).unwrap();
+    guarded.spawn().unwrap();
+    // As a frozen control group or a debugger does: no process can hold SIGSTOP back, and it interrupts the verifier.
+    for _ in 0..40 {
+        guarded.signal(libc::SIGSTOP).unwrap();
+        thread::sleep(Duration::from_millis(10));
+        guarded.signal(libc::SIGCONT).unwrap();
+        thread::sleep(Duration::from_millis(100));
+    }
+    let answer = eventually("the daemon answers", PATIENCE, || guarded.json(&["status"]).ok());
+    assert!(answer.is_ok(), "{}", guarded.logged());
+    scene.warm_up(Over::Ipv4).unwrap();
+    assert_limited(&scene, "after an interrupted start");
     assert_eq!(guarded.terminate().unwrap(), 0, "{}", guarded.logged());
 }
 

@@ -32,7 +32,8 @@ impl Reference {
         let names: Vec<String> = ebpf.programs().map(|(name, _)| name.to_owned()).collect();
         for name in names {
             let program: &mut Xdp = ebpf.program_mut(&name).context("listed above")?.try_into()?;
-            program.load().with_context(|| format!("load reference program {name}"))?;
+            datapath::uninterrupted(|| program.load())
+                .with_context(|| format!("load reference program {name}"))?;
         }
         Ok(Self { ebpf })
     }

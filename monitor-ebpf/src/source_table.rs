@@ -8,7 +8,7 @@ use monitor_common::{
     table::{self, FREE, Slot, Tags, WAYS, state},
 };
 
-use crate::{case::Case, ledger, maps, word};
+use crate::{accounting, atomic, context::PacketContext, maps};
 
 /// Attempts to take a free slot that other CPUs want too.
 const ATTEMPTS: u32 = 4;
@@ -30,18 +30,18 @@ pub enum Entering {
 
 /// The entry of the source at the service.
 #[inline(always)]
-pub fn find(case: &Case) -> Option<*mut SourceEntry> {
-    let sets = table::sets(case.hash, maps::source_sets());
-    let tag = table::tag(case.hash);
+pub fn find(packet: &PacketContext) -> Option<*mut SourceEntry> {
+    let sets = table::sets(packet.hash, maps::source_sets());
+    let tag = table::tag(packet.hash);
     let in_home = table::matching(tags(sets[0])?, tag);
     if in_home != 0
-        && let Some(found) = judging(sets[0] * WAYS + table::first(in_home), case)
+        && let Some(found) = judging(sets[0] * WAYS + table::first(in_home), packet)
     {
         return Some(found);
     }
     let in_other = table::matching(tags(sets[1])?, tag);
     if in_other != 0
-        && let Some(found) = judging(sets[1] * WAYS + table::first(in_other), case)
+        && let Some(found) = judging(sets[1] * WAYS + table::first(in_other), packet)
     {
         return Some(found);
     }
@@ -49,7 +49,7 @@ pub fn find(case: &Case) -> Option<*mut SourceEntry> {
         return None;
     }
     // Another source of the same tag stands in the way.
-    let number = search(case, NONE);
+    let number = search(packet, NONE);
     if number & ENTERING != 0 {
         return None;
     }
@@ -59,11 +59,15 @@ pub fn find(case: &Case) -> Option<*mut SourceEntry> {
 
 /// The entry in a slot, if it is live and this source's.
 #[inline(always)]
-fn judging(number: u32, case: &Case) -> Option<*mut SourceEntry> {
+fn judging(number: u32, packet: &PacketContext) -> Option<*mut SourceEntry> {
     let slot = maps::SOURCES.get_ptr_mut(number)?;
     // SAFETY: the pointer is to a map value, which stays valid for the whole run of the program.
     unsafe {
-        if (*slot).judges(case.high, case.low, case.service) { Some(&raw mut (*slot).entry) } else { None }
+        if (*slot).judges(packet.high, packet.low, packet.service) {
+            Some(&raw mut (*slot).entry)
+        } else {
+            None
+        }
     }
 }
 
@@ -72,24 +76,24 @@ const ENTERING: u32 = 1 << 31;
 
 /// Looks at every slot of the source's sets that has its tag, but for one.
 #[inline(always)]
-fn search(case: &Case, but: u32) -> u32 {
-    let sets = table::sets(case.hash, maps::source_sets());
-    let number = search_set(case, sets[0], but);
+fn search(packet: &PacketContext, but: u32) -> u32 {
+    let sets = table::sets(packet.hash, maps::source_sets());
+    let number = search_set(packet, sets[0], but);
     if number & ENTERING == 0 {
         return number;
     }
     // Who is about to enter in the first set gives way to who is live in the second.
-    let other = search_set(case, sets[1], but);
+    let other = search_set(packet, sets[1], but);
     if other == NONE { number } else { other }
 }
 
 /// Not inlined: rare, and long to verify.
 #[inline(never)]
-fn search_set(case: &Case, set: u32, but: u32) -> u32 {
+fn search_set(packet: &PacketContext, set: u32, but: u32) -> u32 {
     let Some(tags) = tags(set) else {
         return NONE;
     };
-    let mut matching = table::matching(tags, table::tag(case.hash));
+    let mut matching = table::matching(tags, table::tag(packet.hash));
     let mut looks = 0;
     let mut entering = NONE;
     while matching != 0 && looks < WAYS {
@@ -101,7 +105,10 @@ fn search_set(case: &Case, set: u32, but: u32) -> u32 {
         };
         // SAFETY: the pointer is to a map value.
         let (same, state) = unsafe {
-            ((*slot).is_of(case.high, case.low, case.service), (&raw const (*slot).state).read_volatile())
+            (
+                (*slot).is_of(packet.high, packet.low, packet.service),
+                (&raw const (*slot).state).read_volatile(),
+            )
         };
         if same && number != but {
             if state == state::LIVE {
@@ -119,40 +126,40 @@ fn search_set(case: &Case, set: u32, but: u32) -> u32 {
 fn tags(set: u32) -> Option<Tags> {
     let tags = maps::SOURCE_TAGS.get_ptr_mut(set)?;
     // SAFETY: the pointer is to a map value.
-    Some(unsafe { [word::load(&raw const (*tags)[0]), word::load(&raw const (*tags)[1])] })
+    Some(unsafe { [atomic::load(&raw const (*tags)[0]), atomic::load(&raw const (*tags)[1])] })
 }
 
 /// Makes an entry that owes `debt`. The protocol is that of [`state`].
 ///
 /// Not inlined: rare, and on its own it has its own stack.
 #[inline(never)]
-pub fn enter(case: &Case, debt: u64, flags: u16) -> Entering {
-    let number = take(case);
+pub fn enter(packet: &PacketContext, debt: u64, flags: u16) -> Entering {
+    let number = take(packet);
     if number >= CONTENDED {
         return if number == CONTENDED { Entering::Contended } else { Entering::Full };
     }
     let Some(slot) = maps::SOURCES.get_ptr_mut(number) else {
         return Entering::Full;
     };
-    let tat = case.now.wrapping_add(debt);
+    let tat = packet.now.wrapping_add(debt);
     // SAFETY: the pointer is to a map value; until it is live, the slot is this CPU's alone. A free slot is all zero.
     unsafe {
-        (*slot).high = case.high;
-        (*slot).low = case.low;
-        (*slot).service = case.service;
+        (*slot).high = packet.high;
+        (*slot).low = packet.low;
+        (*slot).service = packet.service;
         let entry = &raw mut (*slot).entry;
-        (*entry).owner = ledger::cpu();
+        (*entry).owner = accounting::cpu();
         (*entry).owned = [tat; OWNED];
         (*entry).force = [tat; DIMENSIONS];
-        (*entry).candidate = [case.now; DIMENSIONS];
-        (*entry).last_seen = case.now;
-        (*entry).first_seen = case.now;
+        (*entry).candidate = [packet.now; DIMENSIONS];
+        (*entry).last_seen = packet.now;
+        (*entry).first_seen = packet.now;
         (*entry).flags = flags;
-        (*entry).class = case.class as u16;
-        (*entry).interface = case.interface as u16;
+        (*entry).class = packet.class as u16;
+        (*entry).interface = packet.interface as u16;
         become_state(slot, state::ENTERING);
     }
-    let other = search(case, number);
+    let other = search(packet, number);
     // SAFETY: as above.
     unsafe { become_state(slot, if other == NONE { state::LIVE } else { state::RETIRED }) };
     if other == NONE {
@@ -176,9 +183,9 @@ const CONTENDED: u32 = NONE - 1;
 
 /// Takes a free slot by writing the source's tag.
 #[inline(always)]
-fn take(case: &Case) -> u32 {
-    let sets = table::sets(case.hash, maps::source_sets());
-    let tag = table::tag(case.hash);
+fn take(packet: &PacketContext) -> u32 {
+    let sets = table::sets(packet.hash, maps::source_sets());
+    let tag = table::tag(packet.hash);
     let mut attempt = 0;
     while attempt < ATTEMPTS {
         let (Some(home), Some(other)) = (tags(sets[0]), tags(sets[1])) else {
@@ -196,7 +203,7 @@ fn take(case: &Case) -> u32 {
             let (which, shift) = table::place(slot);
             let (old, new) = (tags[which], tags[which] | tag << shift);
             // SAFETY: the pointer is to a map value, and the word one of its two.
-            if unsafe { word::replace(there.cast::<u64>().add(which), old, new) } {
+            if unsafe { atomic::replace(there.cast::<u64>().add(which), old, new) } {
                 return set * WAYS + slot;
             }
         }

@@ -7,7 +7,7 @@ use monitor_common::{
     record::Incident,
 };
 
-use crate::{case::Case, maps, telemetry::incident};
+use crate::{context::PacketContext, maps, totals::incident};
 
 /// Reports a conversation.
 ///
@@ -24,25 +24,26 @@ pub fn conversation(key: &ConversationKey, value: &Conversation, kind: u32, now:
 
 /// Reports one packet that belongs to no conversation.
 #[inline(always)]
-pub fn observation<P: Packet>(packet: &P, case: &Case, note: u32) {
+pub fn observation<P: Packet>(bytes: &P, packet: &PacketContext, note: u32) {
     let Some(mut entry) = reserve() else {
         return;
     };
     // SAFETY: as above.
     let record = unsafe { &mut *entry.as_mut_ptr() };
-    report::observation(record, packet, &case.frame, note, 1, case.interface as u16, case.now);
+    report::observation(record, bytes, &packet.frame, note, 1, packet.interface as u16, packet.now);
     entry.submit(0);
 }
 
-/// Reports the ARP request that stands at the case's network offset; any other ARP packet is not reported.
+/// Reports the ARP request that stands at the packet's network offset; any other ARP packet is not reported.
 #[inline(always)]
-pub fn arp<P: Packet>(packet: &P, case: &Case) {
+pub fn arp<P: Packet>(bytes: &P, packet: &PacketContext) {
     let Some(mut entry) = reserve() else {
         return;
     };
     // SAFETY: as above.
     let record = unsafe { &mut *entry.as_mut_ptr() };
-    if report::arp_request(record, packet, case.frame.network_offset, 1, case.interface as u16, case.now) {
+    if report::arp_request(record, bytes, packet.frame.network_offset, 1, packet.interface as u16, packet.now)
+    {
         entry.submit(0);
     } else {
         entry.discard(0);

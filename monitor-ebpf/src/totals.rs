@@ -1,29 +1,30 @@
-//! Totals by reason, incidents and events: what leaves a trace of every packet.
+//! Totals by reason, incidents, and the verdict that a replay reads: what leaves a trace of every packet.
 
 use monitor_common::{
-    record::{Count, Event, EventKind, Incident, judged},
+    record::{Count, Incident, judged},
     verdict::{CANDIDATE, REASONS, Verdict},
 };
 
 use crate::{
-    case::{Case, fresh},
-    clock, maps,
+    clock,
+    context::{PacketContext, fresh},
+    maps,
 };
 
 /// The one exit: counts the packet by interface, service and reason.
 #[inline(always)]
-pub fn count(case: &Case, verdict: Verdict) {
-    let Some(totals) = maps::TOTALS.get_ptr_mut(case.interface * maps::services() + case.service) else {
+pub fn count(packet: &PacketContext, verdict: Verdict) {
+    let Some(totals) = maps::TOTALS.get_ptr_mut(packet.interface * maps::services() + packet.service) else {
         return;
     };
-    let bytes = case.frame.length;
+    let bytes = packet.frame.length;
     // SAFETY: the pointer is to this CPU's map value, and every place is bounded by `add`.
     unsafe {
         add(&raw mut (*totals).ended, verdict.number(), bytes);
-        if let Some(reason) = case.would_drop() {
+        if let Some(reason) = packet.would_drop() {
             add(&raw mut (*totals).would_drop, reason, bytes);
         }
-        if fresh(&case.candidate) != 0 {
+        if fresh(&packet.candidate) != 0 {
             add(&raw mut (*totals).would_drop, CANDIDATE as u32, bytes);
         }
     }
@@ -31,18 +32,18 @@ pub fn count(case: &Case, verdict: Verdict) {
 
 /// Tells a replay what became of the packet; on a guarded interface this is no code at all.
 #[inline(always)]
-pub fn tell(case: &Case, verdict: Verdict) {
+pub fn tell(packet: &PacketContext, verdict: Verdict) {
     if !clock::is_simulated() {
         return;
     }
     let Some(reading) = maps::CLOCK.get_ptr_mut(0) else {
         return;
     };
-    let mut word = u64::from(verdict.number()) | u64::from(fresh(&case.service)) << judged::SERVICE_SHIFT;
-    if let Some(reason) = case.would_drop() {
+    let mut word = u64::from(verdict.number()) | u64::from(fresh(&packet.service)) << judged::SERVICE_SHIFT;
+    if let Some(reason) = packet.would_drop() {
         word |= u64::from(reason + 1) << judged::WOULD_DROP_SHIFT;
     }
-    if fresh(&case.candidate) != 0 {
+    if fresh(&packet.candidate) != 0 {
         word |= judged::CANDIDATE;
     }
     // SAFETY: the pointer is to the map's only value, and a replay runs one frame at a time.
@@ -80,18 +81,4 @@ fn bump(count: Option<*mut u64>) {
         // SAFETY: the pointer is to this CPU's map value.
         unsafe { *count += 1 };
     }
-}
-
-/// Reports a notable moment; a full ring is counted, never waited for.
-#[inline(never)]
-pub fn event(event: &Event) {
-    if maps::EVENTS.output::<Event>(event, 0).is_err() {
-        incident(Incident::EventLost);
-    }
-}
-
-/// An event of `kind` about nobody yet.
-#[inline(always)]
-pub fn about(kind: EventKind, interface: u32, at: u64) -> Event {
-    Event { kind: kind as u32, interface, at, high: 0, low: 0, service: 0, reason: 0, value: 0 }
 }

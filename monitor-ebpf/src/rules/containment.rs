@@ -10,52 +10,52 @@ use monitor_common::{
 };
 
 use crate::{
-    case::{Case, fresh},
+    atomic::{self, Judgement},
+    context::{PacketContext, fresh},
     maps,
-    word::{self, Judgement},
 };
 
 /// Charges the containment of `key`, if there is one; breaks when the packet is over it and the mode enforces.
 ///
 /// Not inlined: rare, and on its own it has its own stack.
 #[inline(never)]
-pub fn judge(key: BanKey, case: &mut Case) -> ControlFlow<Verdict> {
-    if exceeds(&key, case) {
+pub fn judge(key: BanKey, packet: &mut PacketContext) -> ControlFlow<Verdict> {
+    if exceeds(&key, packet) {
         return ControlFlow::Break(Reason::Contained.into());
     }
     ControlFlow::Continue(())
 }
 
 #[inline(always)]
-fn exceeds(key: &BanKey, case: &mut Case) -> bool {
+fn exceeds(key: &BanKey, packet: &mut PacketContext) -> bool {
     let Some(found) = maps::CONTAINED.get_ptr_mut(key) else {
         return false;
     };
-    let now = case.now;
-    let (packets, bytes) = (u64::from(fresh(&case.units[PACKETS])), u64::from(fresh(&case.units[BYTES])));
+    let now = packet.now;
+    let (packets, bytes) = (u64::from(fresh(&packet.units[PACKETS])), u64::from(fresh(&packet.units[BYTES])));
     // SAFETY: the pointer is to a map value, which stays valid for the whole run of the program; its counters and buckets
     // are changed by atomic instructions only.
     unsafe {
         if level((*found).until, now) == 0 && (*found).until != u64::MAX {
             return false;
         }
-        if (*found).spares_answers != 0 && fresh(&case.answer) != 0 {
+        if (*found).spares_answers != 0 && fresh(&packet.answer) != 0 {
             return false;
         }
-        word::add(&raw mut (*found).judged.packets, packets);
-        word::add(&raw mut (*found).judged.bytes, bytes);
+        atomic::add(&raw mut (*found).judged.packets, packets);
+        atomic::add(&raw mut (*found).judged.bytes, bytes);
         let over = (*found).cut_off != 0
-            || word::charge(&raw mut (*found).buckets, &(*found).rates, &case.units, now)
+            || atomic::charge(&raw mut (*found).buckets, &(*found).rates, &packet.units, now)
                 != Judgement::WITHIN;
         if !over {
             return false;
         }
-        word::add(&raw mut (*found).over.packets, packets);
-        word::add(&raw mut (*found).over.bytes, bytes);
-        if (*found).mode == mode::ENFORCE && fresh(&case.enforce) != 0 {
+        atomic::add(&raw mut (*found).over.packets, packets);
+        atomic::add(&raw mut (*found).over.bytes, bytes);
+        if (*found).mode == mode::ENFORCE && fresh(&packet.enforce) != 0 {
             return true;
         }
     }
-    case.note_would_drop(Reason::Contained.into());
+    packet.note_would_drop(Reason::Contained.into());
     false
 }

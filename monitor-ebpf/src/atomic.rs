@@ -10,7 +10,7 @@ use monitor_common::{
     verdict::{Reason, Verdict},
 };
 
-use crate::{case::Units, telemetry::incident};
+use crate::{context::Units, totals::incident};
 
 /// Attempts to charge a word before the verdict is the careful one.
 const ATTEMPTS: u32 = 8;

@@ -16,54 +16,55 @@ use monitor_common::{
 };
 
 use crate::{
-    case::{Case, fresh},
-    maps, word,
+    atomic,
+    context::{PacketContext, fresh},
+    maps,
 };
 
 /// Notes what became of a first fragment.
 ///
 /// Not inlined, like all of this file: fragments are rare.
 #[inline(never)]
-pub fn remember(settings: &Settings, case: &Case) {
-    let hash = datagram::hash(settings.hash_key, &case.frame);
+pub fn remember(settings: &Settings, packet: &PacketContext) {
+    let hash = datagram::hash(settings.hash_key, &packet.frame);
     if let Some(place) = maps::DATAGRAMS.get_ptr_mut(datagram::place(hash)) {
-        let verdict = Verdict::from_number(fresh(&case.verdict));
+        let verdict = Verdict::from_number(fresh(&packet.verdict));
         let answer = verdict == Reason::Answer.into();
         // SAFETY: the pointer is to a map value; a plain store of a word, of which the last one may win.
         unsafe {
-            *place = Word::new(hash, case.now, case.frame.destination_port, verdict.drops(), answer).0;
+            *place = Word::new(hash, packet.now, packet.frame.destination_port, verdict.drops(), answer).0;
         }
     }
 }
 
 /// Gives a later fragment the port of its first one, or charges it as a stray.
 #[inline(never)]
-pub fn resolve(settings: &Settings, case: &mut Case) -> ControlFlow<Verdict> {
-    let hash = datagram::hash(settings.hash_key, &case.frame);
+pub fn resolve(settings: &Settings, packet: &mut PacketContext) -> ControlFlow<Verdict> {
+    let hash = datagram::hash(settings.hash_key, &packet.frame);
     let word = Word(maps::DATAGRAMS.get(datagram::place(hash)).map_or(0, |word| *word));
-    if !word.is_of(hash, case.now) {
-        if !is_over(settings, case) {
+    if !word.is_of(hash, packet.now) {
+        if !is_over(settings, packet) {
             return ControlFlow::Continue(());
         }
     } else if word.is_answer() {
         return ControlFlow::Break(Reason::Answer.into());
     } else if !word.is_dropped() {
-        case.frame.destination_port = word.port();
-        case.piece = Fragment::Whole as u32;
+        packet.frame.destination_port = word.port();
+        packet.piece = Fragment::Whole as u32;
         return ControlFlow::Continue(());
     }
-    if fresh(&case.enforce) != 0 && settings.flags & setting::DROP_STRAYS != 0 {
+    if fresh(&packet.enforce) != 0 && settings.flags & setting::DROP_STRAYS != 0 {
         return ControlFlow::Break(Reason::StrayFragment.into());
     }
-    case.note_would_drop(Reason::StrayFragment.into());
+    packet.note_would_drop(Reason::StrayFragment.into());
     ControlFlow::Continue(())
 }
 
 /// Charges the buckets of strays; whether there is no room.
 #[inline(always)]
-fn is_over(settings: &Settings, case: &Case) -> bool {
-    !charge((case.hash >> 40) as u32 & (capacity::STRAYS - 1), &settings.stray, case.now)
-        || !charge(capacity::STRAYS, &settings.strays, case.now)
+fn is_over(settings: &Settings, packet: &PacketContext) -> bool {
+    !charge((packet.hash >> 40) as u32 & (capacity::STRAYS - 1), &settings.stray, packet.now)
+        || !charge(capacity::STRAYS, &settings.strays, packet.now)
 }
 
 /// Charges one bucket; a CPU that loses the race passes its fragment on, which is one too many for each CPU at most.
@@ -74,10 +75,10 @@ pub fn charge(place: u32, rate: &Rate, now: u64) -> bool {
     };
     // SAFETY: the pointer is to a map value.
     unsafe {
-        let tat = word::load(bucket);
+        let tat = atomic::load(bucket);
         match admit(tat, now, rate.cost_of_one(), rate.capacity) {
             Some(next) => {
-                word::replace(bucket, tat, next);
+                atomic::replace(bucket, tat, next);
                 true
             }
             None => false,

@@ -7,23 +7,14 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use monitor_common::{
-    application::lead::{LEAD_BYTES, Lead, ZEROED_BYTES, extent},
+    application::lead::{LEAD_BYTES, ZEROED_BYTES, extent},
     flow::protocol,
 };
 
 use crate::{
-    case::{Case, fresh, hook},
+    context::{PacketContext, fresh, hook},
     maps,
 };
-
-/// Where this CPU looks at the beginning of a segment.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Opening {
-    lead: Lead,
-    /// A number on its way through memory.
-    plain: u32,
-}
 
 /// A packet of which bytes can be copied, wherever they lie: the data of what leaves stands outside the first buffer.
 pub trait Copied {
@@ -31,7 +22,7 @@ pub trait Copied {
     const HOOK: u32;
 
     /// Copies the beginning of the packet's data; false when it has none that could be read.
-    fn copy_lead(&self, case: &Case) -> bool;
+    fn copy_lead(&self, packet: &PacketContext) -> bool;
 }
 
 macro_rules! copied {
@@ -40,10 +31,12 @@ macro_rules! copied {
             const HOOK: u32 = $hook;
 
             #[inline(always)]
-            fn copy_lead(&self, case: &Case) -> bool {
+            fn copy_lead(&self, packet: &PacketContext) -> bool {
                 let ctx = self.as_ptr();
                 // SAFETY: the helper checks offset and length against the whole frame, and writes `length` bytes.
-                copy(case, $hook, |from, to, length| unsafe { $helper(ctx.cast(), from, to.cast(), length) })
+                copy(packet, $hook, |from, to, length| unsafe {
+                    $helper(ctx.cast(), from, to.cast(), length)
+                })
             }
         }
     };
@@ -53,7 +46,7 @@ copied!(XdpContext, bpf_xdp_load_bytes, hook::INGRESS);
 copied!(TcContext, bpf_skb_load_bytes, hook::EGRESS);
 
 #[inline(always)]
-fn copy(case: &Case, hook: u32, load: impl Fn(u32, *mut u8, u32) -> i64) -> bool {
+fn copy(packet: &PacketContext, hook: u32, load: impl Fn(u32, *mut u8, u32) -> i64) -> bool {
     let Some(opening) = maps::OPENINGS.get_ptr_mut(hook) else {
         return false;
     };
@@ -66,13 +59,13 @@ fn copy(case: &Case, hook: u32, load: impl Fn(u32, *mut u8, u32) -> i64) -> bool
         unsafe { (&raw mut (*lead).words[word]).write_volatile(0) };
         word += 1;
     }
-    let header = case.frame.transport_offset;
-    if case.frame.protocol == protocol::TCP && load(header + 12, bytes, 2) != 0 {
+    let header = packet.frame.transport_offset;
+    if packet.frame.protocol == protocol::TCP && load(header + 12, bytes, 2) != 0 {
         return false;
     }
     // SAFETY: as above; the two bytes were just written.
     let second_half = unsafe { [bytes.read_volatile(), bytes.add(1).read_volatile()] };
-    let Some((start, available)) = extent(&case.frame, second_half) else {
+    let Some((start, available)) = extent(&packet.frame, second_half) else {
         return false;
     };
     // Bounded once more where the verifier sees it: the number that is compared is the one that is handed on.
@@ -93,7 +86,7 @@ fn copy(case: &Case, hook: u32, load: impl Fn(u32, *mut u8, u32) -> i64) -> bool
             behind += 1;
         }
         (&raw mut (*lead).available).write_volatile(length);
-        (&raw mut (*lead).payload).write_volatile(case.frame.payload);
+        (&raw mut (*lead).payload).write_volatile(packet.frame.payload);
     }
     true
 }
@@ -117,22 +110,22 @@ fn within(number: u32) -> usize {
     index as usize
 }
 
-/// Takes what the copied beginning says into the conversation that the case names.
+/// Takes what the copied beginning says into the conversation that the context names.
 ///
 /// Not inlined: few packets come here, and the recogniser has a stack of its own.
 #[inline(never)]
-pub fn recognise(case: &Case, hook: u32) {
+pub fn recognise(packet: &PacketContext, hook: u32) {
     let Some(opening) = maps::OPENINGS.get_ptr_mut(hook) else {
         return;
     };
-    let Some(found) = maps::CONVERSATIONS.get_ptr_mut(&case.key) else {
+    let Some(found) = maps::CONVERSATIONS.get_ptr_mut(&packet.key) else {
         return;
     };
-    let upper = case.frame.protocol;
+    let upper = packet.frame.protocol;
     // SAFETY: the pointers are to map values that are valid for the whole run; two CPUs that look at one conversation at the
     // same moment may lose one look.
     unsafe {
-        (*found).recognise(&(*opening).lead, upper, fresh(&case.sender_is_higher) != 0, |number| {
+        (*found).recognise(&(*opening).lead, upper, fresh(&packet.sender_is_higher) != 0, |number| {
             let plain = &raw mut (*opening).plain;
             plain.write_volatile(number);
             plain.read_volatile()

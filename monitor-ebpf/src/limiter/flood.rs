@@ -10,9 +10,10 @@ use monitor_common::{
 };
 
 use crate::{
+    atomic,
+    events::{about, event},
     maps,
-    telemetry::{about, event, incident},
-    word,
+    totals::incident,
 };
 
 /// When the present flood began on this interface; 0 in calm times.
@@ -84,8 +85,8 @@ unsafe fn prolong(flood: *mut FloodState, settings: &Settings, interface: u32, n
         if (*flood).until != until {
             (*flood).until = until;
         }
-        if (*flood).since == 0 && word::replace(&raw mut (*flood).since, 0, now) {
-            word::add(&raw mut (*flood).floods, 1);
+        if (*flood).since == 0 && atomic::replace(&raw mut (*flood).since, 0, now) {
+            atomic::add(&raw mut (*flood).floods, 1);
             event(&about(EventKind::FloodStarted, interface, now));
         }
     }
@@ -97,7 +98,7 @@ unsafe fn end(flood: *mut FloodState, interface: u32, now: u64) {
     // SAFETY: the caller's pointer is to a map value.
     unsafe {
         let since = (*flood).since;
-        if since != 0 && word::replace(&raw mut (*flood).since, since, 0) {
+        if since != 0 && atomic::replace(&raw mut (*flood).since, since, 0) {
             let mut ended = about(EventKind::FloodEnded, interface, now);
             ended.value = since;
             event(&ended);

@@ -9,17 +9,17 @@ use monitor_common::{
 };
 
 use crate::{
-    case::{Case, fresh},
+    atomic::{self, Judgement},
+    context::{PacketContext, fresh},
     maps,
-    policy::Rules,
-    word::{self, Judgement},
+    rules::Rules,
 };
 
 /// Judges the packet against the service's aggregate. A stranger needs room in the strangers' share and in the total, a
 /// known source only in the total; so strangers never take what is reserved.
 #[inline(always)]
-pub fn judge(rules: &Rules, case: &mut Case, known: bool) -> ControlFlow<Verdict> {
-    let Some((limit, state)) = of_service(rules, case) else {
+pub fn judge(rules: &Rules, packet: &mut PacketContext, known: bool) -> ControlFlow<Verdict> {
+    let Some((limit, state)) = of_service(rules, packet) else {
         return ControlFlow::Continue(());
     };
     if limit.mode == mode::OFF {
@@ -29,20 +29,21 @@ pub fn judge(rules: &Rules, case: &mut Case, known: bool) -> ControlFlow<Verdict
     // SAFETY: the pointer is to a map value, valid for the whole run; its words are changed by atomic instructions.
     unsafe {
         if !known {
-            judgement = word::charge(&raw mut (*state).strangers, &limit.strangers, &case.units, case.now);
+            judgement =
+                atomic::charge(&raw mut (*state).strangers, &limit.strangers, &packet.units, packet.now);
         }
         if judgement == Judgement::WITHIN {
-            judgement = word::charge(&raw mut (*state).total, &limit.total, &case.units, case.now);
+            judgement = atomic::charge(&raw mut (*state).total, &limit.total, &packet.units, packet.now);
         }
     }
     if judgement == Judgement::WITHIN {
         return ControlFlow::Continue(());
     }
     let verdict = judgement.verdict(Verdict::of_aggregate);
-    if fresh(&case.enforce) != 0 && limit.mode == mode::ENFORCE {
+    if fresh(&packet.enforce) != 0 && limit.mode == mode::ENFORCE {
         return ControlFlow::Break(verdict);
     }
-    case.note_would_drop(verdict);
+    packet.note_would_drop(verdict);
     ControlFlow::Continue(())
 }
 
@@ -50,11 +51,11 @@ pub fn judge(rules: &Rules, case: &mut Case, known: bool) -> ControlFlow<Verdict
 /// source's own limit, it leaves the sketch alone, which is too large to stay in a cache beside the rest, and free of
 /// what nobody was served for.
 #[inline(always)]
-pub fn refuse_strangers(rules: &Rules, case: &Case) -> ControlFlow<Verdict> {
-    if fresh(&case.has_aggregate) == 0 || fresh(&case.enforce) == 0 {
+pub fn refuse_strangers(rules: &Rules, packet: &PacketContext) -> ControlFlow<Verdict> {
+    if fresh(&packet.has_aggregate) == 0 || fresh(&packet.enforce) == 0 {
         return ControlFlow::Continue(());
     }
-    let Some((limit, state)) = of_service(rules, case) else {
+    let Some((limit, state)) = of_service(rules, packet) else {
         return ControlFlow::Continue(());
     };
     if limit.mode != mode::ENFORCE {
@@ -62,7 +63,7 @@ pub fn refuse_strangers(rules: &Rules, case: &Case) -> ControlFlow<Verdict> {
     }
     // SAFETY: the pointer is to a map value, valid for the whole run.
     let judgement =
-        unsafe { word::ask(&raw const (*state).strangers, &limit.strangers, &case.units, case.now) };
+        unsafe { atomic::ask(&raw const (*state).strangers, &limit.strangers, &packet.units, packet.now) };
     if judgement == Judgement::WITHIN {
         ControlFlow::Continue(())
     } else {
@@ -72,7 +73,10 @@ pub fn refuse_strangers(rules: &Rules, case: &Case) -> ControlFlow<Verdict> {
 
 /// The limit over all sources of the packet's service, and what is owed of it.
 #[inline(always)]
-pub fn of_service(rules: &Rules, case: &Case) -> Option<(&'static Aggregate, *mut AggregateState)> {
-    let limit = maps::AGGREGATES.get(rules.generation * maps::services() + case.service)?;
-    Some((limit, maps::AGGREGATE_STATES.get_ptr_mut(case.service)?))
+pub fn of_service(
+    rules: &Rules,
+    packet: &PacketContext,
+) -> Option<(&'static Aggregate, *mut AggregateState)> {
+    let limit = maps::AGGREGATES.get(rules.generation * maps::services() + packet.service)?;
+    Some((limit, maps::AGGREGATE_STATES.get_ptr_mut(packet.service)?))
 }

@@ -16,18 +16,21 @@ use monitor_common::{
     request::{self, Counted, Word},
 };
 
-use crate::{case::Case, conversations::QUOTED_IS_HIGHER, records};
+use crate::{context::PacketContext, flow_records};
+
+/// In the answer of [`Wire::failure`]: the quoted packet's sender is the higher end of the key.
+pub const QUOTED_IS_HIGHER: u32 = 1 << 8;
 
 /// What only the frame itself can say, asked of rare packets. Each hook has its own kind of window.
 pub trait Wire {
     /// The sender's MAC; 0 when there is none.
     fn source_mac(&self) -> u64;
-    /// An ICMP error's verdict on the conversation it quotes, whose key goes into the case; 0 when it says nothing.
-    fn failure(&self, case: &mut Case) -> u32;
+    /// An ICMP error's verdict on the conversation it quotes, whose key goes into its context; 0 when it says nothing.
+    fn failure(&self, packet: &mut PacketContext) -> u32;
     /// Reports the packet as one outside conversations.
-    fn observe(&self, case: &Case, note: u32);
+    fn observe(&self, packet: &PacketContext, note: u32);
     /// Reports an ARP request.
-    fn observe_arp(&self, case: &Case);
+    fn observe_arp(&self, packet: &PacketContext);
 }
 
 macro_rules! wire {
@@ -44,30 +47,30 @@ macro_rules! wire {
             }
 
             #[inline(always)]
-            fn failure(&self, case: &mut Case) -> u32 {
+            fn failure(&self, packet: &mut PacketContext) -> u32 {
                 #[inline(never)]
-                fn of(ctx: *mut $raw, case: &mut Case) -> u32 {
-                    failure(&Anchored::new($direct(ctx)), case)
+                fn of(ctx: *mut $raw, packet: &mut PacketContext) -> u32 {
+                    failure(&Anchored::new($direct(ctx)), packet)
                 }
-                of(self.as_ptr().cast(), case)
+                of(self.as_ptr().cast(), packet)
             }
 
             #[inline(always)]
-            fn observe(&self, case: &Case, note: u32) {
+            fn observe(&self, packet: &PacketContext, note: u32) {
                 #[inline(never)]
-                fn of(ctx: *mut $raw, case: &Case, note: u32) {
-                    records::observation(&Anchored::new($direct(ctx)), case, note);
+                fn of(ctx: *mut $raw, packet: &PacketContext, note: u32) {
+                    flow_records::observation(&Anchored::new($direct(ctx)), packet, note);
                 }
-                of(self.as_ptr().cast(), case, note);
+                of(self.as_ptr().cast(), packet, note);
             }
 
             #[inline(always)]
-            fn observe_arp(&self, case: &Case) {
+            fn observe_arp(&self, packet: &PacketContext) {
                 #[inline(never)]
-                fn of(ctx: *mut $raw, case: &Case) {
-                    records::arp(&Anchored::new($direct(ctx)), case);
+                fn of(ctx: *mut $raw, packet: &PacketContext) {
+                    flow_records::arp(&Anchored::new($direct(ctx)), packet);
                 }
-                of(self.as_ptr().cast(), case);
+                of(self.as_ptr().cast(), packet);
             }
         }
     };
@@ -77,10 +80,10 @@ wire!(XdpContext, xdp_md, direct);
 wire!(TcContext, __sk_buff, direct_egress);
 
 #[inline(always)]
-fn failure<P: Packet>(packet: &P, case: &mut Case) -> u32 {
-    match embedded::failure(packet, &case.frame) {
+fn failure<P: Packet>(bytes: &P, packet: &mut PacketContext) -> u32 {
+    match embedded::failure(bytes, &packet.frame) {
         Some(failure) => {
-            case.key = failure.key;
+            packet.key = failure.key;
             failure.outcome | (u32::from(failure.sender_is_higher) * QUOTED_IS_HIGHER)
         }
         None => 0,
@@ -93,23 +96,23 @@ const DIRECT: usize = 0x7fff;
 /// Answer of [`parse_direct`]: the headers may reach beyond the first buffer.
 const FAR: u32 = u32::MAX;
 
-/// Parses the frame into the case; an [`end`] kind, with its detail in `network_offset` for what is not IP.
+/// Parses the frame into its context; an [`end`] kind, with its detail in `network_offset` for what is not IP.
 #[inline(always)]
-pub fn parse(ctx: &XdpContext, case: &mut Case) -> u32 {
+pub fn parse(ctx: &XdpContext, packet: &mut PacketContext) -> u32 {
     let ctx = ctx.as_ptr().cast();
-    let kind = parse_direct(ctx, case);
-    if kind == FAR { parse_far(ctx, case) } else { kind }
+    let kind = parse_direct(ctx, packet);
+    if kind == FAR { parse_far(ctx, packet) } else { kind }
 }
 
-/// Not inlined: the parser's variables have a stack of their own, and the caller reads plain numbers back from the case.
+/// Not inlined: the parser's variables have a stack of their own, and the caller reads plain numbers back from the context.
 #[inline(never)]
-fn parse_direct(ctx: *mut xdp_md, case: &mut Case) -> u32 {
-    near(&direct(ctx), case)
+fn parse_direct(ctx: *mut xdp_md, packet: &mut PacketContext) -> u32 {
+    near(&direct(ctx), packet)
 }
 
 #[inline(always)]
-fn near(direct: &Direct, case: &mut Case) -> u32 {
-    let kind = fill(direct, case);
+fn near(direct: &Direct, packet: &mut PacketContext) -> u32 {
+    let kind = fill(direct, packet);
     if kind >= end::MALFORMED && direct.length as usize > direct.end - direct.data { FAR } else { kind }
 }
 
@@ -121,20 +124,20 @@ fn direct(ctx: *mut xdp_md) -> Direct {
 
 /// As [`parse`], on egress.
 #[inline(always)]
-pub fn parse_egress(ctx: &TcContext, case: &mut Case) -> u32 {
+pub fn parse_egress(ctx: &TcContext, packet: &mut PacketContext) -> u32 {
     let ctx = ctx.skb.skb;
-    let kind = parse_direct_egress(ctx, case);
-    if kind == FAR { parse_far_egress(ctx, case) } else { kind }
+    let kind = parse_direct_egress(ctx, packet);
+    if kind == FAR { parse_far_egress(ctx, packet) } else { kind }
 }
 
 #[inline(never)]
-fn parse_direct_egress(ctx: *mut __sk_buff, case: &mut Case) -> u32 {
-    near(&direct_egress(ctx), case)
+fn parse_direct_egress(ctx: *mut __sk_buff, packet: &mut PacketContext) -> u32 {
+    near(&direct_egress(ctx), packet)
 }
 
 #[inline(never)]
-fn parse_far_egress(ctx: *mut __sk_buff, case: &mut Case) -> u32 {
-    fill(&FarEgress { ctx, length: TcContext::new(ctx).len() }, case)
+fn parse_far_egress(ctx: *mut __sk_buff, packet: &mut PacketContext) -> u32 {
+    fill(&FarEgress { ctx, length: TcContext::new(ctx).len() }, packet)
 }
 
 #[inline(always)]
@@ -147,19 +150,19 @@ fn direct_egress(ctx: *mut __sk_buff) -> Direct {
 }
 
 #[inline(never)]
-fn parse_far(ctx: *mut xdp_md, case: &mut Case) -> u32 {
-    fill(&Far { ctx, length: length(ctx) }, case)
+fn parse_far(ctx: *mut xdp_md, packet: &mut PacketContext) -> u32 {
+    fill(&Far { ctx, length: length(ctx) }, packet)
 }
 
 #[inline(always)]
-fn fill<P: Packet>(packet: &P, case: &mut Case) -> u32 {
-    let ended = parse::parse_into(packet, &mut case.frame);
-    case.measure();
-    case.piece = case.frame.fragment as u32;
+fn fill<P: Packet>(bytes: &P, packet: &mut PacketContext) -> u32 {
+    let ended = parse::parse_into(bytes, &mut packet.frame);
+    packet.measure();
+    packet.piece = packet.frame.fragment as u32;
     if ended.kind == end::DEFECTIVE {
-        case.defect = ended.detail;
+        packet.defect = ended.detail;
     } else if ended.kind != end::IP {
-        case.frame.network_offset = ended.detail;
+        packet.frame.network_offset = ended.detail;
     }
     ended.kind
 }
@@ -184,16 +187,24 @@ pub fn egress_ifindex(ctx: &TcContext) -> u32 {
     unsafe { (*ctx.skb.skb).ifindex }
 }
 
-/// What the packet in the case begins, given its connection's word; [`request::begin`].
+/// What a packet begins, given its connection's word; [`request::begin`].
 #[inline(always)]
-pub fn request(ctx: *mut xdp_md, case: &Case, word: u64, counted: &mut Counted) {
-    if is_cut(ctx) { request_far(ctx, case, word, counted) } else { request_direct(ctx, case, word, counted) }
+pub fn request(ctx: *mut xdp_md, packet: &PacketContext, word: u64, counted: &mut Counted) {
+    if is_cut(ctx) {
+        request_far(ctx, packet, word, counted)
+    } else {
+        request_direct(ctx, packet, word, counted)
+    }
 }
 
 /// The next of [`request::step`].
 #[inline(always)]
-pub fn request_step(ctx: *mut xdp_md, case: &Case, counted: &mut Counted) {
-    if is_cut(ctx) { request_step_far(ctx, case, counted) } else { request_step_direct(ctx, case, counted) }
+pub fn request_step(ctx: *mut xdp_md, packet: &PacketContext, counted: &mut Counted) {
+    if is_cut(ctx) {
+        request_step_far(ctx, packet, counted)
+    } else {
+        request_step_direct(ctx, packet, counted)
+    }
 }
 
 /// Whether the frame goes on behind the first buffer. Not inlined, here and below: each has a stack of its own.
@@ -204,23 +215,23 @@ fn is_cut(ctx: *mut xdp_md) -> bool {
 }
 
 #[inline(never)]
-fn request_direct(ctx: *mut xdp_md, case: &Case, word: u64, counted: &mut Counted) {
-    *counted = request::begin(&Anchored::new(direct(ctx)), &case.frame, Word(word));
+fn request_direct(ctx: *mut xdp_md, packet: &PacketContext, word: u64, counted: &mut Counted) {
+    *counted = request::begin(&Anchored::new(direct(ctx)), &packet.frame, Word(word));
 }
 
 #[inline(never)]
-fn request_far(ctx: *mut xdp_md, case: &Case, word: u64, counted: &mut Counted) {
-    *counted = request::begin(&Far { ctx, length: length(ctx) }, &case.frame, Word(word));
+fn request_far(ctx: *mut xdp_md, packet: &PacketContext, word: u64, counted: &mut Counted) {
+    *counted = request::begin(&Far { ctx, length: length(ctx) }, &packet.frame, Word(word));
 }
 
 #[inline(never)]
-fn request_step_direct(ctx: *mut xdp_md, case: &Case, counted: &mut Counted) {
-    request::step(&Anchored::new(direct(ctx)), &case.frame, counted);
+fn request_step_direct(ctx: *mut xdp_md, packet: &PacketContext, counted: &mut Counted) {
+    request::step(&Anchored::new(direct(ctx)), &packet.frame, counted);
 }
 
 #[inline(never)]
-fn request_step_far(ctx: *mut xdp_md, case: &Case, counted: &mut Counted) {
-    request::step(&Far { ctx, length: length(ctx) }, &case.frame, counted);
+fn request_step_far(ctx: *mut xdp_md, packet: &PacketContext, counted: &mut Counted) {
+    request::step(&Far { ctx, length: length(ctx) }, &packet.frame, counted);
 }
 
 /// Reads from the first buffer.

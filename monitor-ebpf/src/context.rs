@@ -10,14 +10,12 @@ use monitor_common::{
     verdict::Verdict,
 };
 
-use crate::maps;
-
 /// What a packet costs in each dimension.
 pub type Units = [u32; DIMENSIONS];
 
 const NOTHING: u32 = u32::MAX;
 
-/// Where a packet is judged; each hook has a case of its own, for one may run while the other has not ended.
+/// Where a packet is judged; each hook has a packet of its own, for one may run while the other has not ended.
 pub mod hook {
     pub const INGRESS: u32 = 0;
     pub const EGRESS: u32 = 1;
@@ -26,7 +24,7 @@ pub mod hook {
 /// One packet, filled in along its way.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct Case {
+pub struct PacketContext {
     pub frame: Frame,
     /// The conversation that the packet belongs to, once it was asked for.
     pub key: ConversationKey,
@@ -79,20 +77,20 @@ pub struct Case {
     pub candidate: u32,
 }
 
-impl Case {
-    /// This CPU's case, for a new packet at a [`hook`].
+impl PacketContext {
+    /// The context in this CPU's own memory at a [`hook`], for a new packet.
     #[inline(always)]
-    pub fn open(hook: u32, interface: u32) -> Option<&'static mut Self> {
-        let case = maps::CASE.get_ptr_mut(hook)?;
+    pub fn open(memory: Option<*mut Self>, interface: u32) -> Option<&'static mut Self> {
+        let packet = memory?;
         // SAFETY: the value is this CPU's own, and a program is not interrupted by itself.
-        let case = unsafe { &mut *case };
-        case.interface = interface;
-        case.service = 0;
-        case.would_drop = NOTHING;
-        case.candidate = 0;
-        case.stranger = 0;
-        case.answer = 0;
-        Some(case)
+        let packet = unsafe { &mut *packet };
+        packet.interface = interface;
+        packet.service = 0;
+        packet.would_drop = NOTHING;
+        packet.candidate = 0;
+        packet.stranger = 0;
+        packet.answer = 0;
+        Some(packet)
     }
 
     /// Works out what the packet costs.

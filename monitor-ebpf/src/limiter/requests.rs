@@ -13,84 +13,69 @@ use monitor_common::{
     verdict::{Reason, Verdict},
 };
 
+use super::{aggregate, is_known, violation};
 use crate::{
-    aggregate,
-    case::{Case, fresh},
-    limiter, maps,
-    policy::Rules,
-    table, telemetry, violation, window, word,
+    atomic,
+    context::{PacketContext, fresh},
+    maps, reader,
+    rules::Rules,
+    scratch::Request,
+    source_table, totals,
 };
 
 /// No verdict.
 pub const GO_ON: u32 = u32::MAX;
 
-/// How a bucket answers, see [`word::charge_one`].
+/// How a bucket answers, see [`atomic::charge_one`].
 const WITHIN: u32 = 0;
 const CONTENDED: u32 = 2;
 
-/// What is worked out of one packet on this CPU, read back from the map between the steps.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Request {
-    counted: Counted,
-    /// Which of the line's words is the connection's or may become it; [`NOWHERE`] when others use all of them.
-    own: u32,
-    free: u32,
-    /// The verdict's number, or [`GO_ON`].
-    verdict: u32,
-    /// 1 when the source's own limit has no room.
-    exceeds: u32,
-    /// Which of the places is the source's or may become it.
-    way: u32,
-    reserved: u32,
-}
-
-/// Judges a packet that all other limits let pass; what it may not goes into the case as the verdict.
+/// Judges a packet that all other limits let pass; what it may not goes into the context as the verdict.
 ///
 /// Not inlined: rare, with a stack of its own, and the caller's state is one after it.
 #[inline(never)]
-pub fn judge(ctx: *mut xdp_md, rules: &Rules, case: &mut Case) {
-    if !request::concerns(&case.frame) {
+pub fn judge(ctx: *mut xdp_md, rules: &Rules, packet: &mut PacketContext) {
+    if !request::concerns(&packet.frame) {
         return;
     }
-    let limit = maps::LIMITS.get(rules.generation * maps::limits() + fresh(&case.requests));
+    let limit = maps::LIMITS.get(rules.generation * maps::limits() + fresh(&packet.requests));
     let (Some(limit), Some(request)) = (limit, maps::REQUEST.get_ptr_mut(0)) else {
         return;
     };
     // SAFETY: the value is this CPU's own.
     let request = unsafe { &mut *request };
-    let hash = request::hash(rules.settings.hash_key, &case.frame);
+    let hash = request::hash(rules.settings.hash_key, &packet.frame);
     request.verdict = GO_ON;
-    find(request, hash, case.now);
-    if request::opens(&case.frame) {
+    find(request, hash, packet.now);
+    if request::opens(&packet.frame) {
         // A new connection between the same ends: nothing of the old one holds.
         if fresh(&request.own) != NOWHERE {
             keep(request, hash, 0);
         }
         return;
     }
-    window::request(ctx, case, known(request, hash), &mut request.counted);
+    reader::request(ctx, packet, known(request, hash), &mut request.counted);
     let mut steps = 0;
     while steps < request::MOST_FRAMES && fresh(&request.counted.walks) != 0 {
-        window::request_step(ctx, case, &mut request.counted);
+        reader::request_step(ctx, packet, &mut request.counted);
         steps += 1;
     }
     if fresh(&request.own) == NOWHERE && fresh(&request.free) == NOWHERE {
-        request.counted = request.counted.untracked(&case.frame);
+        request.counted = request.counted.untracked(&packet.frame);
     }
     if fresh(&request.counted.follows) != 0 {
-        request.verdict = follow(limit, case);
+        request.verdict = follow(limit, packet);
     } else if fresh(&request.counted.units) != 0 {
-        charge(ctx, rules, limit, case, request);
+        charge(ctx, rules, limit, packet, request);
     }
     let verdict = fresh(&request.verdict);
     if verdict != GO_ON {
-        case.verdict = verdict;
+        packet.verdict = verdict;
     }
     let next = if verdict == GO_ON { request.counted.passed } else { request.counted.refused };
     // What follows a refused request leaves its word alone.
     if next != 0 {
-        keep(request, hash, Word(next).stamped(hash, case.now).0);
+        keep(request, hash, Word(next).stamped(hash, packet.now).0);
     }
 }
 
@@ -104,7 +89,7 @@ fn find(request: &mut Request, hash: u64, now: u64) {
     let mut cell = 0;
     while cell < CELLS_PER_LINE {
         // SAFETY: the pointer is to a map value, and the cell lies within it.
-        let word = Word(unsafe { word::load(at(line, cell)) });
+        let word = Word(unsafe { atomic::load(at(line, cell)) });
         if word.is_of(hash) {
             request.own = cell;
         } else if word.is_free(now) {
@@ -133,7 +118,7 @@ fn known(request: &Request, hash: u64) -> u64 {
     let own = fresh(&request.own);
     match line(hash) {
         // SAFETY: the pointer is to a map value, and the cell lies within it.
-        Some(line) if own != NOWHERE => unsafe { word::load(at(line, own)) },
+        Some(line) if own != NOWHERE => unsafe { atomic::load(at(line, own)) },
         _ => 0,
     }
 }
@@ -153,8 +138,8 @@ fn keep(request: &Request, hash: u64, next: u64) {
 
 /// Data behind a refused request: its server could not read it before the request comes again, so the client is slowed.
 #[inline(always)]
-fn follow(limit: &Limit, case: &Case) -> u32 {
-    if fresh(&case.enforce) != 0 && limit.force.mode == mode::ENFORCE {
+fn follow(limit: &Limit, packet: &PacketContext) -> u32 {
+    if fresh(&packet.enforce) != 0 && limit.force.mode == mode::ENFORCE {
         Reason::RequestRate as u32
     } else {
         GO_ON
@@ -163,63 +148,67 @@ fn follow(limit: &Limit, case: &Case) -> u32 {
 
 /// Charges the source and then all sources together; the verdict goes into the request.
 #[inline(never)]
-fn charge(ctx: *mut xdp_md, rules: &Rules, limit: &Limit, case: &mut Case, request: &mut Request) {
-    of_source(limit, case, request);
-    let entry = table::find(case);
+fn charge(ctx: *mut xdp_md, rules: &Rules, limit: &Limit, packet: &mut PacketContext, request: &mut Request) {
+    of_source(limit, packet, request);
+    let entry = source_table::find(packet);
     if fresh(&request.exceeds) != 0
         && let Some(entry) = entry
     {
-        punish(ctx, rules, limit, case, entry);
-        note(case, entry, fresh(&request.counted.what));
+        punish(ctx, rules, limit, packet, entry);
+        note(packet, entry, fresh(&request.counted.what));
     }
-    if fresh(&request.verdict) == GO_ON && fresh(&case.has_aggregate) != 0 {
-        let known = limiter::is_known(rules, case, entry);
-        of_all(rules, case, request, known);
+    if fresh(&request.verdict) == GO_ON && fresh(&packet.has_aggregate) != 0 {
+        let known = is_known(rules, packet, entry);
+        of_all(rules, packet, request, known);
     }
-    tally(case, request);
+    tally(packet, request);
 }
 
 /// Notes that a bucket has no room: the verdict of a limit that enforces.
 #[inline(never)]
-fn exceed(case: &mut Case, request: &mut Request, judgement: u32, first: u32, its_mode: u32) {
+fn exceed(packet: &mut PacketContext, request: &mut Request, judgement: u32, first: u32, its_mode: u32) {
     let mut reason = first + (fresh(&request.counted.what) & 1);
     if judgement == CONTENDED {
-        telemetry::incident(Incident::Contended);
+        totals::incident(Incident::Contended);
         reason = Reason::Contended as u32;
     }
-    if fresh(&case.enforce) != 0 && its_mode == mode::ENFORCE {
+    if fresh(&packet.enforce) != 0 && its_mode == mode::ENFORCE {
         request.verdict = reason;
     } else {
-        case.note_would_drop(Verdict::from_number(reason));
+        packet.note_would_drop(Verdict::from_number(reason));
     }
 }
 
 /// Charges the source's buckets.
 #[inline(never)]
-fn of_source(limit: &Limit, case: &mut Case, request: &mut Request) {
+fn of_source(limit: &Limit, packet: &mut PacketContext, request: &mut Request) {
     request.exceeds = 0;
     let what = fresh(&request.counted.what) as usize & 1;
     let (rate, trial_rate) = (&limit.requests[what], &limit.candidate_requests[what]);
     if rate.unit_cost | trial_rate.unit_cost == 0 {
         return;
     }
-    let Some(buckets) = buckets(request, case.hash | 1, case.now) else {
-        telemetry::incident(Incident::RequestTableFull);
+    let Some(buckets) = buckets(request, packet.hash | 1, packet.now) else {
+        totals::incident(Incident::RequestTableFull);
         return;
     };
     let units = fresh(&request.counted.units);
     // SAFETY: the pointer is to a map value, whose words are changed by atomic instructions.
     let judgement = unsafe {
         let trial = (&raw mut (*buckets).candidate).cast::<u64>().wrapping_add(what);
-        if word::charge_one(trial, trial_rate, units, case.now) != WITHIN {
-            case.candidate = 1;
+        if atomic::charge_one(trial, trial_rate, units, packet.now) != WITHIN {
+            packet.candidate = 1;
         }
         let force = (&raw mut (*buckets).force).cast::<u64>().wrapping_add(what);
-        if limit.force.mode == mode::OFF { WITHIN } else { word::charge_one(force, rate, units, case.now) }
+        if limit.force.mode == mode::OFF {
+            WITHIN
+        } else {
+            atomic::charge_one(force, rate, units, packet.now)
+        }
     };
     if judgement != WITHIN {
         request.exceeds = 1;
-        exceed(case, request, judgement, Reason::RequestRate as u32, limit.force.mode);
+        exceed(packet, request, judgement, Reason::RequestRate as u32, limit.force.mode);
     }
 }
 
@@ -233,7 +222,7 @@ fn buckets(request: &mut Request, key: u64, now: u64) -> Option<*mut RequestBuck
         let found = maps::REQUESTS.get_ptr_mut(first + way)?;
         // SAFETY: the pointer is to a map value.
         unsafe {
-            if word::load(&raw const (*found).key) == key {
+            if atomic::load(&raw const (*found).key) == key {
                 request.way = way;
                 break;
             }
@@ -250,9 +239,9 @@ fn buckets(request: &mut Request, key: u64, now: u64) -> Option<*mut RequestBuck
     let found = maps::REQUESTS.get_ptr_mut(first + (way & (RequestBuckets::WAYS - 1)))?;
     // SAFETY: as above. What owes nothing needs no clearing: its words lie in the past.
     unsafe {
-        let old = word::load(&raw const (*found).key);
+        let old = atomic::load(&raw const (*found).key);
         if old != key {
-            word::replace(&raw mut (*found).key, old, key);
+            atomic::replace(&raw mut (*found).key, old, key);
         }
     }
     Some(found)
@@ -260,8 +249,8 @@ fn buckets(request: &mut Request, key: u64, now: u64) -> Option<*mut RequestBuck
 
 /// Charges the aggregate's buckets, those of strangers first for who is not known.
 #[inline(never)]
-fn of_all(rules: &Rules, case: &mut Case, request: &mut Request, known: bool) {
-    let Some((together, state)) = aggregate::of_service(rules, case) else {
+fn of_all(rules: &Rules, packet: &mut PacketContext, request: &mut Request, known: bool) {
+    let Some((together, state)) = aggregate::of_service(rules, packet) else {
         return;
     };
     if together.mode == mode::OFF {
@@ -274,44 +263,45 @@ fn of_all(rules: &Rules, case: &mut Case, request: &mut Request, known: bool) {
         let strangers = (&raw mut (*state).strangers_requests).cast::<u64>().wrapping_add(what);
         let total = (&raw mut (*state).total_requests).cast::<u64>().wrapping_add(what);
         let share = &together.strangers_requests[what];
-        let mut judgement = if known { WITHIN } else { word::charge_one(strangers, share, units, case.now) };
+        let mut judgement =
+            if known { WITHIN } else { atomic::charge_one(strangers, share, units, packet.now) };
         if judgement == WITHIN {
-            judgement = word::charge_one(total, &together.total_requests[what], units, case.now);
+            judgement = atomic::charge_one(total, &together.total_requests[what], units, packet.now);
         }
         judgement
     };
     if judgement != WITHIN {
-        exceed(case, request, judgement, Reason::AggregateRequestRate as u32, together.mode);
+        exceed(packet, request, judgement, Reason::AggregateRequestRate as u32, together.mode);
     }
 }
 
 /// What follows for a source that exceeds its limit, as for any other limit.
 #[inline(never)]
-fn punish(ctx: *mut xdp_md, rules: &Rules, limit: &Limit, case: &Case, entry: *mut SourceEntry) {
-    let bytes = u64::from(case.units[BYTES]);
+fn punish(ctx: *mut xdp_md, rules: &Rules, limit: &Limit, packet: &PacketContext, entry: *mut SourceEntry) {
+    let bytes = u64::from(packet.units[BYTES]);
     // SAFETY: the only caller passes a map value.
     unsafe {
-        if fresh(&case.enforce) != 0 && limit.force.mode == mode::ENFORCE {
-            word::add(&raw mut (*entry).dropped.packets, 1);
-            word::add(&raw mut (*entry).dropped.bytes, bytes);
-            violation::punish(&XdpContext::new(ctx), rules.settings, limit, case, entry);
+        if fresh(&packet.enforce) != 0 && limit.force.mode == mode::ENFORCE {
+            atomic::add(&raw mut (*entry).dropped.packets, 1);
+            atomic::add(&raw mut (*entry).dropped.bytes, bytes);
+            violation::punish(&XdpContext::new(ctx), rules.settings, limit, packet, entry);
         } else {
-            word::add(&raw mut (*entry).would_drop.packets, 1);
-            word::add(&raw mut (*entry).would_drop.bytes, bytes);
+            atomic::add(&raw mut (*entry).would_drop.packets, 1);
+            atomic::add(&raw mut (*entry).would_drop.bytes, bytes);
         }
     }
 }
 
 #[inline(never)]
-fn note(case: &Case, entry: *mut SourceEntry, what: u32) {
+fn note(packet: &PacketContext, entry: *mut SourceEntry, what: u32) {
     // SAFETY: the only caller passes a map value.
-    unsafe { violation::note(case, entry, Verdict::of_source_requests(what)) };
+    unsafe { violation::note(packet, entry, Verdict::of_source_requests(what)) };
 }
 
 /// Counts what became of requests.
 #[inline(never)]
-fn tally(case: &Case, request: &Request) {
-    let Some(totals) = maps::REQUEST_TOTALS.get_ptr_mut(case.service) else {
+fn tally(packet: &PacketContext, request: &Request) {
+    let Some(totals) = maps::REQUEST_TOTALS.get_ptr_mut(packet.service) else {
         return;
     };
     let what = fresh(&request.counted.what) as usize & 1;
@@ -323,7 +313,7 @@ fn tally(case: &Case, request: &Request) {
         return;
     }
     passed[what] += units;
-    if case.would_drop().is_some() {
+    if packet.would_drop().is_some() {
         would_drop[what] += units;
     }
 }

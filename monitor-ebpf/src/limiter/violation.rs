@@ -13,8 +13,9 @@ use monitor_common::{
 };
 
 use crate::{
-    case::{Case, fresh},
-    maps, own_flow, telemetry, word,
+    atomic,
+    context::{PacketContext, fresh},
+    events, maps, own_flows, totals,
 };
 
 /// How long a source has to stay within its limit before the end is reported: a second, in clock units.
@@ -27,13 +28,13 @@ const MOST_STRIKES: u32 = 16;
 /// # Safety
 /// `found` points to a map value that is valid for the whole run of the program.
 #[inline(always)]
-pub unsafe fn note(case: &Case, found: *mut SourceEntry, verdict: Verdict) {
+pub unsafe fn note(packet: &PacketContext, found: *mut SourceEntry, verdict: Verdict) {
     // SAFETY: by contract; plain stores, of which the last one may win.
     unsafe {
-        (*found).exceeded_at = case.now;
+        (*found).exceeded_at = packet.now;
         if (*found).flags & entry::EXCEEDING == 0 {
             (*found).flags |= entry::EXCEEDING;
-            report(EventKind::ExceedStarted, case, verdict.number(), 0);
+            report(EventKind::ExceedStarted, packet, verdict.number(), 0);
         }
     }
 }
@@ -47,7 +48,7 @@ pub unsafe fn punish(
     ctx: &XdpContext,
     settings: &Settings,
     limit: &Limit,
-    case: &Case,
+    packet: &PacketContext,
     found: *mut SourceEntry,
 ) {
     if limit.ban_after == 0 {
@@ -55,8 +56,8 @@ pub unsafe fn punish(
     }
     // SAFETY: by contract; plain stores, of which the last one may win.
     unsafe {
-        if level(case.now, (*found).violation_start) > limit.ban_within {
-            (*found).violation_start = case.now;
+        if level(packet.now, (*found).violation_start) > limit.ban_within {
+            (*found).violation_start = packet.now;
             (*found).violations = 0;
             (*found).flags &= entry::PROOF - 1;
         }
@@ -64,11 +65,11 @@ pub unsafe fn punish(
         let proven = limit.ban_unproven != 0 || (*found).flags >> 8 >= entry::PROOFS_FOR_A_BAN;
         if (*found).violations >= limit.ban_after && proven {
             (*found).violations = 0;
-            if limit.ban_scope == u32::from(scope::NEW_CONTACTS) && is_needed(settings, case) {
-                telemetry::incident(Incident::BanWithheld);
+            if limit.ban_scope == u32::from(scope::NEW_CONTACTS) && is_needed(settings, packet) {
+                totals::incident(Incident::BanWithheld);
                 return;
             }
-            ban(settings, limit, case);
+            ban(settings, limit, packet);
             debug!(ctx, "a source was banned");
         }
     }
@@ -79,27 +80,27 @@ pub unsafe fn punish(
 /// # Safety
 /// As for [`note`].
 #[inline(always)]
-pub unsafe fn subside(case: &Case, found: *mut SourceEntry) {
+pub unsafe fn subside(packet: &PacketContext, found: *mut SourceEntry) {
     // SAFETY: by contract.
     unsafe {
-        if level(case.now, (*found).exceeded_at) < QUIET {
+        if level(packet.now, (*found).exceeded_at) < QUIET {
             return;
         }
         (*found).flags &= !entry::EXCEEDING;
-        report(EventKind::ExceedEnded, case, 0, (*found).dropped.packets);
+        report(EventKind::ExceedEnded, packet, 0, (*found).dropped.packets);
     }
 }
 
 /// Not inlined, like everything rare here: its variables would stand on the stack of the common way.
 #[inline(never)]
-fn report(kind: EventKind, case: &Case, reason: u32, value: u64) {
-    telemetry::event(&Event {
+fn report(kind: EventKind, packet: &PacketContext, reason: u32, value: u64) {
+    events::event(&Event {
         kind: kind as u32,
-        interface: case.interface,
-        at: case.now,
-        high: case.high,
-        low: case.low,
-        service: case.service,
+        interface: packet.interface,
+        at: packet.now,
+        high: packet.high,
+        low: packet.low,
+        service: packet.service,
         reason,
         value,
     });
@@ -107,13 +108,13 @@ fn report(kind: EventKind, case: &Case, reason: u32, value: u64) {
 
 /// Whether the host depends on the source, or contacted it not long ago.
 #[inline(never)]
-fn is_needed(settings: &Settings, case: &Case) -> bool {
-    fresh(&case.lifeline) != 0 || own_flow::is_contacted(settings, case.high, case.low, case.now)
+fn is_needed(settings: &Settings, packet: &PacketContext) -> bool {
+    fresh(&packet.lifeline) != 0 || own_flows::is_contacted(settings, packet.high, packet.low, packet.now)
 }
 
 #[inline(never)]
-fn ban(settings: &Settings, limit: &Limit, case: &Case) {
-    let key = BanKey { high: case.high, low: case.low };
+fn ban(settings: &Settings, limit: &Limit, packet: &PacketContext) {
+    let key = BanKey { high: packet.high, low: packet.low };
     let mut strikes = 0;
     let mut length = limit.ban_first;
     // SAFETY: the map's value is read at once.
@@ -128,31 +129,31 @@ fn ban(settings: &Settings, limit: &Limit, case: &Case) {
     if length > limit.ban_longest {
         length = limit.ban_longest;
     }
-    let until = case.now.wrapping_add(length);
+    let until = packet.now.wrapping_add(length);
     let made = Ban {
         until,
-        since: case.now,
+        since: packet.now,
         owned: Count { packets: 0, bytes: 0 },
         others: Count { packets: 0, bytes: 0 },
         strikes: strikes + 1,
         origin: origin::KERNEL,
         scope: limit.ban_scope as u16,
-        service: case.service,
+        service: packet.service,
         owner: 0,
     };
     if maps::BANS.insert(&key, &made, 0).is_err() {
-        telemetry::incident(Incident::BanTableFull);
+        totals::incident(Incident::BanTableFull);
         return;
     }
     let (word, bit) = sketch::banned(sketch::source(settings.hash_key, key.high, key.low));
     if let Some(word) = maps::BAN_FILTER.get_ptr_mut(word) {
         // SAFETY: the pointer is to a map value.
-        unsafe { word::set_bits(word, bit) };
+        unsafe { atomic::set_bits(word, bit) };
     }
     if let Some(any) = maps::BAN_FILTER.get_ptr_mut(capacity::BAN_FILTER_WORDS) {
         // SAFETY: as above.
         unsafe { *any = 1 };
     }
-    telemetry::incident(Incident::BanMade);
-    report(EventKind::Banned, case, 0, until);
+    totals::incident(Incident::BanMade);
+    report(EventKind::Banned, packet, 0, until);
 }

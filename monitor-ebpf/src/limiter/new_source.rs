@@ -7,12 +7,13 @@ use monitor_common::{
     sketch::{self, ROWS},
 };
 
+use super::flood;
 use crate::{
-    case::{Case, Units},
-    flood, maps,
-    table::{self, Entering},
-    telemetry::incident,
-    word,
+    atomic,
+    context::{PacketContext, Units},
+    maps,
+    source_table::{self, Entering},
+    totals::incident,
 };
 
 /// Attempts to charge the cells of a source.
@@ -34,20 +35,20 @@ pub enum Standing {
 ///
 /// Not inlined: on its own it has its own stack and is verified with little state.
 #[inline(never)]
-pub fn judge(settings: &Settings, limit: &Limit, case: &Case, calm: bool) -> Standing {
-    let hash = case.hash;
+pub fn judge(settings: &Settings, limit: &Limit, packet: &PacketContext, calm: bool) -> Standing {
+    let hash = packet.hash;
     let Some(line) = maps::SKETCH.get_ptr_mut(sketch::line(hash, maps::sketch_cells())) else {
         return Standing::Within;
     };
     let [first, second] = sketch::places(hash);
     // SAFETY: the pointer is to a map value, and both places lie within a line.
     let cells = unsafe { [&raw mut (*line)[first & 7], &raw mut (*line)[second & 7]] };
-    let debt = estimate(cells, case.now).0;
+    let debt = estimate(cells, packet.now).0;
     let limited = limit.force.mode != mode::OFF;
-    let next = debt + dearest(&limit.force, &case.units);
+    let next = debt + dearest(&limit.force, &packet.units);
     let heavy = limited && next > limit.heavy;
-    if (calm || (heavy && flood::may_enter_heavy(settings, case.interface, case.now)))
-        && enter(case, debt, calm)
+    if (calm || (heavy && flood::may_enter_heavy(settings, packet.interface, packet.now)))
+        && enter(packet, debt, calm)
     {
         return Standing::Entered;
     }
@@ -56,14 +57,14 @@ pub fn judge(settings: &Settings, limit: &Limit, case: &Case, calm: bool) -> Sta
         return Standing::Within;
     }
     // `heavy` is half of the smallest capacity, so twice that is where the first dimension may be exceeded.
-    charge(cells, case.now, next - debt, 2 * limit.heavy)
+    charge(cells, packet.now, next - debt, 2 * limit.heavy)
 }
 
 /// What the source owes at most, and the words that say so.
 #[inline(always)]
 fn estimate(cells: [*mut u64; ROWS as usize], now: u64) -> (u64, [u64; ROWS as usize]) {
     // SAFETY: the callers pass words of a map value.
-    let words = unsafe { [word::load(cells[0]), word::load(cells[1])] };
+    let words = unsafe { [atomic::load(cells[0]), atomic::load(cells[1])] };
     (level(words[0], now).min(level(words[1], now)), words)
 }
 
@@ -77,7 +78,7 @@ fn charge(cells: [*mut u64; ROWS as usize], now: u64, cost: u64, capacity: u64) 
         let debt = owed + cost;
         if debt > capacity {
             if owed > capacity {
-                // What was owed under an earlier limit, as in `word::forgive`.
+                // What was owed under an earlier limit, as in `atomic::forgive`.
                 lower(cells[0], words[0], now, capacity);
                 lower(cells[1], words[1], now, capacity);
             }
@@ -96,7 +97,7 @@ fn charge(cells: [*mut u64; ROWS as usize], now: u64, cost: u64, capacity: u64) 
 #[inline(always)]
 fn raise(cell: *mut u64, word: u64, now: u64, debt: u64) -> bool {
     // SAFETY: the only caller passes a word of a map value.
-    level(word, now) >= debt || unsafe { word::replace(cell, word, now.wrapping_add(debt)) }
+    level(word, now) >= debt || unsafe { atomic::replace(cell, word, now.wrapping_add(debt)) }
 }
 
 /// Takes a cell down to `debt` if it says more.
@@ -104,7 +105,7 @@ fn raise(cell: *mut u64, word: u64, now: u64, debt: u64) -> bool {
 fn lower(cell: *mut u64, word: u64, now: u64, debt: u64) {
     if level(word, now) > debt {
         // SAFETY: the only caller passes a word of a map value.
-        unsafe { word::replace(cell, word, now.wrapping_add(debt)) };
+        unsafe { atomic::replace(cell, word, now.wrapping_add(debt)) };
     }
 }
 
@@ -123,8 +124,8 @@ fn dearest(slot: &Slot, units: &Units) -> u64 {
 /// Puts the source into the exact table with the debt it already has; false when there is no room, or when another CPU is
 /// about to enter it.
 #[inline(always)]
-fn enter(case: &Case, debt: u64, calm: bool) -> bool {
-    match table::enter(case, debt, if calm { 0 } else { entry::FROM_FLOOD }) {
+fn enter(packet: &PacketContext, debt: u64, calm: bool) -> bool {
+    match source_table::enter(packet, debt, if calm { 0 } else { entry::FROM_FLOOD }) {
         Entering::Entered => {
             incident(if calm { Incident::SourceEntered } else { Incident::HeavySourceEntered });
             true
