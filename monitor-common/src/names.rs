@@ -58,6 +58,8 @@ pub mod map {
     pub const HEARTBEAT: &str = "HEARTBEAT";
     pub const CLOCK: &str = "CLOCK";
     pub const PARSED: &str = "PARSED";
+    pub const LISTENERS: &str = "LISTENERS";
+    pub const REPLY: &str = "REPLY";
 }
 
 /// Variables of the object that are set at load (`.rodata`).
@@ -76,6 +78,8 @@ pub mod global {
     pub const RULES: &str = "RULES";
     /// u32: limits per generation.
     pub const LIMIT_COUNT: &str = "LIMIT_COUNT";
+    /// u32: 0 where this kernel knows no SYN cookies.
+    pub const COOKIES: &str = "COOKIES";
     /// u32: services (numbers), 0 the default one.
     pub const SERVICE_COUNT: &str = "SERVICE_COUNT";
 }
@@ -102,6 +106,8 @@ pub mod capacity {
     pub const OWN_FLOWS: u32 = 32_768;
     /// Peers that this host contacted, a power of two.
     pub const CONTACTED: u32 = 16_384;
+    /// Listeners whose SYN-ACKs were seen, a power of two.
+    pub const LISTENERS: u32 = 2048;
     /// Buckets of fragments whose first one was not seen, a power of two. The map has more behind them: one for all sources
     /// together, one for each kind of vital packet, and [`VITALS`].
     pub const STRAYS: u32 = 8192;

@@ -84,8 +84,16 @@ pub mod setting {
     pub const WATCH_REFLECTED: u32 = 1 << 12;
     /// Drop sources from an interface that they cannot come through.
     pub const DROP_SPOOFED: u32 = 1 << 13;
+    /// Listeners here take SYN cookies at any time, and what leaves is seen: services that challenge may.
+    pub const COOKIES: u32 = 1 << 14;
+    /// Timestamps have no offset of the peer's, so that options can stand in them; so for the next two.
+    pub const COOKIE_STAMPS: u32 = 1 << 15;
+    /// Selective acknowledgements are on.
+    pub const COOKIE_SACK: u32 = 1 << 16;
+    /// Window scaling is on.
+    pub const COOKIE_WINDOWS: u32 = 1 << 17;
     /// As [`WATCH_ONLY`], switched by an operator in both generations. No rules carry it, and new rules leave it as it is.
-    pub const PANIC: u32 = 1 << 14;
+    pub const PANIC: u32 = 1 << 18;
     /// Either of both: nothing is dropped.
     pub const PASSES_ALL: u32 = WATCH_ONLY | PANIC;
 }
@@ -295,7 +303,8 @@ pub struct ServiceRule {
     pub limits: [u32; CLASSES],
     /// 1 when the service has an aggregate limit that is not off, so that the others need not ask.
     pub has_aggregate: u32,
-    pub reserved: u32,
+    /// 1 when unproven sources that a limit refuses are challenged.
+    pub challenges: u32,
 }
 plain!(
     ServiceRule {
@@ -305,7 +314,7 @@ plain!(
         next: u32,
         limits: [u32; CLASSES],
         has_aggregate: u32,
-        reserved: u32,
+        challenges: u32,
     } = 112
 );
 

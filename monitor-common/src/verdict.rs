@@ -38,6 +38,8 @@ macro_rules! reasons {
 pub enum Action {
     Pass,
     Drop,
+    /// Answered in the host's place: it does not reach the host.
+    Answer,
 }
 
 reasons! {
@@ -75,6 +77,8 @@ reasons! {
     HandshakeRate = 31, Drop, "handshake_rate", "the source exceeds its handshakes per second at this service";
     AggregateRequestRate = 32, Drop, "aggregate_request_rate", "all sources together exceed the service's requests per second";
     AggregateHandshakeRate = 33, Drop, "aggregate_handshake_rate", "all sources together exceed the service's handshakes per second";
+    Challenged = 34, Answer, "challenged", "a connection of an unproven source over a limit, answered with a SYN cookie in the host's place";
+    CookieReturned = 35, Pass, "cookie_returned", "it returns a SYN cookie, so its source has proved its address";
 }
 
 /// A [`Reason`] by its number: what stages break with in the kernel, where a number is cheaper to verify than an enum.
@@ -89,12 +93,12 @@ impl From<Reason> for Verdict {
 }
 
 impl Verdict {
-    /// One bit for each reason whose action is to drop.
+    /// One bit for each reason whose packets do not reach the host.
     const DROPS: u64 = {
         let mut drops = 0;
         let mut number = 0;
         while number < Reason::ALL.len() {
-            if matches!(Reason::ALL[number].action(), Action::Drop) {
+            if !matches!(Reason::ALL[number].action(), Action::Pass) {
                 drops |= 1 << number;
             }
             number += 1;
@@ -152,6 +156,7 @@ impl Verdict {
             || (self.0 >= Reason::RequestRate as u32 && self.0 <= Reason::AggregateHandshakeRate as u32)
     }
 
+    /// Whether the packet does not reach the host.
     #[inline(always)]
     pub const fn drops(self) -> bool {
         (Self::DROPS >> (self.0 & 63)) & 1 != 0
@@ -196,7 +201,7 @@ mod tests {
     fn numbers_are_positions_and_verdicts_agree_with_reasons() {
         for (position, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, position);
-            assert_eq!(Verdict::from(*reason).drops(), reason.action() == Action::Drop);
+            assert_eq!(Verdict::from(*reason).drops(), reason.action() != Action::Pass);
             let over = reason.label().ends_with("_rate") || *reason == Reason::Contended;
             assert_eq!(Verdict::from(*reason).is_over_a_limit(), over, "{}", reason.label());
         }

@@ -45,6 +45,8 @@ pub struct PacketContext {
     pub exempt: u32,
     /// 1 when the service has an aggregate limit.
     pub has_aggregate: u32,
+    /// 1 when the service challenges.
+    pub challenges: u32,
     /// Of a packet that its limits let pass: the number of one that counts requests, or 0.
     pub requests: u32,
     /// 1 when limits may drop at all.

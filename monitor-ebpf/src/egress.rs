@@ -18,7 +18,7 @@ use monitor_common::{
 };
 
 use crate::{
-    clock,
+    challenge, clock,
     context::{PacketContext, fresh, hook},
     conversations,
     limiter::proof,
@@ -64,6 +64,7 @@ pub fn sluice_egress(ctx: TcContext) -> i32 {
         if proof::is_syn_ack(packet) {
             proof::expect(rules.settings, packet);
         }
+        challenge::listen(ctx.skb.skb, rules.settings, packet);
         own_flows::leave(&rules, packet, is_connected(ctx.skb.skb));
         return NEXT;
     }

@@ -4,7 +4,7 @@ use core::ops::ControlFlow;
 
 use aya_ebpf::{
     bindings::{
-        xdp_action::{XDP_DROP, XDP_PASS},
+        xdp_action::{XDP_DROP, XDP_PASS, XDP_TX},
         xdp_md,
     },
     macros::xdp,
@@ -18,7 +18,7 @@ use monitor_common::{
 };
 
 use crate::{
-    clock,
+    challenge, clock,
     context::{PacketContext, fresh, hook},
     conversations,
     limiter::{self, fragments, proof, requests, vital},
@@ -49,6 +49,7 @@ pub fn sluice_ingress(ctx: XdpContext) -> u32 {
             }
             if Verdict::from_number(fresh(&packet.verdict)).is_over_a_limit() {
                 vital::spare(rules.settings, packet);
+                challenge::judge(ctx.ctx, rules.settings, packet);
             }
             if clock::is_simulated() && proof::is_syn_ack(packet) {
                 // A capture holds both ways, and both come in.
@@ -56,7 +57,9 @@ pub fn sluice_ingress(ctx: XdpContext) -> u32 {
             }
             if fresh(&packet.kind) == end::DEFECTIVE {
                 refuse_defective(rules.settings, packet);
-            } else if conversations::is_followed(&rules, Verdict::from_number(fresh(&packet.verdict))) {
+            } else if fresh(&packet.verdict) != Reason::Challenged as u32
+                && conversations::is_followed(&rules, Verdict::from_number(fresh(&packet.verdict)))
+            {
                 follow(ctx.ctx, rules, packet);
             }
         } else {
@@ -66,7 +69,13 @@ pub fn sluice_ingress(ctx: XdpContext) -> u32 {
     let verdict = Verdict::from_number(fresh(&packet.verdict));
     totals::count(packet, verdict);
     totals::tell(packet, verdict);
-    if verdict.drops() { XDP_DROP } else { XDP_PASS }
+    if !verdict.drops() {
+        XDP_PASS
+    } else if verdict == Reason::Challenged.into() {
+        XDP_TX
+    } else {
+        XDP_DROP
+    }
 }
 
 /// Leaves the verdict in the context.

@@ -176,9 +176,25 @@ fn acquaint(settings: &Settings, packet: &PacketContext, found: *mut SourceEntry
     }
 }
 
-/// Known: seen for some time before the present flood (or now, in calm times), and not exceeding its limit.
+/// Proven, at a service that challenges those that are not: it need not be established as well.
+#[inline(always)]
+fn is_answered(rules: &Rules, packet: &PacketContext, found: Option<*mut SourceEntry>) -> bool {
+    if fresh(&packet.challenges) == 0 || rules.settings.flags & setting::COOKIES == 0 {
+        return false;
+    }
+    // SAFETY: the caller's pointer is to a map value.
+    found.is_some_and(|found| unsafe { (*found).flags } & entry::PROVEN != 0)
+}
+
+/// Whether a source may take what is reserved.
 #[inline(always)]
 pub fn is_known(rules: &Rules, packet: &PacketContext, found: Option<*mut SourceEntry>) -> bool {
+    is_established(rules, packet, found) || is_answered(rules, packet, found)
+}
+
+/// Seen for some time before the present flood (or now, in calm times), and not exceeding its limit.
+#[inline(always)]
+fn is_established(rules: &Rules, packet: &PacketContext, found: Option<*mut SourceEntry>) -> bool {
     let Some(found) = found else {
         return false;
     };

@@ -6,6 +6,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use monitor_common::{
+    challenge::Heard,
     containment::Containment,
     conversation::{Conversation, ConversationKey, presence::Banks},
     flow::BanKey,
@@ -26,7 +27,7 @@ use monitor_common::{
 
 use crate::{
     context::PacketContext,
-    scratch::{Opening, Request},
+    scratch::{Opening, Reply, Request},
 };
 
 /// BPF_F_MMAPABLE: the values begin at a page, so at a cache line.
@@ -121,6 +122,12 @@ pub static OWN_FLOWS: Array<Line> = Array::with_max_entries(capacity::OWN_FLOWS 
 /// Hash of a source -> when this host contacted it. Programs write, the daemon reads.
 #[map]
 pub static CONTACTED: Array<u64> = Array::with_max_entries(capacity::CONTACTED, 0);
+/// Place of a port on an interface -> what its listener last said. Programs only.
+#[map]
+pub static LISTENERS: Array<Heard> = Array::with_max_entries(capacity::LISTENERS, 0);
+/// Hook -> where headers are read and an answer is made on this CPU.
+#[map]
+pub static REPLY: PerCpuArray<Reply> = PerCpuArray::with_max_entries(2, 0);
 /// Interface index (open addressing) -> slot. Daemon writes.
 #[map]
 pub static INTERFACES: Array<InterfaceIndex> = Array::with_max_entries(capacity::INTERFACE_INDEXES, 0);

@@ -1,7 +1,11 @@
 //! What is worked out of one packet in this CPU's own memory, beside its context: read back from a map, it is an unknown
 //! number to the verifier, and there is too little stack for it.
 
-use monitor_common::{application::lead::Lead, request::Counted};
+use monitor_common::{
+    application::lead::Lead,
+    challenge::{Headers, Options},
+    request::Counted,
+};
 
 /// Where this CPU looks at the beginning of a segment.
 #[repr(C)]
@@ -27,4 +31,16 @@ pub struct Request {
     /// Which of the places is the source's or may become it.
     pub way: u32,
     pub reserved: u32,
+}
+
+/// Where an answer is made, on this CPU.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Reply {
+    pub headers: Headers,
+    pub options: Options,
+    pub hardware: [u8; 12],
+    /// Bytes of the TCP header.
+    pub length: u32,
+    pub cookie: u32,
 }

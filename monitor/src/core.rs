@@ -8,6 +8,7 @@ pub mod address;
 mod alerts;
 mod asking;
 mod audit;
+mod challenge;
 mod change;
 pub mod command;
 mod contained;

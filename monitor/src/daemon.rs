@@ -32,7 +32,7 @@ use crate::engine::command::{Caller, ChangeOptions, Reload, Stop};
 use crate::engine::delta::Flags;
 use crate::engine::start::{self, First};
 use crate::engine::{
-    Ended, Handle, Parts, Pulse, Start, configuration_path, last_good, links, operators, panic_file,
+    Ended, Handle, Parts, Pulse, Start, configuration_path, cookies, last_good, links, operators, panic_file,
     read_configuration,
 };
 use crate::store::{self, Store};
@@ -120,6 +120,9 @@ async fn live(path: Option<PathBuf>, chosen: Chosen, signals: Signals) -> Result
     let routes = || links::with_default_route().unwrap_or_default();
     let first = start::guard(&mut kernel, &config, routes, &there, first)?;
 
+    for failed in cookies::set(&config) {
+        tracing::error!("{failed}");
+    }
     let mut doors = Doors::new(&config, parts.clone());
     doors.open();
     let operator = operators::session();

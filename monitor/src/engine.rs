@@ -5,6 +5,7 @@
 //! decides nothing.
 
 mod alert_log;
+pub mod cookies;
 mod delivery;
 pub mod handle;
 mod host;

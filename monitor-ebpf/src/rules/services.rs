@@ -34,6 +34,7 @@ pub fn service(rules: &Rules, packet: &mut PacketContext) -> ControlFlow<Verdict
     }
     packet.hash = sketch::at_service(packet.hash, rule.service);
     packet.has_aggregate = rule.has_aggregate;
+    packet.challenges = rule.challenges;
     let number = rule.limits[(fresh(&packet.class) & 15) as usize];
     match maps::LIMITS.get(rules.generation * maps::limits() + number) {
         Some(limit) => {

@@ -80,7 +80,7 @@ pub struct LoadedProgram {
 }
 
 /// Every map that may outlive the process. The others (`.rodata`, logs, scratch) are made anew.
-const PINNED: [&str; 32] = [
+const PINNED: [&str; 33] = [
     map::ACTIVE,
     map::SETTINGS,
     map::PREFIXES,
@@ -99,6 +99,7 @@ const PINNED: [&str; 32] = [
     map::CONTAINED,
     map::OWN_FLOWS,
     map::CONTACTED,
+    map::LISTENERS,
     map::INTERFACES,
     map::FLOODS,
     map::BUDGETS,
@@ -114,7 +115,7 @@ const PINNED: [&str; 32] = [
     map::RECORDS,
     map::HEARTBEAT,
 ];
-const PRIVATE: [&str; 5] = [map::REQUEST, map::PACKETS, map::BEGUN, map::CLOCK, map::PARSED];
+const PRIVATE: [&str; 6] = [map::REQUEST, map::REPLY, map::PACKETS, map::BEGUN, map::CLOCK, map::PARSED];
 const PROGRAMS: [&str; 4] = [program::INGRESS, program::EGRESS, program::CLOCK, program::PARSE];
 
 /// Maps that flip together.
@@ -258,9 +259,11 @@ impl Plan {
         let clock_source = u32::from(request.clock_from_map);
         let level = request.kernel_log as u8;
         let source_sets = capacities.source_sets();
+        let cookies = u32::from(requirements::has_cookies());
         let mut loader = EbpfLoader::new();
         loader
             .override_global(global::CLOCK_SOURCE, &clock_source, true)
+            .override_global(global::COOKIES, &cookies, true)
             .override_global(global::SOURCE_SETS, &source_sets, true)
             .override_global(global::SKETCH_CELLS, &capacities.sketch_cells, true)
             .override_global(global::REQUEST_SOURCES, &capacities.request_sources, true)

@@ -4,6 +4,7 @@
 //! into the debug log only.
 
 use std::error::Error;
+use std::path::Path;
 use std::{fs, io};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
@@ -21,6 +22,12 @@ const CAP_NET_ADMIN: u32 = 12;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
+
+/// Whether the kernel is built with SYN cookies, which programs make and check since Linux 6.0.
+pub fn has_cookies() -> bool {
+    Path::new("/proc/sys/net/ipv4/tcp_syncookies").exists()
+        && Machine::here().version().is_none_or(|found| found >= (6, 0))
+}
 
 /// What is known of this machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -26,6 +26,7 @@ use policy::Image;
 /// Loopback, through which frames of a test run seem to come.
 const LOOPBACK: u32 = 1;
 const XDP_DROP: u32 = 1;
+const XDP_TX: u32 = 3;
 const XDP_PASS: u32 = 2;
 
 /// Frames that a test run takes: an Ethernet header at least.
@@ -112,6 +113,7 @@ impl Simulator {
         let expected = match verdict.reason.action() {
             Action::Pass => XDP_PASS,
             Action::Drop => XDP_DROP,
+            Action::Answer => XDP_TX,
         };
         ensure!(action == expected, "the kernel program answered {action} for {}", verdict.reason.label());
         Ok(verdict)

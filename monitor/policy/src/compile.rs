@@ -204,6 +204,7 @@ fn compile_services(
             number,
             limits: by_class,
             has_aggregate: aggregates[number as usize].mode != monitor_common::rule::mode::OFF,
+            challenges: service.protection.challenge,
         });
     }
     if kernel_limits.all.len() > capacity.limits as usize {
@@ -281,6 +282,7 @@ fn settings(rules: &Rules, environment: &Environment) -> Result<Settings, Compil
     let (flood, tracking, fragments) = (&config.flood, &config.conversations, &config.fragments);
     let drops = |action| action == MalformedAction::Drop;
     let malformed = &config.malformed;
+    let cookies = rules.surroundings.cookies;
     let flags = [
         (drops(malformed.action), setting::DROP_MALFORMED),
         (drops(malformed.extension_headers), setting::DROP_EXTENSIONS),
@@ -297,6 +299,11 @@ fn settings(rules: &Rules, environment: &Environment) -> Result<Settings, Compil
         (tracking.track != Track::Off, setting::TRACK),
         (tracking.track == Track::All, setting::TRACK_ALL),
         (config.interfaces.watch_only, setting::WATCH_ONLY),
+        // Without egress nobody knows what listens.
+        (config.interfaces.egress && cookies.always, setting::COOKIES),
+        (cookies.stamps, setting::COOKIE_STAMPS),
+        (cookies.sack, setting::COOKIE_SACK),
+        (cookies.windows, setting::COOKIE_WINDOWS),
     ];
     let strays = |place, of, burst| match fragments.mode {
         Mode::Off => Ok(bucket::Rate::default()),

@@ -5,6 +5,7 @@
 
 mod advice;
 mod burst;
+mod challenge;
 mod check;
 mod metrics;
 mod nearest;
@@ -19,6 +20,7 @@ mod sink;
 mod units;
 
 pub use burst::{ASSUMED_TICK_NS, LARGEST_FRAME, Quantity, quantities};
+pub use challenge::Challenge;
 pub use metrics::{Metrics, PageDetail};
 pub use nearest::nearest;
 pub use parse::{ConfigError, Place, Problem};
@@ -65,6 +67,7 @@ pub struct Config {
     pub malformed: Malformed,
     pub fragments: Fragments,
     pub reflection: Reflection,
+    pub challenge: Challenge,
     pub flood: Flood,
     pub conversations: Conversations,
     pub heartbeat: Heartbeat,
@@ -87,6 +90,11 @@ impl Config {
     /// All problems of the whole file are reported at once.
     pub fn parse(text: &str, origin: &str) -> Result<Self, ConfigError> {
         parse::parse(text, origin)
+    }
+
+    /// Whether any service challenges.
+    pub fn challenges(&self) -> bool {
+        self.default.challenge || self.services.iter().any(|service| service.protection.challenge)
     }
 
     /// The embedded default file, with comments: what `sluice config default` prints.

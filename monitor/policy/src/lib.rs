@@ -66,12 +66,30 @@ pub struct Surroundings {
     pub routes: Vec<Route>,
     /// Guarded interfaces and their slots.
     pub slots: BTreeMap<String, u32>,
+    pub cookies: Cookies,
+}
+
+/// How this host's TCP takes SYN cookies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cookies {
+    /// Listeners send cookies always and take them back: `net.ipv4.tcp_syncookies` is 2.
+    pub always: bool,
+    /// Timestamps are as they are in cookies: `net.ipv4.tcp_timestamps` is 2.
+    pub stamps: bool,
+    pub sack: bool,
+    pub windows: bool,
 }
 
 impl Default for Surroundings {
     fn default() -> Self {
         // Linux: net.ipv4.ip_local_port_range.
-        Self { lifelines: BTreeSet::new(), ephemeral: 32_768, routes: Vec::new(), slots: BTreeMap::new() }
+        Self {
+            lifelines: BTreeSet::new(),
+            ephemeral: 32_768,
+            routes: Vec::new(),
+            slots: BTreeMap::new(),
+            cookies: Cookies::default(),
+        }
     }
 }
 

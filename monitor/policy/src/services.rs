@@ -26,6 +26,7 @@ pub(super) struct Entry<'a> {
     pub number: u32,
     pub limits: [u32; CLASSES],
     pub has_aggregate: bool,
+    pub challenges: bool,
 }
 
 /// One way to match: a service at a destination, and how precisely it names the port (less is more precise).
@@ -65,7 +66,7 @@ pub(super) fn build(
         next: 0,
         limits: entries[0].limits,
         has_aggregate: u32::from(entries[0].has_aggregate),
-        reserved: 0,
+        challenges: u32::from(entries[0].challenges),
     };
     let mut table = Table {
         entries,
@@ -194,7 +195,7 @@ impl Table<'_> {
             next,
             limits: entry.limits,
             has_aggregate: u32::from(entry.has_aggregate),
-            reserved: 0,
+            challenges: u32::from(entry.challenges),
         });
         self.known.insert(key, u32::from(number));
         Ok(u32::from(number))

@@ -208,7 +208,7 @@ pub fn modes(limits: &[LimitInForce], service: &str) -> String {
 /// Why packets of these totals were dropped, most frequent first.
 pub fn reasons(totals: &[&Total]) -> String {
     let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
-    for total in totals.iter().filter(|total| total.reason.action() == Action::Drop) {
+    for total in totals.iter().filter(|total| total.reason.action() != Action::Pass) {
         *reasons.entry(total.reason.label()).or_default() += total.ended.packets;
     }
     let mut reasons: Vec<_> = reasons.into_iter().filter(|(_, packets)| *packets > 0).collect();
@@ -243,7 +243,7 @@ impl Flows {
         for total in totals {
             match total.reason.action() {
                 Action::Pass => flows.passed_per_second += total.ended_per_second,
-                Action::Drop => {
+                Action::Drop | Action::Answer => {
                     flows.dropped_per_second += total.ended_per_second;
                     flows.dropped += total.ended.packets;
                 }

@@ -30,7 +30,7 @@ use super::steps::Steps;
 use super::tune::{Circumstances, Tune};
 use super::view::{self, View};
 use super::watch::Watch;
-use super::{access, alerts, dangers, history, names, response, supervise};
+use super::{access, alerts, challenge, dangers, history, names, response, supervise};
 use crate::snapshot::address_of;
 use crate::store::ChangeState;
 use api::Error;
@@ -117,6 +117,11 @@ impl State {
         self.changes.roll_back_when_due(&mut self.installed, turn);
         self.interfaces.look(turn);
         self.follow(turn);
+        let cookies = self.installed.surroundings().cookies;
+        match challenge::problem(&self.changes.desired().rules().config, cookies) {
+            Some(problem) => turn.problems.set("challenge", problem),
+            None => turn.problems.clear("challenge"),
+        }
         if self.silences.expire(turn) {
             self.silence();
         }

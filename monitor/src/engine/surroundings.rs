@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use policy::Surroundings;
 
-use super::{links, routes};
+use super::{cookies, links, routes};
 
 /// Where resolvers are named: the first is what programs read, the others name the servers that a local resolver asks.
 const RESOLVERS: [&str; 3] =
@@ -29,6 +29,7 @@ pub fn look() -> Surroundings {
         all.ephemeral = lowest;
     }
     all.routes = routes::look();
+    all.cookies = cookies::look();
     all
 }
 

@@ -91,6 +91,7 @@ impl Page {
             let verdict = match total.reason.action() {
                 Action::Pass => "pass",
                 Action::Drop => "drop",
+                Action::Answer => "answer",
             };
             [
                 total.interface.clone(),

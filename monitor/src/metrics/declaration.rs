@@ -40,7 +40,7 @@ macro_rules! families {
 
 families! {
     PACKETS = Counter "sluice_packets_total" ["interface", "service", "verdict", "reason"]
-        "Packets by how they ended: verdict is pass or drop, reason says why.";
+        "Packets by how they ended: verdict is pass, drop or answer, reason says why.";
     BYTES = Counter "sluice_bytes_total" ["interface", "service", "verdict", "reason"]
         "Bytes of whole frames by how they ended.";
     WOULD_DROP_PACKETS = Counter "sluice_would_drop_packets_total" ["interface", "service", "reason"]

@@ -36,6 +36,7 @@ pub fn reference() -> String {
         let verdict = match reason.action() {
             Action::Pass => "pass",
             Action::Drop => "drop",
+            Action::Answer => "answer",
         };
         let _ = writeln!(page, "| `{}` | {verdict} | {} |", reason.label(), reason.meaning());
     }

@@ -83,7 +83,7 @@ impl Verdicts {
             let source = self.sources.entry(source).or_default();
             source.packets += 1;
             source.bytes += bytes;
-            source.dropped += u64::from(verdict.reason.action() == Action::Drop);
+            source.dropped += u64::from(verdict.reason.action() != Action::Pass);
             source.would_drop += u64::from(verdict.would_drop.is_some());
         }
     }

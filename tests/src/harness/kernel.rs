@@ -117,6 +117,37 @@ pub fn run(program: BorrowedFd, frame: &[u8], how: Run) -> io::Result<Ran> {
     Ok(Ran { verdict, duration: run.took() })
 }
 
+#[repr(C)]
+#[derive(Default)]
+struct RunAttr {
+    program: u32,
+    verdict: u32,
+    data_size_in: u32,
+    data_size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+}
+
+/// Runs a program over `frame` once: its verdict, and what the frame is then.
+pub fn changed(program: BorrowedFd, frame: &[u8]) -> io::Result<(u32, Vec<u8>)> {
+    const RUN: c_uint = 10;
+    let mut out = vec![0; frame.len() + 256];
+    let size = |length: usize| u32::try_from(length).expect("a frame");
+    let mut attr = RunAttr {
+        program: program.as_raw_fd().cast_unsigned(),
+        data_size_in: size(frame.len()),
+        data_size_out: size(out.len()),
+        data_in: frame.as_ptr() as u64,
+        data_out: out.as_mut_ptr() as u64,
+        ..RunAttr::default()
+    };
+    call(RUN, &mut attr)?;
+    out.truncate(attr.data_size_out as usize);
+    Ok((attr.verdict, out))
+}
+
 /// Sends `count` copies of `frame` as live frames through an XDP program that redirects or transmits them, as if they
 /// had come in through `interface`.
 pub fn send(program: BorrowedFd, frame: &[u8], interface: u32, count: u32, batch: u32) -> io::Result<()> {

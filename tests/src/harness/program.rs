@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Map, RingBuf},
-    programs::{Program as AyaProgram, Xdp},
+    programs::{Program as AyaProgram, Xdp, xdp::XdpMode},
 };
 use monitor_common::{
     names::{capacity, global, map, program},
@@ -15,12 +15,17 @@ use monitor_common::{
     table,
 };
 
-use super::kernel::{self, Ran, Run};
+use super::{
+    kernel::{self, Ran, Run},
+    network::Space,
+};
 
 /// `XDP_ABORTED`, `XDP_DROP` and `XDP_PASS`.
 pub const ABORTED: u32 = 0;
 pub const DROP: u32 = 1;
 pub const PASS: u32 = 2;
+/// `XDP_TX`.
+pub const TX: u32 = 3;
 
 /// The loaded object.
 #[derive(Debug)]
@@ -79,6 +84,23 @@ impl Program {
         Ok(Self { ebpf, cpus, sets })
     }
 
+    /// A program that passes every frame, on an interface of a namespace until it is dropped: only with one does a veth take
+    /// what its peer's program transmits.
+    ///
+    /// # Errors
+    /// When the interface takes none.
+    pub fn passing(space: &Space, interface: &str) -> Result<Self> {
+        let mut program = Self::load_with(&[], &[program::CLOCK])?;
+        let interface = interface.to_owned();
+        let thread = space.enter(move || -> Result<Self> {
+            let found = program.ebpf.program_mut(program::CLOCK).context("the object has no clock")?;
+            let xdp: &mut Xdp = found.try_into()?;
+            xdp.attach(&interface, XdpMode::Driver).context("attach a program that passes all")?;
+            Ok(program)
+        })?;
+        thread.join().map_err(|_| anyhow!("the attaching thread died"))?
+    }
+
     /// A descriptor of one of its XDP programs.
     ///
     /// # Panics
@@ -125,6 +147,15 @@ impl Program {
     /// Judges `frame` once with only its first `linear` bytes in the linear part.
     pub fn judge_in_fragments(&self, frame: &[u8], linear: u32) -> Ran {
         self.run(program::INGRESS, frame, Run { repeat: 1, linear })
+    }
+
+    /// Judges `frame` once: the verdict, and what the frame is then.
+    ///
+    /// # Panics
+    /// As for [`Program::judge`].
+    pub fn answer(&self, frame: &[u8]) -> (u32, Vec<u8>) {
+        kernel::changed(self.descriptor(program::INGRESS), frame)
+            .unwrap_or_else(|error| panic!("{} bytes: {error}", frame.len()))
     }
 
     fn run(&self, name: &str, frame: &[u8], how: Run) -> Ran {

@@ -27,6 +27,15 @@ pub(super) fn advice(config: &Config) -> Vec<String> {
         }
     }
     for (name, protection) in &all {
+        if protection.challenge
+            && protection.mode != Mode::Enforce
+            && protection.aggregate.mode != Some(Mode::Enforce)
+        {
+            let mode = protection.mode;
+            told.push(format!(
+                "{name}: `challenge` has no effect while the mode is {mode}: nothing is refused"
+            ));
+        }
         if is_without_limit(protection) {
             told.push(format!("{name}: it enforces and has no limit, so nothing is dropped for its rate"));
         }

@@ -214,6 +214,8 @@ pub struct Protection {
     /// A limit on trial beside the one in force: counts, never drops.
     pub trial: Limits,
     pub aggregate: AggregateLimits,
+    /// Unproven sources that a limit refuses are asked to prove their address, with a SYN cookie.
+    pub challenge: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ban: Option<BanRule>,
     /// What differs for sources of a class, by its name.
@@ -267,6 +269,8 @@ struct ServiceTable {
     trial: Limits,
     #[serde(default)]
     aggregate: AggregateLimits,
+    #[serde(default)]
+    challenge: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ban: Option<BanRule>,
     #[serde(default)]
@@ -275,12 +279,23 @@ struct ServiceTable {
 
 impl From<ServiceTable> for Service {
     fn from(table: ServiceTable) -> Self {
-        let ServiceTable { name, protocol, ports, destination, mode, limit, trial, aggregate, ban, class } =
-            table;
+        let ServiceTable {
+            name,
+            protocol,
+            ports,
+            destination,
+            mode,
+            limit,
+            trial,
+            aggregate,
+            challenge,
+            ban,
+            class,
+        } = table;
         Self {
             name,
             matches: Match { protocols: protocol.0, ports, destinations: destination },
-            protection: Protection { mode, limit, trial, aggregate, ban, class },
+            protection: Protection { mode, limit, trial, aggregate, challenge, ban, class },
         }
     }
 }
@@ -289,7 +304,7 @@ impl From<Service> for ServiceTable {
     fn from(service: Service) -> Self {
         let Service { name, matches, protection } = service;
         let Match { protocols, ports, destinations } = matches;
-        let Protection { mode, limit, trial, aggregate, ban, class } = protection;
+        let Protection { mode, limit, trial, aggregate, challenge, ban, class } = protection;
         Self {
             name,
             protocol: matching::Protocols(protocols),
@@ -299,6 +314,7 @@ impl From<Service> for ServiceTable {
             limit,
             trial,
             aggregate,
+            challenge,
             ban,
             class,
         }

@@ -16,8 +16,14 @@ fn matching(protocols: &[&str], ports: &[&str], destinations: &[&str]) -> Match 
 
 /// Names of the services that are tried for a packet, found as the kernel finds them; the last is the one that applies.
 fn applies(services: &[(&str, Match)], protocol: Protocol, port: Option<u16>, destination: &str) -> String {
-    let mut entries =
-        vec![Entry { name: "default", matches: None, number: 0, limits: [0; CLASSES], has_aggregate: false }];
+    let mut entries = vec![Entry {
+        name: "default",
+        matches: None,
+        number: 0,
+        limits: [0; CLASSES],
+        has_aggregate: false,
+        challenges: false,
+    }];
     let mut number = 0;
     for (name, matches) in services {
         number += 1;
@@ -27,6 +33,7 @@ fn applies(services: &[(&str, Match)], protocol: Protocol, port: Option<u16>, de
             number,
             limits: [number; CLASSES],
             has_aggregate: false,
+            challenges: false,
         });
     }
     let (blocks, rules) = build(&entries, 1024).expect("it fits");
@@ -111,8 +118,22 @@ fn a_chain_that_is_too_long_names_the_place_and_the_services() {
     let destinations: Vec<&str> = destinations.iter().map(String::as_str).collect();
     let matches = matching(&["tcp"], &["443"], &destinations);
     let entries = [
-        Entry { name: "default", matches: None, number: 0, limits: [0; CLASSES], has_aggregate: false },
-        Entry { name: "web", matches: Some(&matches), number: 1, limits: [0; CLASSES], has_aggregate: false },
+        Entry {
+            name: "default",
+            matches: None,
+            number: 0,
+            limits: [0; CLASSES],
+            has_aggregate: false,
+            challenges: false,
+        },
+        Entry {
+            name: "web",
+            matches: Some(&matches),
+            number: 1,
+            limits: [0; CLASSES],
+            has_aggregate: false,
+            challenges: false,
+        },
     ];
     let error = build(&entries, 1024).expect_err("too long");
     assert_eq!(error.to_string(), "9 destinations are too many for tcp port 443: at most 8 (services web)");
@@ -122,8 +143,22 @@ fn a_chain_that_is_too_long_names_the_place_and_the_services() {
 fn a_range_of_all_ports_takes_one_rule() {
     let matches = matching(&["tcp", "udp", "sctp"], &["1-65535"], &[]);
     let entries = [
-        Entry { name: "default", matches: None, number: 0, limits: [0; CLASSES], has_aggregate: false },
-        Entry { name: "all", matches: Some(&matches), number: 1, limits: [0; CLASSES], has_aggregate: false },
+        Entry {
+            name: "default",
+            matches: None,
+            number: 0,
+            limits: [0; CLASSES],
+            has_aggregate: false,
+            challenges: false,
+        },
+        Entry {
+            name: "all",
+            matches: Some(&matches),
+            number: 1,
+            limits: [0; CLASSES],
+            has_aggregate: false,
+            challenges: false,
+        },
     ];
     let (_, rules) = build(&entries, 2).expect("it fits");
     assert_eq!(rules.len(), 2);

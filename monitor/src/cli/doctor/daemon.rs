@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
+use policy::Cookies;
 use policy::config::{Capacity, Config};
 
 use super::{Check, State, read};
 use crate::cli::{Exit, Failure, figures};
 use api::Versioned;
 use crate::engine::delta::Flags;
-use crate::engine::read_configuration;
+use crate::engine::{cookies, read_configuration};
 use crate::daemon;
 use crate::snapshot::{Confinement, Snapshot};
 
@@ -33,10 +34,27 @@ pub fn checks(config: Option<&Path>, status: Result<&Versioned<Snapshot>, &Failu
         Err(failure) => checks.push(Check::unknown("daemon", failure.message.clone())),
     }
     checks.push(tables(&config.capacity, memory_total()));
+    checks.extend(challenge(&config, cookies::look()));
     checks.push(disk(&config.state.directory));
     checks.push(store(&config.state.directory, std::time::SystemTime::now()));
     checks.extend(pins(&config.bpf.pin_directory));
     checks
+}
+
+/// What services that challenge find in this network namespace.
+fn challenge(config: &Config, cookies: Cookies) -> Option<Check> {
+    if !config.challenges() {
+        return None;
+    }
+    let set = |name: &str| format!("sysctl -w net.ipv4.{name}=2, and write it to /etc/sysctl.d");
+    Some(if !cookies.always {
+        Check::failed("challenge", "net.ipv4.tcp_syncookies is not 2, so nothing is challenged").mend(set("tcp_syncookies"))
+    } else if !cookies.stamps {
+        let told = "net.ipv4.tcp_timestamps is not 2, so challenged connections have no window scale and no SACK";
+        Check::warning("challenge", told).mend(set("tcp_timestamps"))
+    } else {
+        Check::ok("challenge", "listeners take SYN cookies with all options")
+    })
 }
 
 fn read_config(path: Option<&Path>, checks: &mut Vec<Check>) -> Config {
@@ -210,7 +228,7 @@ fn pins(directory: &Path) -> Option<Check> {
 mod tests {
     use policy::config::Capacity;
 
-    use super::{of_snapshot, store, table_bytes, tables};
+    use super::{Config, Cookies, challenge, of_snapshot, store, table_bytes, tables};
     use crate::cli::doctor::State;
     use crate::cli::samples::snapshot;
 
@@ -262,5 +280,17 @@ mod tests {
         assert!(told.command.as_deref().is_some_and(|command| command.starts_with("useradd")), "{told:?}");
         seen.interfaces.clear();
         assert_eq!(state(&of_snapshot(&seen, &version), "guard"), Some(State::Failed));
+    }
+
+    #[test]
+    fn what_a_challenge_lacks_is_told_where_a_service_asks() {
+        let service = "[[service]]\nname = \"web\"\nprotocol = \"tcp\"\nports = [80]\nchallenge = true\n";
+        let asks = Config::parse(service, "a test").unwrap();
+        let all = Cookies { always: true, stamps: true, sack: true, windows: true };
+        let told = |cookies| challenge(&asks, cookies).map(|check| check.state);
+        assert_eq!(told(all), Some(State::Ok));
+        assert_eq!(told(Cookies { stamps: false, ..all }), Some(State::Warning));
+        assert_eq!(told(Cookies { always: false, ..all }), Some(State::Failed));
+        assert!(challenge(&Config::embedded(), all).is_none());
     }
 }

@@ -151,7 +151,7 @@ pub fn offered(answers: &Answers) -> impl Iterator<Item = (String, f64)> {
         for name in ["offered".to_owned(), format!("interface {interface}"), format!("service {service}")] {
             *by_name.entry(name).or_default() += ended_per_second;
         }
-        if reason.action() == monitor_common::verdict::Action::Drop {
+        if reason.action() != monitor_common::verdict::Action::Pass {
             *by_name.entry("dropped".to_owned()).or_default() += ended_per_second;
         }
     }

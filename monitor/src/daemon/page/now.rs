@@ -99,7 +99,7 @@ impl Rates {
             rates.would_drop += total.would_drop_per_second;
             match total.reason.action() {
                 Action::Pass => rates.passed += total.ended_per_second,
-                Action::Drop => rates.dropped += total.ended_per_second,
+                Action::Drop | Action::Answer => rates.dropped += total.ended_per_second,
             }
         }
         rates
@@ -262,7 +262,7 @@ fn services(snapshot: &Snapshot) -> Vec<ServiceRow> {
         let modes: BTreeSet<_> = limits.map(|limit| limit.mode.label()).collect();
         let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
         for total in
-            snapshot.totals.iter().filter(of_it).filter(|total| total.reason.action() == Action::Drop)
+            snapshot.totals.iter().filter(of_it).filter(|total| total.reason.action() != Action::Pass)
         {
             *reasons.entry(total.reason.label()).or_default() += total.ended.packets;
         }
