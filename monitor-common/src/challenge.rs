@@ -103,7 +103,7 @@ fn tcp(tcp: &mut [u8; TCP], options: &Options, with: &Answer) -> u32 {
             // SACK permitted, or two bytes of padding, then the timestamp.
             put(tcp, 24, if sack == 0 { 0x0101_080a } else { 0x0402_080a });
             let theirs = if scaled == 0 { NO_SCALE } else { fresh(&options.scale) };
-            put(tcp, 28, stamp(with.now, theirs | sack * STAMP_SACK));
+            put(tcp, 28, stamp(with.now, theirs | (sack * STAMP_SACK)));
             put(tcp, 32, fresh(&options.stamp));
             length = BARE + 16;
             if scaled != 0 {
@@ -129,7 +129,6 @@ const fn stamp(now: u32, options: u32) -> u32 {
 }
 
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "a header of at most eighty bytes")]
 fn v4(ip: &mut [u8; IP], tcp: u32, hops: u8) {
     put(ip, 20, 0x4500_0000 | (20 + tcp));
     // Not to be fragmented, and so without an identification, as Linux does.
@@ -162,9 +161,7 @@ fn put_half<const N: usize>(bytes: &mut [u8; N], at: usize, half: u16) {
 fn swap<const N: usize>(bytes: &mut [u8; N], one: usize, other: usize, count: usize) {
     let mut at = 0;
     while at < count {
-        let kept = bytes[one + at];
-        bytes[one + at] = bytes[other + at];
-        bytes[other + at] = kept;
+        bytes.swap(one + at, other + at);
         at += 1;
     }
 }

@@ -42,7 +42,6 @@ impl Listener {
     }
 
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "a part of the word, here and below")]
     pub const fn port(self) -> u16 {
         (self.0 >> 48) as u16
     }
@@ -53,6 +52,7 @@ impl Listener {
     }
 
     #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a part of the word")]
     pub const fn segment(self) -> u32 {
         (self.0 >> 16) as u32 & 0xffff
     }
@@ -72,6 +72,7 @@ impl Listener {
 
 /// The place of a port on an interface.
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "a part of the word")]
 pub const fn place(interface: u32, port: u16, is_v4: bool) -> u32 {
     (port as u32 + tag(interface, is_v4) as u32 * 61) & (LISTENERS - 1)
 }

@@ -70,6 +70,7 @@ pub struct Surroundings {
 }
 
 /// How this host's TCP takes SYN cookies.
+#[expect(clippy::struct_excessive_bools, reason = "settings that are independent of each other")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cookies {
     /// Listeners send cookies always and take them back: `net.ipv4.tcp_syncookies` is 2.

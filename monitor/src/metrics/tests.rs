@@ -85,6 +85,29 @@ fn audit() -> crate::snapshot::Audit {
     }
 }
 
+fn findings() -> Findings {
+    Findings {
+        open: 1,
+        records: 99,
+        edges_in_s: 86_400,
+        hours_in_s: 0,
+        memories: vec![Memory {
+            name: "contacts".to_owned(),
+            entries: 12,
+            capacity: 65_536,
+            evicted: 3,
+            refused: 1,
+        }],
+        shed: vec![Tally { label: "merged".to_owned(), count: 7 }],
+        raised: vec![FindingCount {
+            detector: "port_scan".to_owned(),
+            severity: "warning".to_owned(),
+            open: 1,
+            raised: 2,
+        }],
+    }
+}
+
 fn example() -> Snapshot {
     let at: jiff::Timestamp = "2026-11-22T06:00:00Z".parse().unwrap();
     let tally = |label: &str, count| Tally { label: label.to_owned(), count };
@@ -136,26 +159,7 @@ fn example() -> Snapshot {
         }],
         containments: 2,
         limits: limits(),
-        findings: Findings {
-            open: 1,
-            records: 99,
-            edges_in_s: 86_400,
-            hours_in_s: 0,
-            memories: vec![Memory {
-                name: "contacts".to_owned(),
-                entries: 12,
-                capacity: 65_536,
-                evicted: 3,
-                refused: 1,
-            }],
-            shed: vec![Tally { label: "merged".to_owned(), count: 7 }],
-            raised: vec![FindingCount {
-                detector: "port_scan".to_owned(),
-                severity: "warning".to_owned(),
-                open: 1,
-                raised: 2,
-            }],
-        },
+        findings: findings(),
         reload: Reload { at, succeeded_at: Some(at), error: None, successes: 2, failures: 1, path: None },
         pending: None,
         tuning: Tuning {

@@ -236,7 +236,7 @@ fn settle(host: &Guarded, over: Over) -> Result<()> {
     ensure!(
         share(&known) > 0.0,
         "no connection in calm times: {:?}",
-        known.into_iter().map(|one| one.err()).collect::<Vec<_>>()
+        known.into_iter().map(Result::err).collect::<Vec<_>>()
     );
     Ok(())
 }
@@ -348,5 +348,5 @@ fn without_the_setting_nothing_is_challenged_and_status_says_so() {
         let status = host.daemon.json(&["status"]).ok()?;
         (!status["problems"].to_string().contains("tcp_syncookies")).then_some(())
     };
-    eventually("the problem is over", Duration::from_secs(60), gone).unwrap();
+    eventually("the problem is over", Duration::from_mins(1), gone).unwrap();
 }

@@ -79,7 +79,7 @@ fn every_expression_of_the_dashboard_has_data_at_a_real_prometheus_under_a_flood
     let is_up = || query(&scene, "up{job=\"sluice\"} == 1").filter(|rows| !rows.is_empty());
     eventually("the scrape succeeds", PATIENCE, is_up).unwrap();
     // Both floods, a scan and a change.
-    let time = Duration::from_secs(60);
+    let time = Duration::from_mins(1);
     let _dropped = scene.flood(2000, time).unwrap();
     let _watched = scene.flood_from(Sources::One, 9998, 500, time).unwrap();
     scene

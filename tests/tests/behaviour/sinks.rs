@@ -102,6 +102,16 @@ impl Receivers {
         said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
+    /// Whether a file of JSON lines has the first scan.
+    fn opened(&self, name: &str) -> bool {
+        self.lines(name).into_iter().any(|line| line.to_string().contains("10.77.0.31"))
+    }
+
+    /// Whether rsyslog has the text from an input.
+    fn logged(&self, name: &str, text: &str) -> bool {
+        self.text(&format!("{name}.log")).contains(text)
+    }
+
     fn alertmanager(&self, scene: &Scene) -> Process {
         let config = self.path("alertmanager.yml");
         fs::write(&config, "route: { receiver: nobody }\nreceivers: [{ name: nobody }]\n").unwrap();
@@ -158,6 +168,110 @@ fn scan(scene: &Scene, source: &str) {
     scene.attacker.run("nmap", &arguments).unwrap();
 }
 
+/// What rsyslog writes of it: facility daemon, level warning.
+const OPENED: &str = "sluice|28|opened|[sluice@32473 event=\"opened\"";
+
+fn the_first_have_it(receivers: &Receivers) {
+    // Files, filtered, and in the fields of another schema.
+    for name in ["files/findings.jsonl", "files/ecs.jsonl"] {
+        eventually(name, PATIENCE, || receivers.opened(name).then_some(())).unwrap();
+    }
+    let line = receivers.lines("files/findings.jsonl").remove(0);
+    assert_eq!((&line["event"], &line["schema_version"]), (&"opened".into(), &1.into()), "{line}");
+    let line = receivers.lines("files/ecs.jsonl").remove(0);
+    assert_eq!(
+        (&line["rule"]["name"], &line["source"]["ip"]),
+        (&"port_scan".into(), &"10.77.0.31".into()),
+        "{line}"
+    );
+    assert!(!receivers.text("files/beacons.jsonl").contains("port_scan"));
+    assert!(!receivers.text("files/grave.jsonl").contains("\"warning\""));
+
+    // The journal has the fields, and its own word about who sent them.
+    let entry = eventually("the journal", PATIENCE, || {
+        receivers.journal_has("SLUICE_SUBJECT=10.77.0.31").into_iter().next()
+    })
+    .unwrap();
+    assert_eq!(
+        (&entry["PRIORITY"], &entry["SLUICE_DETECTOR"]),
+        (&"4".into(), &"port_scan".into()),
+        "{entry}"
+    );
+    assert_eq!(
+        (&entry["_UID"], &entry["SYSLOG_IDENTIFIER"]),
+        (&UID.to_string().into(), &"sluice".into()),
+        "{entry}"
+    );
+    assert_eq!(entry["SLUICE_EVENT"], "opened", "{entry}");
+
+    // Syslog as rsyslog reads it: facility daemon, level warning.
+    eventually("rsyslog over UDP", PATIENCE, || receivers.logged("udp", OPENED).then_some(())).unwrap();
+}
+
+fn the_others_fail(receivers: &Receivers, daemon: &Daemon) {
+    // Nobody listens at the others yet: they are problems, and wait.
+    for sink in ["tcp", "tls", "alertmanager", "full"] {
+        let failing = || {
+            daemon
+                .metric("sluice_sink_failing", &[&format!("sink=\"{sink}\"")])
+                .is_ok_and(|failing| failing > 0.5)
+        };
+        eventually("a sink that fails is a metric", PATIENCE, || failing().then_some(())).unwrap();
+    }
+    let problems = daemon.json(&["status"]).unwrap()["problems"].to_string();
+    assert!(problems.contains("sink tls: ") && problems.contains("sink alertmanager: "), "{problems}");
+    // The disk has room again.
+    assert!(problems.contains("sink full: ") && problems.contains("No space left"), "{problems}");
+    fs::remove_file(receivers.path("full/filler")).unwrap();
+    eventually("full/findings.jsonl", PATIENCE, || receivers.opened("full/findings.jsonl").then_some(()))
+        .unwrap();
+}
+
+fn all_have_it(receivers: &Receivers, scene: &Scene, daemon: &Daemon) {
+    for name in ["tcp", "tls"] {
+        eventually(name, PATIENCE, || receivers.logged(name, OPENED).then_some(())).unwrap();
+    }
+    let alert =
+        eventually("Alertmanager", PATIENCE, || active(scene, "10.77.0.31")?.into_iter().next()).unwrap();
+    let labels = &alert["labels"];
+    for (name, value) in [
+        ("alertname", "SluiceFinding"),
+        ("detector", "port_scan"),
+        ("subject", "10.77.0.31"),
+        ("severity", "warning"),
+    ] {
+        assert_eq!(labels[name], value, "{alert}");
+    }
+    assert!(
+        alert["annotations"]["containment"].as_str().is_some_and(|text| text.contains("sluice")),
+        "{alert}"
+    );
+    for sink in ["udp", "tcp", "tls", "alertmanager", "jsonl", "journald", "full"] {
+        let sink = format!("sink=\"{sink}\"");
+        daemon
+            .reaches("sluice_sink_deliveries_total", &[&sink, "result=\"delivered\""], |count| count > 0.5)
+            .unwrap();
+        assert!(daemon.metric("sluice_sink_deliveries_total", &[&sink, "result=\"lost\""]).unwrap() < 0.5);
+    }
+}
+
+fn all_are_told_the_end(receivers: &Receivers, scene: &Scene, daemon: &Daemon, number: u64) {
+    // The file is rotated, the daemon told; what ends goes the same ways.
+    fs::rename(receivers.path("files/findings.jsonl"), receivers.path("files/findings.jsonl.1")).unwrap();
+    daemon.signal(libc::SIGHUP).unwrap();
+    daemon.tell(&["alerts", "close", &number.to_string()]).unwrap();
+    eventually("the new file", PATIENCE, || {
+        receivers.text("files/findings.jsonl").contains("\"closed\"").then_some(())
+    })
+    .unwrap();
+    assert!(!receivers.text("files/findings.jsonl.1").contains("\"closed\""));
+    for name in ["udp", "tcp", "tls"] {
+        eventually(name, PATIENCE, || receivers.logged(name, "sluice|30|closed|").then_some(())).unwrap();
+    }
+    eventually("the alert is resolved", PATIENCE, || active(scene, "10.77.0.31")?.is_empty().then_some(()))
+        .unwrap();
+}
+
 #[test]
 fn findings_reach_real_receivers_from_a_confined_daemon_also_those_that_come_late() {
     let scene = or_skip!("sinks", insiders::scene(&["nmap", "curl", "openssl", "journalctl"]));
@@ -192,60 +306,8 @@ fn findings_reach_real_receivers_from_a_confined_daemon_also_those_that_come_lat
         eventually("the scan is found", PATIENCE, || finding(&daemon, "port_scan", "10.77.0.31")).unwrap();
     let number = found["id"].as_u64().unwrap();
 
-    // Files, filtered, and in the fields of another schema.
-    let opened =
-        |name: &str| receivers.lines(name).into_iter().any(|line| line.to_string().contains("10.77.0.31"));
-    for name in ["files/findings.jsonl", "files/ecs.jsonl"] {
-        eventually(name, PATIENCE, || opened(name).then_some(())).unwrap();
-    }
-    let line = receivers.lines("files/findings.jsonl").remove(0);
-    assert_eq!((&line["event"], &line["schema_version"]), (&"opened".into(), &1.into()), "{line}");
-    let line = receivers.lines("files/ecs.jsonl").remove(0);
-    assert_eq!(
-        (&line["rule"]["name"], &line["source"]["ip"]),
-        (&"port_scan".into(), &"10.77.0.31".into()),
-        "{line}"
-    );
-    assert!(!receivers.text("files/beacons.jsonl").contains("port_scan"));
-    assert!(!receivers.text("files/grave.jsonl").contains("\"warning\""));
-
-    // The journal has the fields, and its own word about who sent them.
-    let entry = eventually("the journal", PATIENCE, || {
-        receivers.journal_has("SLUICE_SUBJECT=10.77.0.31").into_iter().next()
-    })
-    .unwrap();
-    assert_eq!(
-        (&entry["PRIORITY"], &entry["SLUICE_DETECTOR"]),
-        (&"4".into(), &"port_scan".into()),
-        "{entry}"
-    );
-    assert_eq!(
-        (&entry["_UID"], &entry["SYSLOG_IDENTIFIER"]),
-        (&UID.to_string().into(), &"sluice".into()),
-        "{entry}"
-    );
-    assert_eq!(entry["SLUICE_EVENT"], "opened", "{entry}");
-
-    // Syslog as rsyslog reads it: facility daemon, level warning.
-    let has = |name: &str, text: &str| receivers.text(&format!("{name}.log")).contains(text);
-    let wanted = "sluice|28|opened|[sluice@32473 event=\"opened\"";
-    eventually("rsyslog over UDP", PATIENCE, || has("udp", wanted).then_some(())).unwrap();
-
-    // Nobody listens at the others yet: they are problems, and wait.
-    for sink in ["tcp", "tls", "alertmanager", "full"] {
-        let failing = || {
-            daemon
-                .metric("sluice_sink_failing", &[&format!("sink=\"{sink}\"")])
-                .is_ok_and(|failing| failing > 0.5)
-        };
-        eventually("a sink that fails is a metric", PATIENCE, || failing().then_some(())).unwrap();
-    }
-    let problems = daemon.json(&["status"]).unwrap()["problems"].to_string();
-    assert!(problems.contains("sink tls: ") && problems.contains("sink alertmanager: "), "{problems}");
-    // The disk has room again.
-    assert!(problems.contains("sink full: ") && problems.contains("No space left"), "{problems}");
-    fs::remove_file(receivers.path("full/filler")).unwrap();
-    eventually("full/findings.jsonl", PATIENCE, || opened("full/findings.jsonl").then_some(())).unwrap();
+    the_first_have_it(&receivers);
+    the_others_fail(&receivers, &daemon);
     let _stream = receivers.rsyslog(
         &scene,
         "tcp",
@@ -263,47 +325,8 @@ fn findings_reach_real_receivers_from_a_confined_daemon_also_those_that_come_lat
         ),
     );
     let _manager = receivers.alertmanager(&scene);
-    for name in ["tcp", "tls"] {
-        eventually(name, PATIENCE, || has(name, wanted).then_some(())).unwrap();
-    }
-    let alert =
-        eventually("Alertmanager", PATIENCE, || active(&scene, "10.77.0.31")?.into_iter().next()).unwrap();
-    let labels = &alert["labels"];
-    for (name, value) in [
-        ("alertname", "SluiceFinding"),
-        ("detector", "port_scan"),
-        ("subject", "10.77.0.31"),
-        ("severity", "warning"),
-    ] {
-        assert_eq!(labels[name], value, "{alert}");
-    }
-    assert!(
-        alert["annotations"]["containment"].as_str().is_some_and(|text| text.contains("sluice")),
-        "{alert}"
-    );
-    for sink in ["udp", "tcp", "tls", "alertmanager", "jsonl", "journald", "full"] {
-        let sink = format!("sink=\"{sink}\"");
-        daemon
-            .reaches("sluice_sink_deliveries_total", &[&sink, "result=\"delivered\""], |count| count > 0.5)
-            .unwrap();
-        assert!(daemon.metric("sluice_sink_deliveries_total", &[&sink, "result=\"lost\""]).unwrap() < 0.5);
-    }
-
-    // The file is rotated, the daemon told; what ends goes the same ways.
-    fs::rename(receivers.path("files/findings.jsonl"), receivers.path("files/findings.jsonl.1")).unwrap();
-    daemon.signal(libc::SIGHUP).unwrap();
-    daemon.tell(&["alerts", "close", &number.to_string()]).unwrap();
-    eventually("the new file", PATIENCE, || {
-        receivers.text("files/findings.jsonl").contains("\"closed\"").then_some(())
-    })
-    .unwrap();
-    assert!(!receivers.text("files/findings.jsonl.1").contains("\"closed\""));
-    for name in ["udp", "tcp", "tls"] {
-        eventually(name, PATIENCE, || has(name, "sluice|30|closed|").then_some(())).unwrap();
-    }
-    eventually("the alert is resolved", PATIENCE, || active(&scene, "10.77.0.31")?.is_empty().then_some(()))
-        .unwrap();
-
+    all_have_it(&receivers, &scene, &daemon);
+    all_are_told_the_end(&receivers, &scene, &daemon, number);
     // After a restart an alert that is open still is, without a new finding.
     scan(&scene, "10.77.0.32");
     eventually("the next scan", PATIENCE, || finding(&daemon, "port_scan", "10.77.0.32")).unwrap();
