@@ -74,6 +74,10 @@ pub struct ExplainedService {
     pub buckets: Vec<BucketLevel>,
     /// What the limit does to its next packet.
     pub next_packet: NextPacket,
+    /// Whether it has proved its address here, by a handshake or a SYN cookie that it returned.
+    pub proven: bool,
+    /// Whether the service answers what it refuses of an unproven source's SYNs with a SYN cookie.
+    pub challenges: bool,
 }
 
 /// What happens to a packet that comes now.

@@ -207,6 +207,10 @@ fn at_service(explained: &ExplainedService, page: &mut Page) {
         }
     }
     page.field("next packet", next_packet(explained.next_packet));
+    page.field("address", if explained.proven { "proven" } else { "not proven" });
+    if explained.challenges && !explained.proven {
+        page.field("challenge", "a SYN that a limit refuses is answered with a cookie");
+    }
     let rows = explained.buckets.iter().map(|bucket| {
         let (rate, burst) = rate_of(&bucket.rate);
         vec![bucket.dimension.clone(), rate, burst, figures::percent(bucket.used)]
@@ -274,6 +278,8 @@ mod tests {
                     is_full: true,
                 }],
                 next_packet: NextPacket::Drops,
+                proven: false,
+                challenges: true,
             }],
         };
         let mut page = Page::plain();
@@ -293,6 +299,8 @@ so far        1.25 M packets (80.0 MB), 1.20 M dropped, 0 would be dropped
 seen          from 2026-11-22 12:00:00Z to 2026-11-22 12:00:00Z
 limit         enforce, packets 2k/s (burst 4000), from config
 next packet   is dropped
+address       not proven
+challenge     a SYN that a limit refuses is answered with a cookie
 BUCKET   RATE  BURST   USED
 packets  2k/s   4000  100 %
 ";

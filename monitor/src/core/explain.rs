@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use monitor_common::bucket::excess;
-use monitor_common::record::SourceEntry;
+use monitor_common::record::{SourceEntry, entry};
 use monitor_common::rule::{BYTES, Limit, Slot};
 
 use super::access::bans;
@@ -129,6 +129,8 @@ fn at_services(facts: &Facts<'_>, source: IpNet) -> Vec<ExplainedService> {
             trial: limit_of(&limits, &at.service, &at.class, LimitKind::Trial),
             aggregate: limit_of(&limits, &at.service, &at.class, LimitKind::Aggregate),
             next_packet: next_packet(&buckets, limit.as_ref()),
+            proven: row.entry.flags & entry::PROVEN != 0,
+            challenges: rule.is_some_and(|rule| rule.challenges != 0),
             buckets,
             source: at,
             limit,
