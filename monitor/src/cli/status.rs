@@ -47,7 +47,7 @@ impl Status {
         let panic = daemon::left_passing(&options);
         let said = match daemon::left_in_force(&options) {
             Ok(left) if panic.is_ok_and(|on| on == Some(true)) => {
-                format!("PANIC: EVERYTHING PASSES, `sluice panic off` ends it; {}", in_force(&left))
+                format!("PANIC: EVERYTHING PASSES, `sluice panic off` ends it; otherwise {}", in_force(&left))
             }
             Ok(left) => in_force(&left),
             Err(error) => format!("whether limits are still in force in the kernel is not known: {error:#}"),

@@ -10,7 +10,7 @@ use api::{Applied, Code, Error, Origin};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::asking::Asking;
+use super::asking::{Asking, named};
 use super::history;
 use super::ports::Turn;
 use crate::snapshot;
@@ -27,13 +27,17 @@ pub struct Step {
     pub at: Timestamp,
     /// `None` when it is not known who did it.
     pub origin: Option<Origin>,
+    /// The name of the user, if there is one.
+    #[serde(default)]
+    pub user: Option<String>,
     /// The history has it.
     pub recorded: bool,
 }
 
 impl Step {
     fn made_by(&self) -> String {
-        self.origin.map_or_else(|| "somebody who wrote to the kernel's maps".to_owned(), Origin::made_by)
+        let unknown = || "somebody who wrote to the kernel's maps".to_owned();
+        self.origin.map_or_else(unknown, |origin| named(origin, self.user.as_deref()))
     }
 
     fn sentence(&self) -> String {
@@ -91,7 +95,13 @@ impl Panic {
         }
         // The kernel first: whatever fails after that, it holds.
         turn.kernel.pass_everything(on).map_err(|error| Error::failed(&error))?;
-        let step = Step { on, at: turn.now.wall, origin: Some(asking.origin), recorded: false };
+        let step = Step {
+            on,
+            at: turn.now.wall,
+            origin: Some(asking.origin),
+            user: asking.caller.user.clone(),
+            recorded: false,
+        };
         let summary = vec![step.sentence()];
         self.take(step, turn);
         let mut applied = Applied { summary, saved: !self.unkept, ..Applied::default() };
@@ -115,7 +125,7 @@ impl Panic {
             if on == self.is_on() {
                 self.tell(turn);
             } else {
-                self.steps.push(Step { on, at: turn.now.wall, origin: None, recorded: false });
+                self.steps.push(Step { on, at: turn.now.wall, origin: None, user: None, recorded: false });
                 self.tell(turn);
             }
             self.unkept = true;
@@ -170,7 +180,8 @@ impl Panic {
     /// Into the history, and into the state directory: that file counts after a reboot.
     fn keep(&mut self, turn: &mut Turn<'_>) {
         for step in self.steps.iter_mut().filter(|step| !step.recorded) {
-            let asking = Asking::daemon(step.origin.unwrap_or(Origin::Timer));
+            let mut asking = Asking::daemon(step.origin.unwrap_or(Origin::Timer));
+            asking.caller.user.clone_from(&step.user);
             step.recorded = history::note(&asking, &step.sentence(), turn).is_some();
         }
         let first_needed = self.steps.iter().position(|step| !step.recorded).unwrap_or(self.steps.len());

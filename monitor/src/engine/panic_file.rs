@@ -64,7 +64,7 @@ pub fn turn(config: Option<&Path>, flags: &Flags, on: bool) -> Result<Turned> {
         gid: rustix::process::getgid().as_raw(),
         pid: rustix::process::getpid().as_raw_nonzero().get(),
     };
-    let step = Step { on, at: Timestamp::now(), origin: Some(origin), recorded: false };
+    let step = Step { on, at: Timestamp::now(), origin: Some(origin), user: None, recorded: false };
     Ok(Turned { in_kernel, kept: keep(&places.state, step) })
 }
 

@@ -60,7 +60,13 @@ fn no_change_reload_expiry_or_restart_switches_it_off() {
 fn what_root_switched_past_the_daemon_is_taken_over_with_its_origin() {
     let mut bench = Bench::new();
     let direct = Origin::Direct { uid: 0, gid: 0, pid: 77 };
-    let step = |on, bench: &Bench| Step { on, at: bench.kernel.now(), origin: Some(direct), recorded: false };
+    let step = |on, bench: &Bench| Step {
+        on,
+        at: bench.kernel.now(),
+        origin: Some(direct),
+        user: None,
+        recorded: false,
+    };
     for on in [true, false] {
         let step = step(on, &bench);
         bench.host.panic.push(step);
