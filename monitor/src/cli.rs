@@ -65,6 +65,8 @@ commands! {
     confirm::Confirm;
     history::History;
     audit::Audit;
+    backup::Backup;
+    restore::Restore;
     revert::Revert;
     reload::Reload;
     config::Config;

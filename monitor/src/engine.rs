@@ -30,6 +30,7 @@ mod workloads;
 pub use crate::core::effect::Ended;
 pub use crate::core::{command, delta};
 pub use crate::store::audit::{Auditor, NewEntry};
+pub use crate::store::backup::Copier;
 pub use handle::Handle;
 pub use host::{configuration_path, read_configuration};
 pub use parts::Parts;

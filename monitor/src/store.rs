@@ -7,6 +7,7 @@
 
 mod access;
 pub mod audit;
+pub mod backup;
 mod copy;
 mod examine;
 mod findings;
@@ -16,6 +17,7 @@ mod mend;
 mod open;
 mod overrides;
 pub mod pending;
+pub mod restore;
 mod schema;
 mod steps;
 mod storage;
@@ -75,6 +77,11 @@ impl Store {
     /// Refused calls, pages and verdicts of the audit.
     pub fn auditor(&self) -> audit::Auditor {
         self.audit.auditor()
+    }
+
+    /// For whoever wants the store as a file.
+    pub fn copier(&self) -> backup::Copier {
+        backup::Copier::new(self.worker.entrance(), &self.directory)
     }
 
     /// What the files of the audit may grow to together.

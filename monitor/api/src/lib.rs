@@ -7,6 +7,7 @@
 pub mod access;
 pub mod alerts;
 pub mod audit;
+pub mod backup;
 pub mod client;
 pub mod command;
 pub mod config;
@@ -37,7 +38,7 @@ pub use error::{Code, Error};
 pub use origin::Origin;
 
 /// Hands every command that the engine performs to `$use`, in the order of the reference: the one list of them.
-/// (`GET /v1/status` and the audit are not in it: they are answered without the engine.)
+/// (`GET /v1/status`, the audit and the backup are not in it: they are answered without the engine.)
 #[macro_export]
 macro_rules! commands {
     ($use:ident) => {

@@ -6,6 +6,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use crate::audit::{AuditQuery, VerifyAudit};
+use crate::backup::BackupRead;
 use crate::command::{Command, Endpoint, Method, Role, Versioned};
 use crate::error::{Code, MEDIA_TYPE, Problem};
 use crate::schema::Address;
@@ -59,6 +60,7 @@ pub fn shapes() -> Vec<Shape> {
             $(Shape::of::<$command>(),)+
             Shape::of::<AuditQuery>(),
             Shape::of::<VerifyAudit>(),
+            Shape::of::<BackupRead>(),
         ] };
     }
     crate::commands!(all)
@@ -89,7 +91,7 @@ pub fn document() -> Value {
     }
     describe! { ShowStatus, }
     crate::commands!(describe);
-    describe! { AuditQuery, VerifyAudit, }
+    describe! { AuditQuery, VerifyAudit, BackupRead, }
     let problem = generator.subschema_for::<Problem>().to_value();
     let responses: Map<_, _> =
         Code::ALL.iter().map(|code| (code.label().to_owned(), response(*code, &problem))).collect();

@@ -19,7 +19,7 @@ pub enum Origin {
     Defence,
     /// A response to a finding.
     Detection,
-    /// `sluice panic` at the kernel's maps, past a daemon that was not there or hung.
+    /// `sluice panic` or `sluice restore` without the daemon, or past one that hangs.
     Direct { uid: u32, gid: u32, pid: i32 },
 }
 

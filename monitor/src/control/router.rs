@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use api::audit::{AuditHead, AuditQuery, VerifyAudit};
+use api::backup::BackupRead;
 use api::openapi::{self, Listed};
 use api::shape::Shape;
 use api::status::ShowStatus;
@@ -33,7 +34,7 @@ pub fn router(engine: Handle) -> Router {
         ($($command:ty,)+) => { $(router = route::<$command, _, _>(router, performed);)+ };
     }
     api::commands!(perform);
-    router = audit(router);
+    router = backup(audit(router));
     router
         .fallback(|engine, request| async move {
             let error = Error::new(Code::NotFound, "no such path").next("GET /v1 lists the endpoints");
@@ -89,6 +90,17 @@ async fn read<T: Send + 'static>(
     let auditor = engine.auditor().clone();
     let read = tokio::task::spawn_blocking(move || work(&auditor)).await;
     read.map_err(|error| Error::failed(&error))?.map_err(|error| Error::failed(&error))
+}
+
+/// Parts of a copy of the store, which is made on the store's own thread.
+fn backup(router: Router<Handle>) -> Router<Handle> {
+    route::<BackupRead, _, _>(router, |engine: Handle, asked: Asked<BackupRead>| async move {
+        let copier = engine.copier().clone();
+        let read = tokio::task::spawn_blocking(move || copier.part(&asked.command)).await;
+        let part = read.map_err(|error| Error::failed(&error))?.map_err(|error| Error::failed(&error))?;
+        let over = || Error::new(Code::NotFound, "this backup is over, or another one began since");
+        part.ok_or_else(|| over().next("begin a new one, without `id`"))
+    })
 }
 
 /// A request that is no command.

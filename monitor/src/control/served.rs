@@ -49,12 +49,12 @@ impl Served {
         let listener = listen::bind(&socket, None).unwrap();
         let bench = Bench::new();
         let (requests, inbox) = mpsc::channel(8);
-        let auditor = bench.store.auditor();
+        let (auditor, copier) = (bench.store.auditor(), bench.store.copier().at(directory.path()));
         let (snapshots, seen) = watch::channel(Arc::clone(&bench.snapshot));
         let (heard, busy) = (Arc::default(), Arc::default());
         tokio::spawn(play(bench, inbox, snapshots, Arc::clone(&heard), Arc::clone(&busy)));
         let (shutdown, ended) = oneshot::channel::<()>();
-        let router = router::router(Handle::new(requests, seen, auditor.clone()));
+        let router = router::router(Handle::new(requests, seen, auditor.clone(), copier));
         let server = tokio::spawn(server::serve(listener, router, roles, (limits, auditor), async {
             let _ = ended.await;
         }));

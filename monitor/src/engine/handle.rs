@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::command::{Caller, ChangeOptions, Perform, Reply, Request};
 use crate::snapshot::Snapshot;
 use crate::store::audit::Auditor;
+use crate::store::backup::Copier;
 use api::{Code, Endpoint, Error};
 
 /// Commands that may wait for the engine; more are refused, so that a flood of callers cannot fill memory.
@@ -20,6 +21,7 @@ pub struct Handle {
     requests: mpsc::Sender<Request>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     auditor: Auditor,
+    copier: Copier,
 }
 
 impl Handle {
@@ -27,13 +29,19 @@ impl Handle {
         requests: mpsc::Sender<Request>,
         snapshots: watch::Receiver<Arc<Snapshot>>,
         auditor: Auditor,
+        copier: Copier,
     ) -> Self {
-        Self { requests, snapshots, auditor }
+        Self { requests, snapshots, auditor, copier }
     }
 
     /// For refused calls, and to read the audit.
     pub const fn auditor(&self) -> &Auditor {
         &self.auditor
+    }
+
+    /// For the store as a file.
+    pub const fn copier(&self) -> &Copier {
+        &self.copier
     }
 
     /// What was known at the last tick.

@@ -111,9 +111,9 @@ impl Engine {
         };
         engine.perform(effects, &now);
         engine.store.hurry();
-        let auditor = engine.store.auditor();
+        let (auditor, copier) = (engine.store.auditor(), engine.store.copier());
         engine.read(&now);
-        Ok((engine, Handle::new(sender, snapshots, auditor)))
+        Ok((engine, Handle::new(sender, snapshots, auditor, copier)))
     }
 
     /// Runs until it is told to stop or detach, or until nobody can give commands any more.

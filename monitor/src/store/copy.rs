@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use rusqlite::{Connection, OpenFlags};
 
 use super::open::MEMORY;
-use super::{Store, schema};
+use super::{Store, backup, schema};
 
 /// Where the copy of the store at `path` lies.
 pub(super) fn place(path: &Path) -> PathBuf {
@@ -37,6 +37,7 @@ impl Store {
 
 /// Copies, checks the copy, and puts it in the place of the one before.
 fn write(connection: &Connection, path: &Path) -> Result<()> {
+    path.parent().into_iter().for_each(backup::sweep_left);
     let copy = place(path);
     let fresh = path.with_extension("db.copy-new");
     if fresh.exists() {

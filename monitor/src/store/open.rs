@@ -16,7 +16,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::audit::Audit;
 use super::worker::Worker;
-use super::{FILE, Store, copy, examine, mend, schema};
+use super::{FILE, Store, backup, copy, examine, mend, schema};
 
 /// In the place of a path: the store is no file.
 pub(super) const MEMORY: &str = ":memory:";
@@ -199,6 +199,7 @@ pub(super) fn on_disk(directory: &Path, stamp: jiff::Timestamp) -> Result<OnDisk
         fs::set_permissions(directory, Permissions::from_mode(0o700)).map_err(in_directory)?;
     }
     let lock = lock(directory)?;
+    backup::sweep(directory, Duration::ZERO);
     let path = directory.join(FILE);
     let mut set_aside = None;
     // A file of nothing beside a copy was cut off, not begun.
@@ -257,7 +258,7 @@ fn read_into(memory: &Connection, path: &Path) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn lock(directory: &Path) -> Result<File, OpenError> {
+pub(super) fn lock(directory: &Path) -> Result<File, OpenError> {
     let path = directory.join("lock");
     let failed = |error| OpenError::Files(path.clone(), error);
     let file = OpenOptions::new()

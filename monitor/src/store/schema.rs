@@ -146,7 +146,9 @@ mod tests {
     use jiff::Timestamp;
     use rusqlite::Connection;
 
-    use super::super::{AccessRuleKind, FILE, Store};
+    use super::super::audit::NewEntry;
+    use super::super::restore::Ready;
+    use super::super::{AccessRuleKind, Author, ChangeState, FILE, NewChange, Store};
     use super::{APPLICATION, MIGRATIONS, VERSION};
 
     /// A store as the version after `steps` migrations wrote it.
@@ -162,6 +164,18 @@ mod tests {
                  VALUES (1000, 1000, 100, 7, 'control', 'limit web', '{}', '{}', 'applied');",
         )
         .unwrap();
+    }
+
+    fn change() -> NewChange {
+        NewChange {
+            at: Timestamp::UNIX_EPOCH,
+            author: Author { uid: 0, gid: 0, pid: 1, user: None, origin: "direct".to_owned() },
+            what: "restore".to_owned(),
+            before: serde_json::Value::Null,
+            after: serde_json::Value::Null,
+            evidence: None,
+            state: ChangeState::Applied,
+        }
     }
 
     #[test]
@@ -186,6 +200,53 @@ mod tests {
             let newer = Connection::open(directory.path().join(FILE)).unwrap();
             assert_eq!(super::version(&newer).unwrap(), VERSION);
         }
+    }
+
+    #[test]
+    fn a_backup_of_every_earlier_layout_is_restored_and_no_number_is_given_twice() {
+        for steps in 1..=MIGRATIONS.len() {
+            let (old, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            written(old.path(), steps);
+            let mut store = Store::open(state.path(), Timestamp::UNIX_EPOCH).unwrap().store;
+            let change = change();
+            let newest = (0..5).map(|_| store.record(&change).unwrap()).last().unwrap();
+            store.copy().unwrap();
+            drop(store);
+            let ready = Ready::of(&old.path().join(FILE), state.path()).unwrap();
+            assert_eq!((ready.holds.bans, ready.holds.overrides, ready.notes.len()), (1, 1, 0));
+            assert_eq!(ready.present.as_ref().unwrap().as_ref().unwrap().changes, 5);
+            let origin = api::Origin::Direct { uid: 0, gid: 0, pid: 1 };
+            let entry =
+                |_| NewEntry::new(Timestamp::UNIX_EPOCH, api::audit::AuditKind::Call, origin, "restore");
+            let done = ready.put(&change, entry).unwrap();
+            assert_eq!((done.change, done.unaudited), (newest + 1, None), "layout {steps}");
+            assert!(done.kept.unwrap().ends_with("sluice.db.before-restore"));
+            let opened = Store::open(state.path(), Timestamp::UNIX_EPOCH).unwrap();
+            assert_eq!(
+                (opened.set_aside, opened.store.access(Timestamp::UNIX_EPOCH).unwrap().len()),
+                (None, 1)
+            );
+            let numbers: Vec<_> =
+                opened.store.history(10, None).unwrap().iter().map(|one| one.number).collect();
+            assert_eq!(numbers, [newest + 1, 1]);
+            // The copy of the store of before would be put in force over a damaged one.
+            assert!(!state.path().join("sluice.db.copy").exists());
+        }
+    }
+
+    #[test]
+    fn a_store_of_now_that_is_damaged_is_replaced_and_kept() {
+        let (old, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        written(old.path(), MIGRATIONS.len());
+        std::fs::write(state.path().join(FILE), [7; 9000]).unwrap();
+        let ready = Ready::of(&old.path().join(FILE), state.path()).unwrap();
+        assert!(ready.present.as_ref().unwrap().is_err());
+        let origin = api::Origin::Direct { uid: 0, gid: 0, pid: 1 };
+        let entry = |_| NewEntry::new(Timestamp::UNIX_EPOCH, api::audit::AuditKind::Call, origin, "restore");
+        let kept = ready.put(&change(), entry).unwrap().kept.unwrap();
+        assert_eq!(std::fs::read(kept).unwrap(), [7; 9000]);
+        let opened = Store::open(state.path(), Timestamp::UNIX_EPOCH).unwrap();
+        assert_eq!((opened.set_aside, opened.store.access(Timestamp::UNIX_EPOCH).unwrap().len()), (None, 1));
     }
 
     #[test]

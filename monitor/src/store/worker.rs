@@ -3,9 +3,9 @@
 //! In: jobs over a bounded queue. Out: their results within a bound. A job that did not begin in time is cancelled:
 //! it is never done later behind the caller's back.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -24,12 +24,12 @@ const WAITING: u8 = 0;
 const BEGUN: u8 = 1;
 const CANCELLED: u8 = 2;
 
-type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+pub(super) type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
 /// The other end of the thread.
 #[derive(Debug)]
 pub(super) struct Worker {
-    jobs: Option<SyncSender<Job>>,
+    jobs: Option<Arc<SyncSender<Job>>>,
     patience: Duration,
     ended: Receiver<()>,
 }
@@ -49,7 +49,7 @@ impl Worker {
                 let _ = end.send(());
             })
             .context("start the store's thread")?;
-        Ok(Self { jobs: Some(jobs), patience: AT_THE_START, ended })
+        Ok(Self { jobs: Some(Arc::new(jobs)), patience: AT_THE_START, ended })
     }
 
     /// From now on nobody waits for long.
@@ -87,6 +87,11 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// For somebody else's jobs. It keeps the thread from nothing.
+    pub fn entrance(&self) -> Weak<SyncSender<Job>> {
+        self.jobs.as_ref().map(Arc::downgrade).unwrap_or_default()
     }
 
     /// Has `work` done without waiting for it.

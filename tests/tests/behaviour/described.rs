@@ -91,6 +91,8 @@ fn requests() -> Vec<(&'static str, &'static str, Option<Value>)> {
         get("/v1/history?limit=50"),
         get("/v1/audit?limit=50"),
         get("/v1/audit/verify"),
+        get("/v1/backup"),
+        get("/v1/backup?id=1&offset=4096"),
         post("/v1/history/1/revert", json!({})),
         post("/v1/reload", json!({})),
         ("PUT", "/v1/panic", Some(json!({"on": true}))),

@@ -6,6 +6,7 @@ mod accuracy;
 mod agreement;
 mod alert_rules;
 mod audit;
+mod backup;
 mod bans;
 mod benign;
 mod budgets;

@@ -131,3 +131,22 @@ fn without_a_daemon_the_exit_code_is_3() {
     assert_eq!(failure.exit.code(), 3);
     assert!(failure.message.contains("/nonexistent/sluice.sock"), "{}", failure.message);
 }
+
+#[test]
+fn a_backup_is_for_its_owner_and_is_written_over_no_file_unasked() {
+    use std::os::unix::fs::PermissionsExt;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let served = runtime.block_on(async { Served::start(Limits::default()) });
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("taken.db");
+    let line = format!("backup {}", file.display());
+    assert_eq!(run(&served, &line).0, Exit::Success);
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    std::fs::write(&file, "mine").unwrap();
+    assert_eq!(run(&served, &line).0, Exit::Conflict);
+    assert_eq!(std::fs::read(&file).unwrap(), b"mine");
+    assert_eq!(run(&served, &format!("{line} --force")).0, Exit::Success);
+    assert!(std::fs::read(&file).unwrap().starts_with(b"SQLite format 3"));
+    assert_eq!(run(&served, &format!("backup {} --force", directory.path().display())).0, Exit::Conflict);
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "no draft is left");
+}

@@ -54,6 +54,7 @@ fn requests() -> BTreeMap<&'static str, (&'static str, Value)> {
         ("history", ("/v1/history?limit=3", none())),
         ("audit list", ("/v1/audit?limit=3", none())),
         ("audit verify", ("/v1/audit/verify", none())),
+        ("backup", ("/v1/backup", none())),
         ("revert", ("/v1/history/1/revert?yes=true", none())),
         ("panic", ("/v1/panic?yes=true", json!({"on": true}))),
         ("stop", ("/v1/stop", none())),
@@ -161,7 +162,8 @@ async fn a_viewer_reads_and_an_operator_changes_but_neither_detaches() {
     // always an admin, so as root the guard is tried on the roles themselves.
     for endpoint in shapes().into_iter().map(|shape| shape.endpoint) {
         let is_change = endpoint.method != api::Method::Get;
-        let of_admins = ["/v1/stop", "/v1/detach", "/v1/reload", "/v1/audit", "/v1/audit/verify"];
+        let of_admins =
+            ["/v1/stop", "/v1/detach", "/v1/reload", "/v1/audit", "/v1/audit/verify", "/v1/backup"];
         let is_theirs = of_admins.contains(&endpoint.path);
         assert_eq!(endpoint.role == Role::Viewer, !is_change && !is_theirs, "{}", endpoint.path);
         assert_eq!(endpoint.role == Role::Admin, is_theirs, "{}", endpoint.path);
