@@ -77,7 +77,7 @@ fn panic_lets_everything_pass_over_restarts_until_it_is_switched_off() {
     let steps: Vec<_> = made_by(&guarded).into_iter().filter(|(what, _)| what.starts_with("panic")).collect();
     let wanted = ["panic off: the rules hold again", "panic on: everything passes"];
     assert_eq!(steps.iter().map(|(what, _)| what.as_str()).collect::<Vec<_>>(), wanted);
-    assert!(steps.iter().all(|(_, by)| by == "uid 0"), "{steps:?}");
+    assert!(steps.iter().all(|(_, by)| by == "root (uid 0)"), "{steps:?}");
 }
 
 #[test]
