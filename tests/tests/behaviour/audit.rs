@@ -233,7 +233,7 @@ fn a_user_without_rights_fills_neither_the_disk_nor_the_chain() {
     let daemon = Daemon::start(&space, &[INTERFACE], RULES).unwrap();
     fs::set_permissions(place(&daemon), fs::Permissions::from_mode(0o711)).unwrap();
     let script = format!(
-        "i=0; while [ $i -lt 40 ]; do curl -s -o /dev/null --unix-socket {} {} ; i=$((i+1)); done",
+        "i=0; while [ $i -lt 40 ]; do curl -s -o /dev/null --unix-socket {} {} > /dev/null; i=$((i+1)); done",
         daemon.socket().display(),
         "-X POST http://x/v1/stop ".repeat(50)
     );
