@@ -1,7 +1,7 @@
 //! Challenge: the SYN-ACK that answers a SYN in the host's place, with a cookie for a sequence number.
 //!
 //! In: the headers of a SYN, what the listener's own SYN-ACKs said, a cookie of the kernel. Out: the headers of the answer, never
-//! longer than the question. The options are told as Linux tells them in its own cookies: window scale and SACK stand in the low
+//! longer than the question. The options are encoded as Linux does it in its own cookies: window scale and SACK are in the low
 //! bits of the timestamp, so without timestamps only the segment size survives (`net/ipv4/syncookies.c`).
 
 use crate::plain;

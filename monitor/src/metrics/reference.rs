@@ -15,7 +15,7 @@ This page is made from `monitor/src/metrics/declaration.rs`; a test holds it tru
 
 The daemon serves them at `http://127.0.0.1:9477/metrics` unless `[metrics]` in the configuration says otherwise.
 Counters of the kernel side belong to its maps: they go on through a restart or a crash of the daemon. Those of the daemon's
-own work begin anew with it. The figures are those of the last read, at most a second old. A scrape that accepts OpenMetrics or gzip gets it. No label ever holds an address:
+own work start again with it. The figures are those of the last read, at most a second old. A scrape that accepts OpenMetrics or gzip gets it. No label ever holds an address:
 `sluice sources` names sources.
 
 | metric | kind | labels | meaning |
