@@ -348,7 +348,6 @@ impl Beacon {
             || (p.login_ports.contains(&contact.port)
                 && !(is_outward && OUTWARD_LOGINS.contains(&contact.port)));
         Some(Call {
-            beat,
             score,
             beats: if score < least { 0 } else { pair.starts.len() },
             sizes,
@@ -356,17 +355,12 @@ impl Beacon {
             first_at: pair.first_at,
             unit: "connections",
             usual,
-            unnamed: false,
             odd_port: !p.usual_ports.contains(&contact.port),
             size_spread: if pair.sent.len() < 3 { 0.0 } else { sent_spread.max(received_spread) },
             naming,
-            keeps_alive: false,
-            own_timers: false,
-            unanswered: false,
             uploads: pair.sent.iter().any(|bytes| *bytes >= p.upload_bytes && *bytes >= 4.0 * sent),
             thanked: is_thanked(sent, received, pair.received.len()),
-            in_clear: false,
-            unresolved: false,
+            ..Call::new(beat)
         })
     }
 }
@@ -439,6 +433,33 @@ struct Call {
     thanked: bool,
     in_clear: bool,
     unresolved: bool,
+}
+
+impl Call {
+    /// A rhythm of which nothing else is known.
+    const fn new(beat: Beat) -> Self {
+        Self {
+            beat,
+            score: 0.0,
+            beats: 0,
+            sizes: 0.0,
+            total: 0,
+            first_at: 0,
+            unit: "calls",
+            usual: false,
+            unnamed: false,
+            odd_port: false,
+            size_spread: 0.0,
+            naming: Naming::Unnamed,
+            keeps_alive: false,
+            own_timers: false,
+            unanswered: false,
+            uploads: false,
+            thanked: false,
+            in_clear: false,
+            unresolved: false,
+        }
+    }
 }
 
 fn push<T>(ring: &mut VecDeque<T>, value: T) {

@@ -104,7 +104,8 @@ pub fn user_name(uid: u32) -> Option<String> {
     name_in(&std::fs::read_to_string("/etc/passwd").ok()?, uid)
 }
 
-fn name_in(passwd: &str, uid: u32) -> Option<String> {
+/// The same from the text of that list.
+pub fn name_in(passwd: &str, uid: u32) -> Option<String> {
     passwd.lines().find_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next().filter(|name| !name.is_empty())?;

@@ -14,7 +14,7 @@ use rustix::process::DumpableBehavior;
 
 use super::service_user::{Needs, ServiceUser};
 use super::{calls, privilege, writing};
-use crate::control::peer::group_number;
+use crate::control::peer::{self, group_number};
 use crate::snapshot::Confinement;
 use policy::config::{Config, SinkKind};
 
@@ -112,10 +112,7 @@ fn become_user(user: &ServiceUser, config: &Config, path: Option<PathBuf>, kerne
 }
 
 fn name_of(uid: u32, passwd: &str) -> String {
-    let mut users = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    let number = uid.to_string();
-    let named = users.find(|fields| fields.get(2) == Some(&number.as_str()));
-    named.and_then(|fields| fields.first().map(|name| (*name).to_owned())).unwrap_or(number)
+    peer::name_in(passwd, uid).unwrap_or_else(|| uid.to_string())
 }
 
 #[cfg(test)]

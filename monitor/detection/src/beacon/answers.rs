@@ -44,25 +44,16 @@ impl Beacon {
             return None;
         }
         Some(Call {
-            beat,
             score: 0.6,
             beats: bursts.sent.len(),
-            sizes: 0.0,
             total: u64::from(bursts.count),
             first_at: bursts.first_at,
             unit: "answers",
-            usual: false,
             unnamed: true,
             odd_port,
-            size_spread: 0.0,
             naming,
-            keeps_alive: false,
             own_timers: bursts.own_timers(),
-            unanswered: false,
-            uploads: false,
-            thanked: false,
-            in_clear: false,
-            unresolved: false,
+            ..Call::new(beat)
         })
     }
 }

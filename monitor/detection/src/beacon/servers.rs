@@ -106,25 +106,15 @@ impl Beacon {
         let first_at = source.servers.values().map(|one| one.first_at).min().unwrap_or(contact.at);
         let gap = real(now - first) / 1e9 / f64::from(calls.max(1));
         let call = Call {
-            beat: Beat::of(&[gap, gap, gap])?,
             score: 0.7,
             beats: usize::try_from(calls).unwrap_or(usize::MAX),
-            sizes: 0.0,
             total: u64::from(calls),
             first_at,
             unit: "calls",
-            usual: false,
             unnamed: true,
             odd_port: true,
             size_spread: count(known) / count(known + 1),
-            naming: Naming::Unnamed,
-            keeps_alive: false,
-            own_timers: false,
-            unanswered: false,
-            uploads: false,
-            thanked: false,
-            in_clear: false,
-            unresolved: false,
+            ..Call::new(Beat::of(&[gap, gap, gap])?)
         };
         Some((call, *most.0))
     }

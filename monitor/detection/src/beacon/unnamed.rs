@@ -37,25 +37,14 @@ impl Beacon {
             .collect();
         let beat = Beat::of(&gaps)?;
         Some(Call {
-            beat,
             score: 0.6,
             beats: calls,
-            sizes: 0.0,
             total: pair.total,
             first_at: pair.first_at,
             unit: "calls",
-            usual: false,
             unnamed: true,
             odd_port,
-            size_spread: 0.0,
-            naming: Naming::Unnamed,
-            keeps_alive: false,
-            own_timers: false,
-            unanswered: false,
-            uploads: false,
-            thanked: false,
-            in_clear: false,
-            unresolved: false,
+            ..Call::new(beat)
         })
     }
 }
