@@ -37,6 +37,20 @@ impl Origin {
         }
     }
 
+    /// The origin with this label; `None` of another version's.
+    pub fn from_label(label: &str, uid: u32, gid: u32, pid: i32) -> Option<Self> {
+        let all = [
+            Self::Socket { uid, gid, pid },
+            Self::Direct { uid, gid, pid },
+            Self::Signal,
+            Self::Timer,
+            Self::Tuning,
+            Self::Defence,
+            Self::Detection,
+        ];
+        all.into_iter().find(|origin| origin.label() == label)
+    }
+
     /// For people.
     pub fn made_by(self) -> String {
         match self {

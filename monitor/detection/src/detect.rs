@@ -1,13 +1,9 @@
-//! What a detector is: something that contacts, attempts and time go into, and signals come out of. [`registry`] lists
-//! all of them; a new one is a file and a line there.
+//! What a detector is: something that contacts, attempts and time go into, and signals come out of.
 
 use std::{fmt::Debug, net::IpAddr};
 
 use super::{
-    Learned, administration, attempts::Attempt, beacon, bounded::StateSize, brute_force, contact::Contact,
-    crowding, edges, exfiltration, fan_out, finding::Signals, flood, long_connection, lookups::Lookups,
-    out_of_state, outbound, parameters::Parameters, plain_text, protocol_scan, rate_shift,
-    rate_shift::ServiceRate, scan, slow_scan, spoofed, sweep, tunnel,
+    Learned, attempts::Attempt, bounded::StateSize, contact::Contact, finding::Signals, lookups::Lookups,
 };
 
 /// What is known beyond a contact or an attempt.
@@ -39,6 +35,14 @@ pub struct Misplaced {
     pub packets: u64,
 }
 
+/// What a service did in one window: totals since the last call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServiceRate {
+    pub packets: u64,
+    pub bytes: u64,
+    pub new_sources: u64,
+}
+
 pub trait Detect: Debug + Send {
     fn contact(&mut self, _contact: &Contact<'_>, _scope: &Scope<'_>, _signals: &mut Signals) {}
 
@@ -59,29 +63,4 @@ pub trait Detect: Debug + Send {
     fn learned(&self, _learned: &mut Learned) {}
 
     fn sizes(&self) -> Vec<StateSize>;
-}
-
-/// All detectors, in the order in which they see a contact.
-pub fn registry(p: &Parameters, learned: &Learned, now: u64) -> Vec<Box<dyn Detect>> {
-    vec![
-        Box::new(scan::Scan::new(&p.scan)),
-        Box::new(protocol_scan::ProtocolScan::new(&p.scan)),
-        Box::new(slow_scan::SlowScan::new(&p.slow_scan)),
-        Box::new(out_of_state::OutOfState::new(&p.out_of_state_scan)),
-        Box::new(sweep::Sweep::new(&p.sweep)),
-        Box::new(brute_force::BruteForce::new(&p.brute_force)),
-        Box::new(flood::Flood::new(&p.flood)),
-        Box::new(crowding::Crowding::new(&p.crowding)),
-        Box::new(outbound::Outbound::new(&p.outbound)),
-        Box::new(tunnel::Tunnel::new(&p.tunnel)),
-        Box::new(beacon::Beacon::new(&p.beacon)),
-        Box::new(exfiltration::Exfiltration::new(&p.exfiltration, &learned.baselines)),
-        Box::new(edges::Edges::new(&p.edges, &learned.edges, now)),
-        Box::new(rate_shift::RateShift::new(&p.rate_shift, &learned.services)),
-        Box::new(long_connection::LongConnection::new(&p.long_connection)),
-        Box::new(spoofed::Spoofed::new(&p.spoofed_source)),
-        Box::new(fan_out::FanOut::new(&p.fan_out)),
-        Box::new(administration::Administration::new(&p.administration)),
-        Box::new(plain_text::PlainText::new(&p.plain_text)),
-    ]
 }

@@ -4,6 +4,7 @@
 //! the number of notifications per minute bounded. It never forgets to count what it drops.
 
 mod explain;
+mod open;
 mod room;
 
 use std::{
@@ -11,10 +12,10 @@ use std::{
     net::IpAddr,
 };
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use self::open::{Key, Open, finding_of, is_victim};
 use super::{
     bounded::StateSize,
     contact::Inside,
@@ -88,27 +89,6 @@ impl Dropped {
             ("no_room", self.no_room),
         ]
     }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Key {
-    detector: Detector,
-    subject: Party,
-    target: Option<Party>,
-}
-
-#[derive(Debug)]
-struct Open {
-    id: u64,
-    finding: Finding,
-    workload: Option<String>,
-    silenced: bool,
-    /// Somebody was told, so somebody is told of the end.
-    notified: bool,
-    outside: bool,
-    seen: u64,
-    updated: u64,
-    told: f64,
 }
 
 #[derive(Debug)]
@@ -374,102 +354,4 @@ impl Ledger {
             }
         }
     }
-}
-
-impl Key {
-    fn about(&self, workload: Option<String>) -> About {
-        About { subject: self.subject.clone(), target: self.target.clone(), workload }
-    }
-}
-
-impl Open {
-    fn update(&mut self, signal: Signal, now: u64, at: u64, hygiene: &Hygiene) -> Option<ChangeKind> {
-        let finding = &mut self.finding;
-        let graver = signal.severity > finding.severity;
-        finding.severity = finding.severity.max(signal.severity);
-        // A capture may run backwards.
-        finding.last_seen = timestamp(at).max(finding.last_seen);
-        let service = finding.service.take();
-        finding.service = if service == signal.service { service } else { signal.service };
-        if signal.measured >= finding.measured || signal.unit != finding.unit {
-            finding.measured = signal.measured;
-            finding.unit = signal.unit.to_owned();
-            finding.threshold = signal.threshold;
-            finding.window_s = signal.window_s;
-        }
-        finding.confidence = finding.confidence.max(signal.confidence);
-        self.workload = signal.workload.or(self.workload.take());
-        let incident = finding.evidence.remove("incident");
-        finding.evidence = signal.evidence;
-        if let Some(workload) = &self.workload {
-            finding.evidence.insert("workload".into(), json!(workload));
-        }
-        if let Some(incident) = incident {
-            finding.evidence.entry("incident").or_insert(incident);
-        }
-        if graver || finding.measured >= self.told * 10.0 {
-            self.told = finding.measured;
-            self.updated = now;
-            return Some(ChangeKind::Escalated);
-        }
-        if now >= self.updated + hygiene.update_s * SECOND {
-            self.updated = now;
-            return Some(ChangeKind::Updated);
-        }
-        None
-    }
-}
-
-fn finding_of(signal: Signal, at: u64, inside: &Inside) -> Finding {
-    let containment = containment(&signal, inside);
-    let mut evidence = signal.evidence;
-    if let Some(workload) = signal.workload {
-        evidence.insert("workload".into(), json!(workload));
-    }
-    Finding {
-        detector: signal.detector,
-        severity: signal.severity,
-        subject: signal.subject.to_string(),
-        target: signal.target.map(|target| target.to_string()),
-        service: signal.service,
-        first_seen: timestamp(signal.first_seen.min(at)),
-        raised_at: timestamp(at),
-        last_seen: timestamp(at),
-        measured: signal.measured,
-        threshold: signal.threshold,
-        unit: signal.unit.to_owned(),
-        window_s: signal.window_s,
-        confidence: signal.confidence,
-        evidence,
-        containment,
-    }
-}
-
-/// The command that would contain the subject.
-fn containment(signal: &Signal, inside: &Inside) -> String {
-    match &signal.subject {
-        Party::Address(address) if is_victim(signal) => format!("sluice explain {address}"),
-        Party::Address(address) if inside.contains(*address) => format!("sluice contain {address} --for 1h"),
-        Party::Address(address) => format!("sluice access ban {address} --for 1h"),
-        Party::Mac(_) | Party::Interface(_) | Party::Network(_) => "sluice flows".to_owned(),
-        Party::Outsiders => "sluice sources".to_owned(),
-        Party::Service(name) => format!("sluice tune {name}"),
-    }
-}
-
-/// A flood without a target is about its victim.
-fn is_victim(signal: &Signal) -> bool {
-    signal.target.is_none()
-        && matches!(
-            signal.detector,
-            Detector::SynFlood
-                | Detector::UdpFlood
-                | Detector::IcmpFlood
-                | Detector::FragmentFlood
-                | Detector::Reflection
-        )
-}
-
-fn timestamp(nanoseconds: u64) -> Timestamp {
-    Timestamp::from_nanosecond(i128::from(nanoseconds)).unwrap_or(Timestamp::MAX)
 }

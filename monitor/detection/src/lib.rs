@@ -5,39 +5,20 @@
 //! detector turns both into signals, and the [`ledger`] makes findings of signals. Memory is bounded everywhere
 //! ([`bounded`]); how full it is, is a metric.
 
-pub mod administration;
 pub mod attempts;
-pub mod beacon;
 pub mod bounded;
-pub mod brute_force;
-pub mod carpet;
 pub mod clock;
 pub mod contact;
-pub mod crowding;
 pub mod detect;
-pub mod edges;
-pub mod exfiltration;
+pub mod detectors;
 pub mod fallback;
-pub mod fan_out;
 pub mod finding;
-pub mod flood;
 pub mod incident;
 pub mod ledger;
-pub mod long_connection;
 pub mod lookups;
-pub mod out_of_state;
-pub mod outbound;
 pub mod parameters;
-pub mod plain_text;
-pub mod protocol_scan;
-pub mod rate_shift;
-pub mod scan;
-pub mod slow_scan;
 pub mod spoken;
-pub mod spoofed;
 pub mod statistics;
-pub mod sweep;
-pub mod tunnel;
 pub mod window;
 
 #[cfg(test)]
@@ -55,13 +36,15 @@ use self::{
     bounded::{Bounded, StateSize},
     clock::Clock,
     contact::{Contact, Inside, Progress, ip_of},
-    detect::{Detect, Misplaced, Moment, Scope, registry},
+    detect::{Detect, Misplaced, Moment, Scope, ServiceRate},
+    detectors::{edges, exfiltration, rate_shift, registry},
     finding::{About, Detector, Finding, Signals},
     ledger::{DetectorCount, Dropped, FindingChange, Ledger, Summary},
     lookups::Lookups,
-    parameters::{Parameters, Silence},
-    rate_shift::ServiceRate,
+    parameters::Silence,
 };
+
+pub use self::detectors::Parameters;
 
 const SECOND: u64 = 1_000_000_000;
 

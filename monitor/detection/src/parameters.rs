@@ -2,50 +2,13 @@
 //!
 //! Each field has a default; an unknown key is an error. Values only: nothing here decides.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    administration, beacon, brute_force, crowding, edges, exfiltration, fan_out, finding::Detector,
-    finding::Signal, flood, long_connection, out_of_state, outbound, plain_text, rate_shift, scan, slow_scan,
-    spoofed, sweep, tunnel,
-};
-
-/// Everything under `[detection]`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Parameters {
-    /// Detectors that raise nothing.
-    pub off: Vec<Detector>,
-    /// What a finding leads to, by detector; without an entry: an alert.
-    pub respond: BTreeMap<Detector, Response>,
-    pub scan: scan::Parameters,
-    pub slow_scan: slow_scan::Parameters,
-    pub out_of_state_scan: out_of_state::Parameters,
-    pub sweep: sweep::Parameters,
-    pub brute_force: brute_force::Parameters,
-    pub beacon: beacon::Parameters,
-    pub long_connection: long_connection::Parameters,
-    pub exfiltration: exfiltration::Parameters,
-    pub tunnel: tunnel::Parameters,
-    pub fan_out: fan_out::Parameters,
-    pub administration: administration::Parameters,
-    pub plain_text: plain_text::Parameters,
-    pub edges: edges::Parameters,
-    pub rate_shift: rate_shift::Parameters,
-    pub flood: flood::Parameters,
-    pub crowding: crowding::Parameters,
-    pub outbound: outbound::Parameters,
-    pub spoofed_source: spoofed::Parameters,
-    pub memory: Memory,
-    pub findings: Hygiene,
-    /// Declared scanners, health checks, backups: `[[detection.expected]]`.
-    pub expected: Vec<Expected>,
-    pub silences: Vec<Silence>,
-}
+use super::finding::{Detector, Party, Signal};
 
 /// What a finding leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,7 +97,7 @@ impl Expected {
         self.detector == signal.detector
             && self.until.is_none_or(|until| i128::from(at) < until.as_nanosecond())
             && within(self.subject, signal.subject.address())
-            && within(self.target, signal.target.as_ref().and_then(super::finding::Party::address))
+            && within(self.target, signal.target.as_ref().and_then(Party::address))
             && self
                 .port
                 .is_none_or(|port| signal.service.as_ref().is_some_and(|service| service.port == port))

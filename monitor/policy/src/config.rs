@@ -78,7 +78,7 @@ pub struct Config {
     pub alerts: Alerts,
     pub state: State,
     pub bpf: Bpf,
-    pub detection: detection::parameters::Parameters,
+    pub detection: detection::Parameters,
     pub tuning: tuning::Parameters,
     /// Behaviour that is declared, still counted, never alerted on.
     pub expected: Vec<detection::parameters::Expected>,
@@ -111,7 +111,7 @@ impl Config {
     }
 
     /// The detectors' parameters, with what `[[expected]]` declares.
-    pub fn detectors(&self) -> detection::parameters::Parameters {
+    pub fn detectors(&self) -> detection::Parameters {
         let mut parameters = self.detection.clone();
         parameters.expected.extend(self.expected.iter().cloned());
         parameters

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use detection::Detection;
+use detection::detect::ServiceRate;
 use detection::ledger::FindingChange;
-use detection::rate_shift::ServiceRate;
 use monitor_common::conversation::Record;
 use policy::Image;
 

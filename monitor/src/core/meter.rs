@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use detection::rate_shift::ServiceRate;
+use detection::detect::ServiceRate;
 use monitor_common::flow::SourceKey;
 
 /// Counts of the current second.

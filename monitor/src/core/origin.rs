@@ -7,15 +7,8 @@ use crate::store::Author;
 impl From<&Author> for Origin {
     fn from(author: &Author) -> Self {
         let Author { uid, gid, pid, .. } = *author;
-        match author.origin.as_str() {
-            "control" => Self::Socket { uid, gid, pid },
-            "signal" => Self::Signal,
-            "tuning" => Self::Tuning,
-            "defence" => Self::Defence,
-            "detection" => Self::Detection,
-            "direct" => Self::Direct { uid, gid, pid },
-            _ => Self::Timer,
-        }
+        // Another version's origin is nobody's: the daemon's own.
+        Self::from_label(&author.origin, uid, gid, pid).unwrap_or(Self::Timer)
     }
 }
 

@@ -25,8 +25,8 @@ use api::alerts::Alert;
 use datapath::Counters;
 use detection::finding::{About, Detector, Finding, Service, Severity};
 use detection::ledger::FindingChange;
-use detection::parameters::{Parameters, Response, Silence};
-use detection::{Detection, Learned};
+use detection::parameters::{Response, Silence};
+use detection::{Detection, Learned, Parameters};
 use policy::config::Config;
 use policy::{Image, Rules};
 

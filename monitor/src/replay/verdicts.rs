@@ -10,8 +10,8 @@ use super::batch::Frame;
 use crate::core::address::key;
 use crate::core::meter::Meter;
 use crate::core::names::source_of;
+use detection::detect::ServiceRate;
 use detection::finding::{Report, SourceCount, VerdictCount};
-use detection::rate_shift::ServiceRate;
 use policy::config::Source as SourceBits;
 
 /// Sources that are counted at once: about 100 MiB. When there are more, those with the fewest packets are forgotten.

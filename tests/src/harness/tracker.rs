@@ -9,11 +9,10 @@ use std::{
 
 use capture::{Capture, Link, name_of};
 use detection::{
-    Detection, Learned,
+    Detection, Learned, Parameters,
     contact::{Inside, ip_of},
     finding::Finding,
     ledger::ChangeKind,
-    parameters::Parameters,
 };
 use ipnet::IpNet;
 use monitor_common::{

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use detection::{
+    Parameters,
     finding::{Finding, Severity},
-    parameters::Parameters,
 };
 use ipnet::IpNet;
 

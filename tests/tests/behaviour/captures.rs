@@ -9,9 +9,9 @@ use std::{
 };
 
 use detection::{
+    Parameters,
     contact::default_inside,
     finding::{Finding, Report, Severity},
-    parameters::Parameters,
 };
 use ipnet::IpNet;
 use jiff::Timestamp;

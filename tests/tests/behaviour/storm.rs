@@ -2,7 +2,7 @@
 
 use std::{fs, time::Instant};
 
-use detection::{Detection, Learned, contact::default_inside, parameters::Parameters};
+use detection::{Detection, Learned, Parameters, contact::default_inside};
 use monitor_common::{
     bucket::UNITS_PER_NS,
     conversation::{Direction, Record, note, outcome, record_kind},

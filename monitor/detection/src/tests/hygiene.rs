@@ -4,9 +4,10 @@ use monitor_common::{conversation::note, flow::tcp};
 
 use super::scene::{Goes, MS, S, Scene};
 use crate::{
+    Parameters,
     finding::{Detector, Report, Severity},
     ledger::ChangeKind,
-    parameters::{Expected, Parameters, Silence},
+    parameters::{Expected, Silence},
 };
 
 const HOST: &str = "10.0.0.9";

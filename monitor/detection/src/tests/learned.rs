@@ -4,10 +4,9 @@ use monitor_common::conversation::note;
 
 use super::scene::{Goes, S, Scene};
 use crate::{
-    Learned,
+    Learned, Parameters,
+    detect::ServiceRate,
     finding::{Detector, Severity},
-    parameters::Parameters,
-    rate_shift::ServiceRate,
 };
 
 const HOST: &str = "10.0.0.9";

@@ -2,9 +2,10 @@
 
 use super::scene::{Goes, MS, S, Scene};
 use crate::{
+    Parameters,
     finding::{Detector, Finding},
     ledger::ChangeKind,
-    parameters::{Hygiene, Parameters},
+    parameters::Hygiene,
 };
 
 const ROOM: usize = 64;

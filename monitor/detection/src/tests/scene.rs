@@ -11,11 +11,10 @@ use monitor_common::{
 };
 
 use crate::{
-    Detection, Learned,
+    Detection, Learned, Parameters,
     contact::default_inside,
     finding::{Detector, Finding, Severity},
     ledger::{ChangeKind, FindingChange},
-    parameters::Parameters,
 };
 
 pub const MS: u64 = 1_000_000;

@@ -19,9 +19,9 @@ mod tunnels;
 use std::collections::BTreeMap;
 
 use detection::{
+    Parameters,
     contact::default_inside,
     finding::{Finding, Severity},
-    parameters::Parameters,
 };
 use monitor_tests::harness::{
     timeline::{Dice, EPOCH, S, Traffic},

@@ -9,7 +9,7 @@ use monitor_common::conversation::outcome;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{
+use crate::{
     bounded::{Bounded, StateSize},
     contact::Contact,
     detect::{Detect, Moment, Scope},

@@ -12,7 +12,7 @@ use monitor_common::flow::protocol;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{
+use crate::{
     attempts::{Attempt, Verdict},
     bounded::{Bounded, StateSize},
     detect::{Detect, Moment, Scope},

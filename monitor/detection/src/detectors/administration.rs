@@ -13,7 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{
+use crate::{
     bounded::{Bounded, StateSize},
     contact::{Contact, is_group},
     detect::{Detect, Scope},

@@ -7,10 +7,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{
+use crate::{
     bounded::{Bounded, StateSize},
     contact::Contact,
-    detect::{Detect, Moment, Scope},
+    detect::{Detect, Moment, Scope, ServiceRate},
     evidence,
     finding::{Detector, Party, Severity, Signal, Signals},
     statistics::{real, rounded},
@@ -55,14 +55,6 @@ impl Default for Parameters {
             subjects: 8192,
         }
     }
-}
-
-/// What a service did in one window: totals since the last call.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ServiceRate {
-    pub packets: u64,
-    pub bytes: u64,
-    pub new_sources: u64,
 }
 
 const MEASURES: [&str; 3] = ["packets/s", "bytes/s", "new sources/s"];
@@ -149,7 +141,7 @@ impl RateShift {
 
 impl Detect for RateShift {
     /// The habits of services; those of sources are learned anew.
-    fn learned(&self, learned: &mut super::Learned) {
+    fn learned(&self, learned: &mut crate::Learned) {
         let mut all: Vec<_> = self
             .subjects
             .iter()

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use self::kind::Kind;
-use super::{
+use crate::{
     bounded::{Bounded, StateSize},
     contact::Contact,
     detect::{Detect, Scope},

@@ -8,13 +8,13 @@ use std::{collections::BTreeMap, net::IpAddr};
 use monitor_common::{conversation::note, flow::protocol};
 use serde_json::json;
 
-use super::{
+use crate::{
     bounded::{Bounded, StateSize},
     contact::{Contact, is_group},
     detect::{Detect, Scope},
+    detectors::scan::Parameters,
     evidence,
     finding::{Detector, Party, Severity, Signal, Signals},
-    scan::Parameters,
     statistics::count,
 };
 

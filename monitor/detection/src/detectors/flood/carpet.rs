@@ -9,11 +9,11 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::json;
 
-use super::{
+use super::Parameters;
+use crate::{
     bounded::{Bounded, StateSize},
     evidence,
     finding::{Detector, Party, Severity, Signal, Signals},
-    flood::Parameters,
     statistics::real,
     window::{Crowd, Rolling},
 };

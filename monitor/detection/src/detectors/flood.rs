@@ -5,6 +5,7 @@
 //! datagrams that are answered do not count, and a crowd that was served before is a service that went down: `info`.
 
 mod blow;
+mod carpet;
 
 use std::net::IpAddr;
 
@@ -12,10 +13,12 @@ use monitor_common::conversation::note;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use self::blow::Blow;
-use super::{
-    bounded::{Bounded, StateSize},
+use self::{
+    blow::Blow,
     carpet::{Carpet, Fall},
+};
+use crate::{
+    bounded::{Bounded, StateSize},
     contact::{Contact, is_group},
     detect::{Detect, Moment, Scope},
     evidence,

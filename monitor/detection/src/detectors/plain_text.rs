@@ -13,7 +13,7 @@ use monitor_common::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{
+use crate::{
     bounded::{Bounded, StateSize},
     contact::Contact,
     detect::{Detect, Scope},

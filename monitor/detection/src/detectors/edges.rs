@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{
+use crate::{
     bounded::{Bounded, StateSize},
     contact::{Contact, is_group},
     detect::{Detect, Scope},
@@ -140,7 +140,7 @@ impl Edges {
 }
 
 impl Detect for Edges {
-    fn learned(&self, learned: &mut super::Learned) {
+    fn learned(&self, learned: &mut crate::Learned) {
         let mut edges: Vec<Edge> = self.known.iter().map(|(edge, _)| *edge).collect();
         edges.sort();
         let mut profiles: Vec<_> =

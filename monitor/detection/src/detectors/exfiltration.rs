@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{
+use crate::{
     bounded::{Bounded, StateSize},
     contact::{Contact, is_group},
     detect::{Detect, Scope},
@@ -200,7 +200,7 @@ impl Exfiltration {
 }
 
 impl Detect for Exfiltration {
-    fn learned(&self, learned: &mut super::Learned) {
+    fn learned(&self, learned: &mut crate::Learned) {
         let mut all: Vec<_> = self.baselines.iter().map(|(source, baseline)| (*source, *baseline)).collect();
         all.sort_by_key(|(source, _)| *source);
         learned.baselines = all;

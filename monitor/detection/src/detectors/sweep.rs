@@ -14,7 +14,7 @@ use monitor_common::conversation::note;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{
+use crate::{
     attempts::{Attempt, Verdict},
     bounded::{Bounded, StateSize},
     contact::{Contact, is_group},

@@ -10,14 +10,14 @@ use monitor_common::flow::protocol;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{
+use crate::{
     attempts::{Attempt, Verdict},
     bounded::{Bounded, StateSize},
     detect::{Detect, Scope},
+    detectors::scan::CLIENT_PORTS,
     evidence,
     finding::{Detector, Party, Service, Severity, Signal, Signals},
     lookups::Naming,
-    scan::CLIENT_PORTS,
 };
 
 const SECOND: u64 = 1_000_000_000;

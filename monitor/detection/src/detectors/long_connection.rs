@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{
+use crate::{
     bounded::StateSize,
     contact::Contact,
     detect::{Detect, Scope},

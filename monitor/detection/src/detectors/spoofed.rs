@@ -13,7 +13,7 @@ use monitor_common::conversation::note;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{
+use crate::{
     bounded::{Bounded, StateSize},
     contact::Contact,
     detect::{Detect, Misplaced, Moment, Scope},
