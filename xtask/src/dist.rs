@@ -7,6 +7,7 @@ mod bill;
 mod contents;
 mod cross;
 mod packages;
+mod paths;
 mod verify;
 
 use std::fs;
@@ -72,12 +73,14 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     clear(&out)?;
     let native = process::host()? == arch.triple();
     // The dependencies and their versions travel inside the binary, where scanners find them.
-    process::run(&mut process::cargo(["auditable", "build", "--release", "--bin", "sluice"]))?;
+    let mut build = process::cargo(["auditable", "build", "--release", "--bin", "sluice"]);
+    process::run(build.env("CARGO_ENCODED_RUSTFLAGS", paths::remapping()?.join("\x1f")))?;
     let generator = process::built("sluice", true)?;
     let binary = if native { generator.clone() } else { cross::build(arch)? };
     let product = Product { binary, generator, version: VERSION.to_owned(), arch, out };
 
     verify::runs_on_old_hosts(&product.binary, arch)?;
+    paths::holds_none(&product.binary)?;
     verify::same_object_twice(arch)?;
     verify::manifests()?;
     let root = stage(&product)?;

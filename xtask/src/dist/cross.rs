@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{Arch, clear};
+use super::{Arch, clear, paths};
 use crate::process;
 use crate::setup;
 use crate::toolchain::SYSTEM_RUSTC;
@@ -28,7 +28,7 @@ pub fn build(arch: Arch) -> Result<PathBuf> {
     // With `--target` these flags reach nothing that runs here, such as build scripts.
     command.env(
         format!("CARGO_TARGET_{}_RUSTFLAGS", variable.to_uppercase()),
-        format!("--sysroot={}", sysroot.display()),
+        format!("--sysroot={} {}", sysroot.display(), paths::remapping()?.join(" ")),
     );
     command.env(format!("CARGO_TARGET_{}_LINKER", variable.to_uppercase()), format!("{cross}-gcc"));
     command.env(format!("CC_{variable}"), format!("{cross}-gcc"));
