@@ -4,6 +4,7 @@ pub mod accuracy;
 pub mod capture;
 pub mod daemon;
 pub mod dialogues;
+pub mod executed;
 pub mod flood;
 pub mod host;
 pub mod http;

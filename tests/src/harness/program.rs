@@ -174,6 +174,11 @@ impl Program {
         self.write(map::CLOCK, 0u32, &ClockReading { now, jiffies: 0, ktime_ns: 0, judged: 0 });
     }
 
+    /// Values of each key of a per-CPU map.
+    pub const fn cpus(&self) -> usize {
+        self.cpus
+    }
+
     /// Sets of the exact table.
     pub const fn sets(&self) -> u32 {
         self.sets

@@ -21,6 +21,7 @@ mod datapath_life;
 mod debts;
 mod defence;
 mod described;
+mod executed;
 mod faults;
 mod fixtures;
 mod floods;
