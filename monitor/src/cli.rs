@@ -3,6 +3,7 @@
 //! In: arguments. Out: text or JSON on standard output, one line on standard error when it fails, and an exit code
 //! (docs/reference/cli.md). A command is one file with its arguments and its [`Execute`], and one line below.
 
+pub mod arguments;
 pub mod change;
 pub mod context;
 pub mod failure;
@@ -15,7 +16,7 @@ pub mod table;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches as _, Parser, Subcommand};
 
 pub use context::Context;
 pub use failure::{Exit, Failure};
@@ -93,7 +94,8 @@ pub fn grammar() -> clap::Command {
 
 /// The program: parses, executes, and says in one line what went wrong.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let grammar = generate::with_examples(grammar(), "sluice");
+    let arguments = Arguments::from_arg_matches(&grammar.get_matches()).unwrap_or_else(|error| error.exit());
     let context = Context::new(arguments.global);
     match arguments.command.execute(&context) {
         Ok(()) => ExitCode::SUCCESS,

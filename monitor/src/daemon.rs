@@ -79,9 +79,10 @@ fn not_permitted(error: anyhow::Error) -> anyhow::Error {
 }
 
 /// What a daemon that is gone left in force.
-pub fn left_in_force(options: &Options) -> Result<Vec<datapath::Left>> {
+pub fn left_in_force(options: &Options) -> Result<(PathBuf, Vec<datapath::Left>)> {
     let config = read_configuration(options.config.as_deref(), options.flags.clone())?.parse()?;
-    datapath::left_in_force(&config.bpf.pin_directory)
+    let left = datapath::left_in_force(&config.bpf.pin_directory)?;
+    Ok((config.bpf.pin_directory, left))
 }
 
 /// Whether `sluice panic` is on in the maps that a daemon left; `None` without any.

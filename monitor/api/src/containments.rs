@@ -1,7 +1,6 @@
 //! `/v1/containments`: sources and workloads that are cut off or limited on their own.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -12,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::{Applied, Command, Endpoint, Method, Role};
 use crate::error::Code;
-use crate::schema;
+use crate::schema::{self, is_meant_as_address, parse_prefix};
 use crate::snapshot::Count;
 
 /// Whom a containment holds.
@@ -43,8 +42,10 @@ impl FromStr for Subject {
     /// What is an address or a prefix is a source; everything else names a workload.
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.trim();
-        if let Ok(prefix) = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
-            return Ok(Self::Source(prefix.trunc()));
+        match parse_prefix(text) {
+            Ok(prefix) => return Ok(Self::Source(prefix)),
+            Err(wrong) if is_meant_as_address(text) => return Err(wrong),
+            Err(_) => {}
         }
         if text.is_empty() || text.chars().any(char::is_control) {
             return Err("name an address, or a workload as `sluice flows` shows it".to_owned());
@@ -169,6 +170,9 @@ mod tests {
         assert_eq!(of("2001:db8::1/64").to_string(), "2001:db8::/64");
         assert_eq!(of("nginx.service"), Subject::Workload("nginx.service".to_owned()));
         assert_eq!(of("container 0123456789ab").to_string(), "container 0123456789ab");
+        for mistyped in ["10.0.0", "10.0.0.256", "10.0.0.5:80", "10.0.0.0/33", "2001:db8::/129", "fd00::g"] {
+            assert!(mistyped.parse::<Subject>().is_err(), "{mistyped}");
+        }
         assert!("".parse::<Subject>().is_err());
         assert!("a\nb".parse::<Subject>().is_err());
     }

@@ -102,6 +102,18 @@ pub fn parse_prefix(text: &str) -> Result<IpNet, String> {
         })
 }
 
+/// Whether a word can only be meant as an address, right or wrong: `10.0.0` is no name of a host or a workload.
+pub fn is_meant_as_address(word: &str) -> bool {
+    let only = |others: &str, digit: fn(&char) -> bool| {
+        word.chars().all(|letter| digit(&letter) || others.contains(letter))
+    };
+    let dotted = word.contains('.')
+        && only("./:", char::is_ascii_digit)
+        && word.contains(|letter: char| letter.is_ascii_digit());
+    let colons = word.matches(':').count() > 1 && only(":./%", char::is_ascii_hexdigit);
+    dotted || colons || word.contains("::")
+}
+
 /// Reads a prefix, or one address.
 pub fn prefix_or_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IpNet, D::Error> {
     let text = String::deserialize(deserializer)?;

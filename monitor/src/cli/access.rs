@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::change::{ChangeArgs, render as render_change};
 use super::sources::address;
 use super::table::Page;
-use super::{Context, Execute, Exit, Failure, figures};
+use super::{Context, Execute, Exit, Failure, figures, arguments};
 use policy::config::Duration;
 use api::access::{AccessAdd, AccessEntry, AccessImport, AccessKind, AccessList, AccessRemove, ListAccess};
 use api::schema::parse_prefix;
@@ -56,7 +56,7 @@ struct Import {
     #[arg(long)]
     dry_run: bool,
     /// How long, as in 12h [default: until the daemon restarts; `access.lists` of the configuration keeps lists]
-    #[arg(long = "for", value_name = "TIME")]
+    #[arg(long = "for", value_name = "TIME", value_parser = arguments::time)]
     duration: Option<Duration>,
     #[command(flatten)]
     change: ChangeArgs,
@@ -68,7 +68,7 @@ struct Entry {
     #[arg(value_parser = parse_prefix, value_name = "ADDRESS")]
     prefix: IpNet,
     /// How long, as in 1h [default: for ever; bans: 10m]
-    #[arg(long = "for", value_name = "TIME")]
+    #[arg(long = "for", value_name = "TIME", value_parser = arguments::time)]
     duration: Option<Duration>,
     /// Why, for those who read the list later
     #[arg(long, value_name = "TEXT")]

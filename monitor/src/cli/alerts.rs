@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::change::ChangeArgs;
 use super::context::{Output, print};
 use super::table::{self, Page};
-use super::{Context, Execute, Exit, Failure, figures};
+use super::{Context, Execute, Exit, Failure, figures, arguments};
 use api::alerts::{
     Alert, AlertClose, AlertQuery, AlertShow, AlertSilence, AlertState, ListSilences, SilenceInForce, SilenceLift,
 };
@@ -48,6 +48,7 @@ enum Action {
 #[derive(Clone, Copy, Debug, Args)]
 struct Lifting {
     /// Its number, as `sluice alerts silences` shows it
+    #[arg(value_parser = arguments::number::<u64>)]
     number: u64,
 }
 
@@ -66,7 +67,7 @@ struct Filter {
     #[arg(long, value_parser = parse_prefix, value_name = "PREFIX")]
     subject: Option<IpNet>,
     /// How many
-    #[arg(short = 'n', long = "number", default_value_t = 50, value_name = "N")]
+    #[arg(short = 'n', long = "number", default_value_t = 50, value_name = "N", value_parser = arguments::count)]
     number: usize,
 }
 
@@ -75,13 +76,14 @@ struct Follow {
     #[command(flatten)]
     filter: Filter,
     /// End after so many looks, a second apart
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = arguments::number::<u64>)]
     looks: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Args)]
 struct Number {
     /// Its number, as `sluice alerts list` shows it
+    #[arg(value_parser = arguments::number::<u64>)]
     number: u64,
 }
 
@@ -98,7 +100,7 @@ struct Silencing {
     #[arg(long, value_name = "TEXT")]
     reason: String,
     /// How long; until it is lifted, if left out
-    #[arg(long = "for", value_name = "TIME")]
+    #[arg(long = "for", value_name = "TIME", value_parser = arguments::time)]
     duration: Option<config::Duration>,
     #[command(flatten)]
     change: ChangeArgs,
@@ -300,9 +302,12 @@ pub fn details(alert: &Alert, page: &mut Page) {
 }
 
 fn detector(name: &str) -> Result<Detector, String> {
+    let labels = || Detector::ALL.iter().map(|detector| detector.label());
     Detector::ALL.into_iter().find(|detector| detector.label() == name).ok_or_else(|| {
-        let known: Vec<_> = Detector::ALL.iter().map(|detector| detector.label()).collect();
-        format!("there is no such detector; there are {}", known.join(", "))
+        policy::config::nearest(name, labels()).map_or_else(
+            || format!("there is no such detector; there are {}", labels().collect::<Vec<_>>().join(", ")),
+            |meant| format!("there is no such detector; did you mean `{meant}`?"),
+        )
     })
 }
 

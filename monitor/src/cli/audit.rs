@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use policy::config::Duration;
 
 use super::table::Page;
-use super::{Context, Execute, Exit, Failure, figures};
+use super::{Context, Execute, Exit, Failure, figures, arguments};
 use crate::store::audit;
 
 /// Lists who changed or tried what, newest first, and checks the chain of it
@@ -40,10 +40,10 @@ enum Action {
 #[derive(Clone, Debug, Args)]
 struct List {
     /// Only entries of this time until now
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = arguments::time)]
     since: Option<Duration>,
     /// How many
-    #[arg(short = 'n', long = "number", default_value_t = 50, value_name = "N")]
+    #[arg(short = 'n', long = "number", default_value_t = 50, value_name = "N", value_parser = arguments::count)]
     number: usize,
 }
 

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::arguments;
 use super::figures;
 use super::table::Page;
 use api::{Applied, ChangeOptions};
@@ -17,7 +18,7 @@ pub struct ChangeArgs {
     #[arg(long)]
     pub save: bool,
     /// Take it back after this time unless `sluice confirm` says to keep it
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = arguments::time)]
     pub confirm_within: Option<Duration>,
     /// Do it although it touches the caller's own connection, another operator's or loopback
     #[arg(long)]

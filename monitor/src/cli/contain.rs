@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::change::ChangeArgs;
 use super::table::Page;
-use super::{Context, Execute, Failure, figures};
+use super::{Context, Execute, Failure, figures, arguments};
 use policy::config::{Duration, Mode, Rate};
 use api::containments::{Contained, ContainmentLift, ContainmentSet, ListContainments};
 
@@ -27,7 +27,7 @@ pub struct Contain {
     #[arg(long, requires = "subject")]
     observe: bool,
     /// How long, as in 1h [default: until it is lifted]
-    #[arg(long = "for", value_name = "TIME", requires = "subject")]
+    #[arg(long = "for", value_name = "TIME", requires = "subject", value_parser = arguments::time)]
     duration: Option<Duration>,
     /// Why, for those who read the list later
     #[arg(long, value_name = "TEXT", requires = "subject")]

@@ -17,14 +17,17 @@ use super::failure::{Exit, Failure};
 use super::session;
 use super::table::Page;
 
+/// Where help lists the arguments of every command.
+const GLOBAL: &str = "Global options";
+
 /// Arguments of every command.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Global {
     /// The daemon's control socket [default: `SLUICE_SOCKET`, else /run/sluice/control.sock]
-    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(long, global = true, value_name = "PATH", help_heading = GLOBAL)]
     pub socket: Option<PathBuf>,
     /// How answers are shown
-    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT", help_heading = GLOBAL)]
     pub output: Output,
 }
 

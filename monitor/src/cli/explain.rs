@@ -18,13 +18,15 @@ use api::Versioned;
 use api::access::AccessEntry;
 use api::explanation::{self, ExplainedService, Explanation, NextPacket};
 use api::limits::ListLimits;
+use api::schema::{is_meant_as_address, parse_prefix};
 use api::sources::{SourceList, SourceQuery};
 
 /// Says why an address is treated as it is, or who sends from a prefix or to a service
 #[derive(Clone, Debug, Args)]
 pub struct Explain {
     /// An address, a prefix, a service, or a host name
-    pub target: String,
+    #[arg(value_parser = target)]
+    pub target: Target,
 }
 
 /// Sources of a prefix or a service that one answer shows.
@@ -34,29 +36,26 @@ const ADDRESSES: usize = 8;
 
 /// What the word is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Target {
+pub enum Target {
     Address(IpAddr),
     Prefix(IpNet),
     /// A service, or a name to be resolved.
     Name(String),
 }
 
-impl Target {
-    fn parse(word: &str) -> Self {
-        if let Ok(address) = word.parse() {
-            return Self::Address(address);
-        }
-        match word.parse::<IpNet>() {
-            Ok(prefix) if prefix.prefix_len() == prefix.max_prefix_len() => Self::Address(prefix.addr()),
-            Ok(prefix) => Self::Prefix(prefix.trunc()),
-            Err(_) => Self::Name(word.to_owned()),
-        }
+/// What a word is about; an error for what can only be meant as an address and is none.
+fn target(word: &str) -> Result<Target, String> {
+    match parse_prefix(word) {
+        Ok(prefix) if prefix.prefix_len() == prefix.max_prefix_len() => Ok(Target::Address(prefix.addr())),
+        Ok(prefix) => Ok(Target::Prefix(prefix)),
+        Err(wrong) if is_meant_as_address(word) => Err(wrong),
+        Err(_) => Ok(Target::Name(word.to_owned())),
     }
 }
 
 impl Execute for Explain {
     fn execute(self, context: &Context) -> Result<(), Failure> {
-        match Target::parse(&self.target) {
+        match self.target {
             Target::Address(address) => {
                 let why = context.ask(&explanation::Explain { address })?;
                 context.show(&why, |why, page| render(&why.answer, page))
@@ -64,7 +63,13 @@ impl Execute for Explain {
             Target::Prefix(prefix) => {
                 let query = SourceQuery { prefix: Some(prefix), limit: SHOWN, ..SourceQuery::default() };
                 let list = context.ask(&query)?;
-                context.show(&list, |list, page| super::sources::render(&list.answer, page))
+                context.show(&list, |list, page| {
+                    if list.answer.sources.is_empty() {
+                        page.line(format!("no source of {prefix} is known"));
+                    } else {
+                        super::sources::render(&list.answer, page);
+                    }
+                })
             }
             Target::Name(name) => {
                 let query =
@@ -107,7 +112,7 @@ fn explain_service(service: String, sources: SourceList, context: &Context) -> R
 /// The name is resolved here, never in the daemon.
 fn explain_name(name: String, failure: &Failure, context: &Context) -> Result<(), Failure> {
     let Ok(found) = (name.as_str(), 0).to_socket_addrs() else {
-        let message = format!("{}; nor does `{name}` resolve to an address", failure.message);
+        let message = format!("{} And `{name}` does not resolve to an address", sentence(&failure.message));
         return Err(Failure::new(failure.exit, message));
     };
     let addresses: BTreeSet<IpAddr> = found.map(|found| found.ip()).take(ADDRESSES).collect();
@@ -121,6 +126,11 @@ fn explain_name(name: String, failure: &Failure, context: &Context) -> Result<()
             render(one, page);
         }
     })
+}
+
+/// A message with an end of its own.
+fn sentence(message: &str) -> String {
+    if message.ends_with('?') { message.to_owned() } else { format!("{message}.") }
 }
 
 pub fn render(why: &Explanation, page: &mut Page) {

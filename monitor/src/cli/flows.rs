@@ -7,7 +7,7 @@ use monitor_common::application;
 use policy::config::{Duration, nearest};
 
 use super::table::Page;
-use super::{Context, Execute, Failure, figures};
+use super::{Context, Execute, Failure, figures, arguments};
 use api::flows::{Flow, FlowEncryption, FlowEnd, FlowList, FlowOutcome, FlowQuery};
 use api::schema::parse_prefix;
 
@@ -18,7 +18,7 @@ pub struct Flows {
     #[arg(long, value_parser = parse_prefix, value_name = "PREFIX")]
     address: Option<IpNet>,
     /// Only with this port of the one who answers
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = arguments::port)]
     port: Option<u16>,
     /// Only this protocol, by name or number
     #[arg(long, value_name = "PROTOCOL", value_parser = protocol)]
@@ -36,10 +36,10 @@ pub struct Flows {
     #[arg(long, value_enum)]
     outcome: Option<Outcome>,
     /// Only with a packet within this time
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = arguments::time)]
     since: Option<Duration>,
     /// How many
-    #[arg(short = 'n', long = "number", default_value_t = 50, value_name = "N")]
+    #[arg(short = 'n', long = "number", default_value_t = 50, value_name = "N", value_parser = arguments::count)]
     number: usize,
 }
 

@@ -2,6 +2,8 @@
 
 mod manual;
 
+pub use manual::with_examples;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

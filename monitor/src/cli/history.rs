@@ -7,17 +7,17 @@ use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 
 use super::table::Page;
-use super::{Context, Execute, Exit, Failure, figures};
+use super::{Context, Execute, Exit, Failure, figures, arguments};
 use api::history::{Change, HistoryQuery};
 
 /// Lists the changes, newest first, or shows one with what stood before and after
 #[derive(Clone, Copy, Debug, Args)]
 pub struct History {
     /// Show this change alone
-    #[arg(conflicts_with = "number")]
+    #[arg(conflicts_with = "number", value_parser = arguments::number::<u64>)]
     change: Option<u64>,
     /// How many
-    #[arg(short = 'n', long = "number", default_value_t = 20, value_name = "N")]
+    #[arg(short = 'n', long = "number", default_value_t = 20, value_name = "N", value_parser = arguments::count)]
     pub number: usize,
 }
 

@@ -22,7 +22,7 @@ pub struct Limit {
 enum Action {
     /// Lists every limit as it holds now
     List,
-    /// Sets rates or mode of one limit; what is not named stays
+    /// Sets rates or mode of one limit; what is not named stays, but a rate takes its usual burst
     Set(Box<Set>),
     /// Takes one limit back to what the configuration says
     Unset(Unset),

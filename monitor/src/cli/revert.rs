@@ -5,12 +5,13 @@ use clap::Args;
 use api::history;
 
 use super::change::ChangeArgs;
-use super::{Context, Execute, Failure};
+use super::{Context, Execute, Failure, arguments};
 
 /// Undoes one change
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Revert {
     /// Its number, as `sluice history` shows it
+    #[arg(value_parser = arguments::number::<u64>)]
     pub number: u64,
     #[command(flatten)]
     pub change: ChangeArgs,

@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::table::Page;
-use super::{Context, Execute, Failure, figures};
+use super::{Context, Execute, Failure, figures, arguments};
 use api::schema::parse_prefix;
 use api::sources::{SourceList, SourceOrder, SourceQuery};
 use crate::snapshot::Source;
@@ -23,7 +23,7 @@ pub struct Sources {
     #[arg(long, value_name = "NAME")]
     pub service: Option<String>,
     /// How many
-    #[arg(short = 'n', long = "number", default_value_t = 20, value_name = "N")]
+    #[arg(short = 'n', long = "number", default_value_t = 20, value_name = "N", value_parser = arguments::count)]
     pub number: usize,
 }
 

@@ -1,7 +1,7 @@
 //! `sluice status`: is it guarding, how well, and what is wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use api::status::ShowStatus;
 use clap::Args;
@@ -46,10 +46,10 @@ impl Status {
         let options = daemon::Options { config: self.config, flags };
         let panic = daemon::left_passing(&options);
         let said = match daemon::left_in_force(&options) {
-            Ok(left) if panic.is_ok_and(|on| on == Some(true)) => {
-                format!("PANIC: EVERYTHING PASSES, `sluice panic off` ends it; otherwise {}", in_force(&left))
+            Ok((pins, left)) if panic.is_ok_and(|on| on == Some(true)) => {
+                format!("PANIC: EVERYTHING PASSES, `sluice panic off` ends it; otherwise {}", in_force(&pins, &left))
             }
-            Ok(left) => in_force(&left),
+            Ok((pins, left)) => in_force(&pins, &left),
             Err(error) => format!("whether limits are still in force in the kernel is not known: {error:#}"),
         };
         failure.message = format!("{}; {said}", failure.message);
@@ -58,10 +58,13 @@ impl Status {
 }
 
 /// What the kernel goes on doing without a daemon.
-fn in_force(left: &[Left]) -> String {
+fn in_force(pins: &Path, left: &[Left]) -> String {
     let guarded: Vec<_> = left.iter().filter(|one| one.in_force).collect();
     let Some(oldest) = guarded.iter().map(|one| one.since).min() else {
-        return "no limit is in force in the kernel; no interface is guarded".to_owned();
+        return format!(
+            "nothing that is pinned in {} is in force in the kernel: no interface is guarded by it",
+            pins.display()
+        );
     };
     let names: Vec<_> = guarded.iter().map(|one| one.interface.as_str()).collect();
     let since = Timestamp::try_from(oldest).map_or_else(|_| "an unknown time".to_owned(), figures::moment);
@@ -323,12 +326,13 @@ web      enforce     2.00 k     48.0 k             0   1.20 M           0  packe
 
     #[test]
     fn without_a_daemon_the_page_says_what_the_kernel_goes_on_doing() {
+        let pins = std::path::Path::new("/pins");
         let since = std::time::UNIX_EPOCH + std::time::Duration::from_hours(500_000);
         let left = |name: &str, in_force| Left { interface: name.to_owned(), in_force, since };
-        let said = in_force(&[left("eth0", true), left("gone0", false)]);
+        let said = in_force(pins, &[left("eth0", true), left("gone0", false)]);
         assert!(said.contains("in force in the kernel on eth0 (since 2027-01-15"), "{said}");
-        assert!(in_force(&[left("gone0", false)]).contains("no interface is guarded"));
-        assert!(in_force(&[]).contains("no interface is guarded"));
+        assert!(in_force(pins, &[left("gone0", false)]).contains("no interface is guarded"));
+        assert!(in_force(pins, &[]).contains("pinned in /pins is in force in the kernel: no interface is guarded"));
     }
 
     #[test]

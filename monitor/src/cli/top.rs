@@ -22,7 +22,7 @@ use clap::Args;
 use super::context::{Output, on_terminal, print};
 use super::sources::{Order, Sources};
 use super::table::Page;
-use super::{Context, Execute, Failure, sources, status};
+use super::{Context, Execute, Failure, sources, status, arguments};
 use api::status::ShowStatus;
 use policy::config;
 
@@ -41,13 +41,13 @@ pub struct Top {
     #[arg(long, value_enum, default_value_t, value_name = "ORDER")]
     pub by: Order,
     /// How many sources: 10 of a page, 100 of the pane
-    #[arg(short = 'n', long = "number", value_name = "N")]
+    #[arg(short = 'n', long = "number", value_name = "N", value_parser = arguments::count)]
     pub number: Option<usize>,
     /// Time between two pages
-    #[arg(long, default_value = "1s", value_name = "TIME")]
+    #[arg(long, default_value = "1s", value_name = "TIME", value_parser = arguments::time)]
     pub every: config::Duration,
     /// Print so many pages, and end
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = arguments::number::<u64>)]
     pub pages: Option<u64>,
 }
 

@@ -92,7 +92,7 @@ pub fn remove(facts: &Facts<'_>, target: AccessRemove) -> Result<Removal, Error>
     };
     let same = |entry: &policy::AccessEntry| entry.prefix == prefix && entry.permission == permission;
     if !facts.desired.rules().access.iter().any(same) {
-        let kind = target.kind.label();
+        let kind = if target.kind == super::command::AccessKind::Exempt { "exemption" } else { "denial" };
         let error = Error::new(Code::NotFound, format!("no {kind} of {prefix} was made while running"));
         return Err(
             error.next("what the configuration says is changed in its file; `sluice access list` shows both")

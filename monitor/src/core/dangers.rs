@@ -119,7 +119,15 @@ fn cut_off(standing: &Standing, next: &Standing, network: &Neighbourhood, now: T
     let mut told: Vec<_> = policy::would_cut(&next.rules, &addresses, now)
         .into_iter()
         .filter(|cut| !already.contains(cut))
-        .map(|cut| format!("{} ({}) lies in {} ({})", cut.address, role(cut.address), cut.prefix, cut.from))
+        .map(|cut| {
+            format!(
+                "{} ({}) lies in {} (the denial, by {})",
+                cut.address,
+                role(cut.address),
+                cut.prefix,
+                cut.from
+            )
+        })
         .collect();
     let sources =
         next.bans.keys().filter(|source| !standing.bans.contains_key(source)).map(|source| (*source, "ban"));

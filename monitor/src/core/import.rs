@@ -48,6 +48,12 @@ pub fn import(
     let safeguards = ListPolicy::of(&list, facts.desired.rules(), operators);
     let taken = policy::import(&import.name, action, import.text.as_bytes(), &safeguards)
         .map_err(|why| Error::new(Code::Invalid, why).next("nothing was changed; correct the list"))?;
+    if taken.taken_lines == 0
+        && let Some(first) = taken.skipped.first()
+    {
+        let why = format!("no line of {} is taken; line {}: {}", import.name, first.line, first.problem);
+        return Err(Error::new(Code::Invalid, why).next("name a list of prefixes, one on each line"));
+    }
     let new = not_standing(facts, &taken, permission);
     let warnings = skipped(&taken);
     let mut summary = vec![format!(

@@ -36,6 +36,7 @@ mod limiter;
 mod link_layer;
 mod losses;
 mod mirror;
+mod mistakes;
 mod own_flows;
 mod page;
 mod panic;

@@ -165,6 +165,21 @@ fn examples(path: &str) -> Vec<Example> {
     if path == "sluice" { own.take(2).collect() } else { own.collect() }
 }
 
+/// The grammar whose help ends with the examples of the pages.
+pub fn with_examples(command: Command, path: &str) -> Command {
+    let lines: Vec<_> =
+        examples(path).into_iter().map(|(line, about)| format!("  {line}\n      {about}")).collect();
+    let command = if lines.is_empty() {
+        command
+    } else {
+        command.after_help(format!("Examples:\n{}", lines.join("\n")))
+    };
+    command.mut_subcommands(|sub| {
+        let path = format!("{path} {}", sub.get_name());
+        with_examples(sub, &path)
+    })
+}
+
 fn paths(page: &mut Roff) {
     page.control("SH", ["FILES"]);
     for (path, about) in FILES {
