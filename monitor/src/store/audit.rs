@@ -117,7 +117,7 @@ impl Audit {
 
     /// What both files may grow to.
     pub fn bound(&self, bytes: u64) {
-        // Said once, before there is anything to write.
+        // A full queue has other worries; the next reload says it again.
         let _ = self.jobs.as_ref().map(|jobs| jobs.try_send(Job::Bound(bytes)));
     }
 

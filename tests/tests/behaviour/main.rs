@@ -22,6 +22,7 @@ mod debts;
 mod defence;
 mod described;
 mod faults;
+mod fetched;
 mod fixtures;
 mod floods;
 mod fragments;
