@@ -17,6 +17,7 @@ mod service_user;
 mod serving;
 mod setting;
 mod signals;
+mod web;
 mod writing;
 
 use std::path::{Path, PathBuf};

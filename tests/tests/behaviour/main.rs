@@ -50,6 +50,7 @@ mod replay;
 mod requests;
 mod reverse_path;
 mod scraped;
+mod secured;
 mod segments;
 mod served;
 mod side_matters;

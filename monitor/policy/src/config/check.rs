@@ -266,6 +266,9 @@ fn capacity(config: &Config, found: &mut Problems) {
 
 fn paths(config: &Config, found: &mut Problems) {
     absolute("control.socket", &config.control.socket, found);
+    if let Some(file) = &config.metrics.web_config_file {
+        absolute("metrics.web_config_file", file, found);
+    }
     absolute("state.directory", &config.state.directory, found);
     for (key, Bytes(size), least) in
         [("store_size", config.state.store_size, 16 << 20), ("audit_size", config.state.audit_size, 1 << 20)]
