@@ -148,6 +148,7 @@ impl Core {
                 self.state.host(news, &mut turn);
                 supervise::retry(&mut self.state, &mut turn);
             }
+            Input::Fetched(name) => supervise::fetched(&name, &mut self.state, &mut turn),
             Input::Tick => {
                 self.state.tick(&mut turn);
                 supervise::tick(&mut self.state, &mut turn);
@@ -250,11 +251,13 @@ impl Core {
             findings: self.state.watch.snapshot(),
             reload: self.reload.clone(),
             sinks: view.sinks.clone(),
+            lists: lists::states(self.rules(), &view.lists),
             pending: self.state.changes.waiting().map(change::Waiting::snapshot),
             tuning: self.state.tune.snapshot(),
             process: view.process,
             confinement: self.confinement.clone(),
-            audit: view::audit(turn.store.audit_state()),
+            store: turn.store.size(),
+            audit: view::audit(turn.store.audit_state(), self.rules().config.state.audit_size.0),
             read_seconds: view.read_seconds,
             problems,
         }

@@ -17,6 +17,7 @@ mod service_user;
 mod serving;
 mod setting;
 mod signals;
+mod web;
 mod writing;
 
 use std::path::{Path, PathBuf};
@@ -134,7 +135,6 @@ async fn live(path: Option<PathBuf>, chosen: Chosen, signals: Signals) -> Result
         tracing::warn!("{missing}");
     }
     let opened = Store::open_or_remember(state, Timestamp::now())?;
-    opened.store.bound_audit(config.state.audit_size.0);
     let first = First { notes: opened.notes, confinement, ..first };
     let own = links::own_addresses().await.unwrap_or_else(|error| {
         tracing::error!("own addresses: {error:#}");

@@ -7,6 +7,7 @@
 mod alert_log;
 pub mod cookies;
 mod delivery;
+mod fetch;
 pub mod handle;
 mod host;
 pub mod last_good;
@@ -24,6 +25,7 @@ pub mod start;
 mod surroundings;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod webhook;
 mod workloads;
 

@@ -19,6 +19,7 @@ mod overrides;
 pub mod pending;
 pub mod restore;
 mod schema;
+mod size;
 mod steps;
 mod storage;
 #[cfg(test)]
@@ -30,9 +31,10 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use rusqlite::Connection;
+use policy::config;
 
 pub use access::{AccessRule, AccessRuleKind};
+use api::snapshot::StoreState;
 pub use findings::StoredFinding;
 pub use history::{Author, ChangeRecord, ChangeState, NewChange};
 pub use mend::Mended;
@@ -42,9 +44,6 @@ pub use storage::Storage;
 
 /// Name of the file in the state directory.
 pub const FILE: &str = "sluice.db";
-
-/// What the file may grow to; then the older half of the history and of closed findings goes.
-const LARGEST: i64 = 256 << 20;
 
 /// The open store. It belongs to the engine; dropping it releases the state directory.
 #[derive(Debug)]
@@ -58,6 +57,7 @@ pub struct Store {
     /// Why it lives in memory, as long as it does.
     volatile: Option<String>,
     mending: mend::Mending,
+    size: size::Size,
     audit: audit::Audit,
     /// Held for as long as the store is open: the mark that keeps a second daemon out.
     lock: Option<File>,
@@ -84,9 +84,18 @@ impl Store {
         backup::Copier::new(self.worker.entrance(), &self.directory)
     }
 
-    /// What the files of the audit may grow to together.
-    pub fn bound_audit(&self, bytes: u64) {
-        self.audit.bound(bytes);
+    /// What the store and the files of the audit may grow to.
+    pub fn bound(&mut self, bounds: &config::State) {
+        self.audit.bound(bounds.audit_size.0);
+        self.size.bound(bounds.store_size.0);
+        // Its size is known from now on.
+        let size = self.size.clone();
+        let measured = self.worker.send(move |connection| size.make_room(connection, 0));
+        measured.unwrap_or_else(|error| tracing::debug!("{error:#}"));
+    }
+
+    pub fn size(&self) -> StoreState {
+        self.size.state()
     }
 
     /// Writes an entry of the audit; an error means that it waits in memory.
@@ -105,26 +114,19 @@ impl Store {
     }
 
     /// Forgets what is over: access rules that ended, findings closed before `findings_before`, all but the newest
-    /// `changes` lines of the history, and the older half of both when the file is too large. Meant for once an hour.
+    /// `changes` lines of the history. Meant for once an hour.
     pub fn prune(&mut self, now: Timestamp, findings_before: Timestamp, changes: u64) -> anyhow::Result<()> {
+        let size = self.size.clone();
         self.worker.call(move |connection| {
             let transaction = connection.transaction()?;
             access::prune(&transaction, now)?;
             findings::prune(&transaction, findings_before)?;
             history::prune(&transaction, changes)?;
-            if size(&transaction)? > LARGEST {
-                findings::halve(&transaction)?;
-                history::halve(&transaction)?;
-            }
-            Ok(transaction.commit()?)
+            transaction.commit()?;
+            size.make_room(connection, 0);
+            Ok(size.shrink(connection)?)
         })
     }
-}
-
-/// Bytes of the pages that are in use.
-fn size(connection: &Connection) -> rusqlite::Result<i64> {
-    let figure = |name: &str| connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
-    Ok((figure("page_count")? - figure("freelist_count")?) * figure("page_size")?)
 }
 
 /// How times are stored: milliseconds since 1970.

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::process;
 
-const TARGETS: [&str; 5] = ["frame", "segments", "config", "request", "capture"];
+const TARGETS: [&str; 6] = ["frame", "segments", "config", "request", "capture", "list"];
 
 /// Coverage as libFuzzer reads it: a counter for every edge, and what is compared. No sanitizer, which would need nightly.
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -21,7 +21,7 @@ const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-leve
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Only these: frame, segments, config, request, capture
+    /// Only these: frame, segments, config, request, capture, list
     #[arg(value_parser = TARGETS)]
     targets: Vec<String>,
     /// How long each

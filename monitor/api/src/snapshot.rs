@@ -3,7 +3,13 @@
 //! In: nothing. Out: values that metrics, control, detection and tuning read. It never reads a map, keeps no history and
 //! names no kernel layout; rates are computed by the engine from two consecutive reads.
 
+mod lists;
+mod store;
+
 use std::net::IpAddr;
+
+pub use lists::ListState;
+pub use store::StoreState;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -53,12 +59,17 @@ pub struct Snapshot {
     /// How findings reach their receivers.
     #[serde(default)]
     pub sinks: Vec<SinkState>,
+    /// Lists of the configuration.
+    #[serde(default)]
+    pub lists: Vec<ListState>,
     /// A change that is taken back unless it is confirmed in time.
     pub pending: Option<Pending>,
     pub tuning: Tuning,
     pub process: Process,
     #[serde(default)]
     pub confinement: Confinement,
+    #[serde(default)]
+    pub store: StoreState,
     #[serde(default)]
     pub audit: Audit,
     /// How long the last read of the maps took.
@@ -85,6 +96,9 @@ pub struct Audit {
     /// Its SHA-256.
     pub sha256: String,
     pub bytes: u64,
+    /// What its files may grow to.
+    #[serde(default)]
+    pub most_bytes: u64,
     /// Entries that this process wrote.
     pub written: u64,
     /// Entries that wait for the disk.

@@ -7,6 +7,7 @@ mod advice;
 mod burst;
 mod challenge;
 mod check;
+mod list;
 mod metrics;
 mod nearest;
 mod parse;
@@ -21,6 +22,7 @@ mod units;
 
 pub use burst::{ASSUMED_TICK_NS, LARGEST_FRAME, Quantity, quantities};
 pub use challenge::Challenge;
+pub use list::{AccessList, ListAction};
 pub use metrics::{Metrics, PageDetail};
 pub use nearest::nearest;
 pub use parse::{ConfigError, Place, Problem};
@@ -28,9 +30,8 @@ pub use pattern::{is_pattern, matches};
 pub use prefix::parse_prefix;
 pub use reflection::Reflection;
 pub use schema::{
-    Access, AccessList, Alerts, Bpf, BpfLog, Capacity, Class, Control, Conversations, Flood, Format,
-    Fragments, Heartbeat, Interfaces, ListAction, Log, Malformed, MalformedAction, NativeMode, Source, State,
-    Track, WhenStale,
+    Access, Alerts, Bpf, BpfLog, Capacity, Class, Control, Conversations, Flood, Format, Fragments,
+    Heartbeat, Interfaces, Log, Malformed, MalformedAction, NativeMode, Source, State, Track, WhenStale,
 };
 pub use service::{
     AggregateLimits, BanRule, BanScope, ClassProtection, Limits, Match, Mode, Ports, Protection, Protocol,

@@ -137,7 +137,7 @@ fn records(
     let gid = rustix::process::getgid().as_raw();
     let pid = rustix::process::getpid().as_raw_nonzero().get();
     let origin = Origin::Direct { uid, gid, pid };
-    let user = peer::user_name(uid);
+    let user = peer::Users::default().name(uid);
     let value = |value: Result<Value, serde_json::Error>| {
         value.map_err(|error| Failure::new(Exit::Failed, format!("restore: {error}")))
     };

@@ -165,6 +165,7 @@ pub fn snapshot() -> Snapshot {
         started: "2026-11-22T10:58:30Z".parse().unwrap(),
         panic: None,
         sinks: Vec::new(),
+        lists: Vec::new(),
         build: Build { version: "0.1.0".to_owned(), layout: 1, compiler: "none".to_owned() },
         interfaces: vec![Interface {
             name: "eth0".to_owned(),
@@ -207,6 +208,7 @@ pub fn snapshot() -> Snapshot {
         pending: None,
         tuning: crate::snapshot::Tuning::default(),
         process: crate::snapshot::Process::default(),
+        store: crate::snapshot::StoreState::default(),
         audit: crate::snapshot::Audit::default(),
         confinement: crate::snapshot::Confinement {
             user: "sluice".to_owned(),

@@ -13,7 +13,7 @@ use super::table::Page;
 use super::{Context, Execute, Exit, Failure, figures};
 use crate::daemon;
 use crate::engine::delta::Flags;
-use crate::snapshot::{Findings, LimitInForce, Snapshot, Total};
+use crate::snapshot::{Findings, LimitInForce, ListState, Snapshot, Total};
 use policy::LimitKind;
 
 /// Shows what is guarded, what is dropped and what is wrong
@@ -97,6 +97,15 @@ pub fn render(snapshot: &Snapshot, page: &mut Page) {
     page.field("bans", snapshot.bans.len().to_string());
     page.field("containments", snapshot.containments.to_string());
     page.field("findings", findings(&snapshot.findings));
+    for list in &snapshot.lists {
+        page.field("list", list_line(list, *at));
+    }
+    let of = |bytes, most| format!("{} of {}", figures::bytes(bytes), figures::bytes(most));
+    let (store, audit) = (&snapshot.store, &snapshot.audit);
+    page.field(
+        "store",
+        format!("{}; audit {}", of(store.bytes, store.most_bytes), of(audit.bytes, audit.most_bytes)),
+    );
     if let Some(pending) = &snapshot.pending {
         let left = figures::until(pending.until, *at);
         page.field("waiting", format!("change {} ({}) is taken back {left}", pending.change, pending.summary));
@@ -267,6 +276,20 @@ impl Flows {
     }
 }
 
+/// What of a list is in force, and how fresh it is.
+fn list_line(list: &ListState, at: Timestamp) -> String {
+    let mut told = format!("{}: {} prefixes, {}", list.name, list.prefixes, list.action);
+    if list.skipped > 0 {
+        let skipped = format!(", {} entries skipped", list.skipped);
+        told.push_str(&skipped);
+    }
+    if let Some(fetched) = list.fetched {
+        let fetched = format!(", fetched {}", figures::ago(fetched, at));
+        told.push_str(&fetched);
+    }
+    told
+}
+
 /// How many are open, and what is not judged yet because it is still learned.
 fn findings(findings: &Findings) -> String {
     let learning = [("new edges", findings.edges_in_s), ("odd hours", findings.hours_in_s)];
@@ -282,7 +305,7 @@ mod tests {
     use super::{Left, in_force, render};
     use crate::cli::table::Page;
     use crate::cli::samples::snapshot;
-    use api::snapshot::Unguarded;
+    use api::snapshot::{ListState, Unguarded};
 
     #[test]
     fn a_page_says_what_is_guarded_and_what_is_dropped() {
@@ -297,6 +320,7 @@ sources       1 tracked, 1 over a limit
 bans          1
 containments  1
 findings      0 open
+store         0 B of 0 B; audit 0 B of 0 B
 
 INTERFACE  MODE    EGRESS  FLOOD  PASSED/S  DROPPED/S  WOULD DROP/S  DROPPED
 eth0       native  -       calm     2.00 k     48.0 k             0   1.20 M
@@ -306,6 +330,19 @@ default  no limit         0          0             0        0           0
 web      enforce     2.00 k     48.0 k             0   1.20 M           0  packet_rate
 ";
         assert_eq!(page.text(), wanted);
+    }
+
+    #[test]
+    fn lists_say_how_much_of_them_is_in_force_and_how_old_it_is() {
+        let mut snapshot = snapshot();
+        let fetched = Some("2026-11-22T11:58:00Z".parse().unwrap());
+        let name = "https://lists.example/drop".to_owned();
+        snapshot.lists = vec![ListState { name, action: "deny".to_owned(), prefixes: 812, skipped: 2, fetched, ..ListState::default() }];
+        let mut page = Page::plain();
+        render(&snapshot, &mut page);
+        let wanted = "list          https://lists.example/drop: 812 prefixes, deny, 2 entries skipped, fetched 2 min ago\n";
+        let text = page.text();
+        assert!(text.contains(wanted), "{text}");
     }
 
     #[test]

@@ -3,8 +3,12 @@
 //! Nothing the client says about itself counts; only what the kernel recorded when it connected
 //! (`SO_PEERCRED`, `SO_PEERGROUPS`, unix(7)).
 
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::SystemTime;
 
 use anyhow::{Result, anyhow};
 use api::escape::escaped;
@@ -99,9 +103,32 @@ pub fn group_number(group_file: &str, group: &str) -> Option<u32> {
     })
 }
 
-/// The name of a user, by the host's own list (passwd(5)); `None` for one that only a directory service knows.
-pub fn user_name(uid: u32) -> Option<String> {
-    name_in(&std::fs::read_to_string("/etc/passwd").ok()?, uid)
+/// The host's own list of users (passwd(5)), read again when it was replaced.
+#[derive(Debug)]
+pub struct Users {
+    path: PathBuf,
+    /// Time of change, inode and length of what was read.
+    stamp: Option<(SystemTime, u64, u64)>,
+    text: String,
+}
+
+impl Default for Users {
+    fn default() -> Self {
+        Self { path: PathBuf::from("/etc/passwd"), stamp: None, text: String::new() }
+    }
+}
+
+impl Users {
+    /// The name of a user; `None` for one that only a directory service knows.
+    pub fn name(&mut self, uid: u32) -> Option<String> {
+        let about = fs::metadata(&self.path).ok()?;
+        let stamp = (about.modified().ok()?, about.ino(), about.len());
+        if self.stamp != Some(stamp) {
+            self.text = fs::read_to_string(&self.path).ok()?;
+            self.stamp = Some(stamp);
+        }
+        name_in(&self.text, uid)
+    }
 }
 
 /// The same from the text of that list.
@@ -145,7 +172,9 @@ fn supplementary_groups(stream: &UnixStream) -> io::Result<Vec<u32>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Peer, Roles, group_number, name_in};
+    use std::fs;
+
+    use super::{Peer, Roles, Users, group_number, name_in};
     use crate::engine::command::Role;
     use policy::config::Control;
 
@@ -187,6 +216,22 @@ mod tests {
         assert_eq!(name_in(file, 1000).as_deref(), Some("alice"));
         assert_eq!((name_in(file, 7), name_in(file, 1001)), (None, None));
         assert_eq!(name_in("a\u{1b}b:x:5:5::/:\n", 5).as_deref(), Some("a\\u{1b}b"));
+    }
+
+    #[test]
+    fn a_list_of_users_that_was_replaced_is_read_again() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("passwd");
+        let mut users = Users { path: path.clone(), ..Users::default() };
+        assert_eq!(users.name(5), None);
+        fs::write(&path, "alice:x:5:5::/:\n").unwrap();
+        assert_eq!(users.name(5).as_deref(), Some("alice"));
+        // As useradd replaces it, with a time of change that a test cannot tell apart.
+        let about = fs::metadata(&path).unwrap().modified().unwrap();
+        fs::write(place.path().join("new"), "carol:x:5:5::/:\n").unwrap();
+        fs::File::open(place.path().join("new")).unwrap().set_modified(about).unwrap();
+        fs::rename(place.path().join("new"), &path).unwrap();
+        assert_eq!(users.name(5).as_deref(), Some("carol"));
     }
 
     #[test]

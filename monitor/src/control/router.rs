@@ -4,25 +4,26 @@
 
 use std::sync::Arc;
 
-use api::audit::{AuditHead, AuditQuery, VerifyAudit};
+use api::audit::{AuditHead, AuditKind, AuditQuery, VerifyAudit};
 use api::backup::BackupRead;
 use api::openapi::{self, Listed};
 use api::shape::Shape;
 use api::status::ShowStatus;
-use api::{Code, Command, Error, Method, Versioned};
+use api::{Code, Command, Error, Method, Origin, Versioned};
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, get, on};
 use axum::{Json, Router};
 use hyper::Request;
+use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 use super::refusal;
 use super::request::{self, Asked};
 use super::server::Connected;
-use crate::engine::command::Perform;
-use crate::engine::{Auditor, Handle};
+use crate::engine::command::{Caller, Perform};
+use crate::engine::{Auditor, Handle, NewEntry};
 
 /// The router that a server serves.
 pub fn router(engine: Handle) -> Router {
@@ -92,12 +93,20 @@ async fn read<T: Send + 'static>(
     read.map_err(|error| Error::failed(&error))?.map_err(|error| Error::failed(&error))
 }
 
-/// Parts of a copy of the store, which is made on the store's own thread.
+/// Parts of a copy of the store, which is made on the store's own thread. Who began one has all that is kept, so the audit has it.
 fn backup(router: Router<Handle>) -> Router<Handle> {
     route::<BackupRead, _, _>(router, |engine: Handle, asked: Asked<BackupRead>| async move {
-        let copier = engine.copier().clone();
+        let (copier, begins) = (engine.copier().clone(), asked.command.id.is_none());
         let read = tokio::task::spawn_blocking(move || copier.part(&asked.command)).await;
         let part = read.map_err(|error| Error::failed(&error))?.map_err(|error| Error::failed(&error))?;
+        if begins && part.is_some() {
+            let Caller { uid, gid, pid, user, .. } = asked.caller;
+            let origin = Origin::Socket { uid, gid, pid };
+            let mut entry =
+                NewEntry::new(Timestamp::now(), AuditKind::Call, origin, BackupRead::ENDPOINT.name);
+            entry.user = user;
+            engine.auditor().answered(entry);
+        }
         let over = || Error::new(Code::NotFound, "this backup is over, or another one began since");
         part.ok_or_else(|| over().next("begin a new one, without `id`"))
     })

@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::patience::Patient;
-use super::peer::{self, Peer, Roles};
+use super::peer::{Peer, Roles, Users};
 use super::refusal;
 use super::router::Failed;
 use crate::engine::Auditor;
@@ -85,11 +85,12 @@ pub async fn serve(
     (limits, auditor): (Limits, Auditor),
     shutdown: impl Future<Output = ()>,
 ) {
-    let door = Door {
+    let mut door = Door {
         everyone: Arc::new(Semaphore::new(limits.connections)),
         admins: Arc::new(Semaphore::new(limits.admin_connections)),
         refusals: Arc::new(Semaphore::new(limits.connections)),
         auditor,
+        users: Users::default(),
     };
     let answers = Arc::new(Semaphore::new(limits.answer_bytes as usize));
     let (closing, closed) = watch::channel(false);
@@ -144,16 +145,21 @@ struct Door {
     admins: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
     auditor: Auditor,
+    users: Users,
 }
 
 impl Door {
-    fn admit(&self, stream: &UnixStream, roles: &Roles) -> Result<(Connected, OwnedSemaphorePermit), Error> {
+    fn admit(
+        &mut self,
+        stream: &UnixStream,
+        roles: &Roles,
+    ) -> Result<(Connected, OwnedSemaphorePermit), Error> {
         let peer = Peer::of(stream).map_err(|error| {
             Error::new(Code::Failed, format!("the peer's credentials cannot be read: {error}"))
                 .next("try again")
         })?;
         let Some(role) = roles.role_of(&peer) else {
-            let (error, user) = (stranger(&peer), peer::user_name(peer.uid));
+            let (error, user) = (stranger(&peer), self.users.name(peer.uid));
             refusal::tell_of(&self.auditor, &peer, user, "a connection", &error);
             return Err(error);
         };
@@ -162,7 +168,7 @@ impl Door {
         });
         match place {
             Ok(place) => {
-                let user = peer::user_name(peer.uid);
+                let user = self.users.name(peer.uid);
                 Ok((Connected { peer, user, role }, place))
             }
             Err(_) => Err(Error::new(Code::Unavailable, "too many control connections are open")

@@ -113,14 +113,15 @@ impl Changes {
             before: &self.desired.rules().lists,
             operators,
             is_asked,
+            only: None,
             numbering: &installed.image().numbering,
             environment: turn.kernel.environment(),
         }
     }
 
-    /// Reads the lists again, because one of them could not be taken.
-    pub fn retry_lists(&mut self, installed: &mut Installed, turn: &mut Turn<'_>) {
-        let outcome = self.reread_lists(false, self.desired.standing().clone(), installed, turn);
+    /// Reads the lists again, because one of them could not be taken, or `only` the one that changed.
+    pub fn retry_lists(&mut self, only: Option<&str>, installed: &mut Installed, turn: &mut Turn<'_>) {
+        let outcome = self.reread_lists(only, self.desired.standing().clone(), installed, turn);
         match outcome {
             Ok(next) if next == *self.desired.standing() => {}
             Ok(next) => {
@@ -133,7 +134,7 @@ impl Changes {
 
     fn reread_lists(
         &self,
-        is_asked: bool,
+        only: Option<&str>,
         next: Standing,
         installed: &Installed,
         turn: &mut Turn<'_>,
@@ -141,7 +142,7 @@ impl Changes {
         let lifelines = turn.host.lifelines();
         let caller = Asking::daemon(Origin::Timer).caller;
         let operators = installed.sessions().protected(&caller, &lifelines);
-        let around = self.circumstances(operators, is_asked, installed, turn);
+        let around = Circumstances { only, ..self.circumstances(operators, false, installed, turn) };
         let (next, warnings) = lists::read_again(next, around, &mut *turn.host)?;
         for warning in &warnings {
             tracing::warn!("{warning}");
@@ -379,7 +380,7 @@ impl Changes {
 
     /// The first rules of this process; `next` with the lists that its configuration names.
     pub fn begin(&mut self, next: Standing, installed: &mut Installed, turn: &mut Turn<'_>) -> Result<()> {
-        let next = self.reread_lists(false, next, installed, turn)?;
+        let next = self.reread_lists(None, next, installed, turn)?;
         self.install(next, installed, turn).context("put the rules in force")
     }
 

@@ -14,11 +14,11 @@ use detection::ledger::ChangeKind;
 use monitor_common::conversation::Record;
 use monitor_common::flow::{BanKey, SourceKey};
 use monitor_common::record::{Ban, Event, SourceEntry};
-use policy::config::Alerts;
+use policy::config::{AccessList, Alerts};
 use tuning::defence::Load;
 
 use super::command::{Alert, Reply, Request};
-use crate::snapshot::{Process, SinkState, Snapshot};
+use crate::snapshot::{ListState, Process, SinkState, Snapshot};
 use api::Error;
 
 /// What happened.
@@ -36,6 +36,8 @@ pub enum Input {
     LinksChanged,
     /// A look at the host, every half minute.
     Host(News),
+    /// A list was fetched, and is to be read again.
+    Fetched(String),
     /// A second passed.
     Tick,
     /// An effect was performed, or failed.
@@ -54,6 +56,8 @@ pub struct Reading {
     pub seconds: f64,
     /// How findings reach their receivers.
     pub sinks: Vec<SinkState>,
+    /// How fetched lists are.
+    pub lists: Vec<ListState>,
     /// What is wrong beside the core: parts that are tried again, sinks that wait.
     pub beside: Vec<String>,
 }
@@ -87,6 +91,8 @@ pub enum Effect {
     ReopenLogs,
     /// Where findings go from now on.
     Sinks(Alerts),
+    /// Which lists there are from now on.
+    Lists(Vec<AccessList>),
     End(Ended),
 }
 

@@ -7,7 +7,9 @@ use std::net::IpAddr;
 
 use super::delta::Standing;
 use super::ports::{Host, Turn};
+use crate::snapshot::ListState;
 use api::{Code, Error};
+use policy::config::AccessList;
 use policy::{self, Environment, ImportedList, ListPolicy, Numbering, Rules, compile};
 
 /// What reading lists rests on.
@@ -18,6 +20,8 @@ pub struct Circumstances<'a> {
     pub operators: Vec<IpAddr>,
     /// Whether somebody asks, who can correct a list: one that was never taken is an error then, else it is left out.
     pub is_asked: bool,
+    /// The only list that is read again; all others stay as they are.
+    pub only: Option<&'a str>,
     pub numbering: &'a Numbering,
     pub environment: Environment,
 }
@@ -28,14 +32,23 @@ pub fn read_again(
     around: Circumstances<'_>,
     host: &mut dyn Host,
 ) -> Result<(Standing, Vec<String>), Error> {
-    let Circumstances { before, operators, is_asked, numbering, environment } = around;
+    let Circumstances { before, operators, is_asked, only, numbering, environment } = around;
     let mut warnings = Vec::new();
     let mut lists = Vec::new();
     for list in &next.rules.config.access.lists {
-        let name = list.path.display().to_string();
+        let name = list.name();
+        let old = before.iter().find(|old| old.name == name);
+        if let (Some(only), Some(old)) = (only, old)
+            && only != name
+        {
+            lists.push(old.clone());
+            continue;
+        }
         let policy = ListPolicy::of(list, &next.rules, &operators);
-        let taken =
-            host.list(&list.path).and_then(|bytes| policy::import(&name, list.action, &bytes, &policy));
+        let taken = host
+            .list(list)
+            .and_then(|bytes| policy::import(&name, list.action, &bytes, &policy))
+            .and_then(|taken| is_a_list(taken, list));
         match taken {
             Ok(imported) => {
                 if let Some(first) = imported.skipped.first() {
@@ -46,12 +59,15 @@ pub fn read_again(
                 }
                 lists.push(imported);
             }
-            Err(why) => match before.iter().find(|old| old.name == name) {
+            Err(why) => match old {
                 Some(old) => {
                     warnings.push(format!("{why}; the list as it was before stays in force"));
                     lists.push(old.clone());
                 }
-                None if !is_asked => warnings.push(format!("{why}; nothing of the list is in force")),
+                // What is not fetched yet will be.
+                None if !is_asked || list.url.is_some() => {
+                    warnings.push(format!("{why}; nothing of the list is in force"))
+                }
                 None => {
                     return Err(Error::new(Code::Invalid, why)
                         .next("correct the list, or take it out of access.lists"));
@@ -62,6 +78,31 @@ pub fn read_again(
     next.rules.lists = lists;
     warnings.extend(fit(&mut next.rules, numbering, &environment));
     Ok((next, warnings))
+}
+
+/// The lists of the snapshot: what is in force, with how those that are fetched are.
+pub fn states(rules: &Rules, fetched: &[ListState]) -> Vec<ListState> {
+    let state = |list: &AccessList| {
+        let name = list.name();
+        let state = fetched.iter().find(|state| state.name == name).cloned().unwrap_or_default();
+        let taken = rules.lists.iter().find(|taken| taken.name == name);
+        ListState {
+            action: list.action.label().to_owned(),
+            prefixes: taken.map_or(0, |taken| taken.prefixes.len() as u64),
+            skipped: taken.map_or(0, |taken| taken.skipped_lines as u64),
+            name,
+            ..state
+        }
+    };
+    rules.config.access.lists.iter().map(state).collect()
+}
+
+/// Servers answer with pages for people, too: what has entries and no address among them is not the list.
+fn is_a_list(taken: ImportedList, list: &AccessList) -> Result<ImportedList, String> {
+    if list.url.is_some() && taken.taken_lines == 0 && taken.skipped_lines > 0 {
+        return Err(format!("{}: nothing in it is an address", taken.name));
+    }
+    Ok(taken)
 }
 
 /// A list that is not in force as its file says is a problem until it is.

@@ -10,6 +10,7 @@ use std::path::Path;
 use anyhow::Result;
 use datapath::{Interface, Kernel};
 use ipnet::IpNet;
+use policy::config::AccessList;
 use policy::{ImportedList, Surroundings};
 
 use super::delta::{ConfigSetting, Flags};
@@ -25,8 +26,8 @@ use api::audit::AuditChange;
 pub trait Host: Send {
     /// The file at `path`, or the default one.
     fn configuration(&mut self, path: Option<&Path>, flags: Flags) -> Result<ConfigSetting, Error>;
-    /// The bytes of a list of prefixes, or why it cannot be read.
-    fn list(&mut self, path: &Path) -> Result<Vec<u8>, String>;
+    /// The bytes of a list of prefixes, or why it cannot be read; of one that is fetched, its copy.
+    fn list(&mut self, list: &AccessList) -> Result<Vec<u8>, String>;
     /// What the host needs to reach anybody; nothing when it cannot be told.
     fn network(&mut self) -> Neighbourhood;
     /// The interfaces of this namespace, with what they have received.

@@ -24,6 +24,7 @@ use super::ports::{Host, Neighbourhood};
 use crate::store::Moment;
 use api::Error;
 use datapath::{AttachMode, BanError, Counters, Generation, Guarded, Interface, Kernel, MapUse};
+use policy::config::AccessList;
 use policy::config::Config;
 use policy::{Environment, Image, ImportedList, Surroundings};
 
@@ -286,9 +287,10 @@ impl Host for StandHost {
         Ok(self.setting(flags))
     }
 
-    fn list(&mut self, path: &Path) -> Result<Vec<u8>, String> {
-        let list = self.lists.get(path).map(|text| text.clone().into_bytes());
-        list.ok_or_else(|| format!("{} cannot be read: there is none", path.display()))
+    fn list(&mut self, list: &AccessList) -> Result<Vec<u8>, String> {
+        let name = list.name();
+        let list = self.lists.get(Path::new(&name)).map(|text| text.clone().into_bytes());
+        list.ok_or_else(|| format!("{name} cannot be read: there is none"))
     }
 
     fn network(&mut self) -> Neighbourhood {

@@ -102,7 +102,7 @@ pub fn guard(
 /// Whether the configuration still names a list.
 fn names(config: &Config, old: &ImportedList) -> bool {
     let lists = &config.access.lists;
-    lists.iter().any(|list| list.path.display().to_string() == old.name && list.action == old.action)
+    lists.iter().any(|list| list.name() == old.name && list.action == old.action)
 }
 
 /// The parts of a core, the rules in force.

@@ -76,7 +76,8 @@ impl State {
         state.follow_tuning(turn);
         state.follow_links(turn);
         state.interfaces.refuse_to_guard_nothing(named, turn)?;
-        turn.effects.push(state.sinks());
+        turn.store.bound(&state.changes.desired().rules().config.state);
+        turn.effects.extend(state.surroundings_of_config());
         supervise::keep_last_good(&state, turn);
         Ok(state)
     }
@@ -195,7 +196,7 @@ impl State {
 
     /// What the kernel has counted: named, learned from, judged. True while an interface is in flood mode.
     pub fn reading(&mut self, reading: Reading, turn: &mut Turn<'_>) -> bool {
-        let Reading { counted, sources, process, seconds, sinks, beside, .. } = reading;
+        let Reading { counted, sources, process, seconds, sinks, lists, beside, .. } = reading;
         let now = turn.now.clone();
         self.view.end_second();
         let flooded = self.view.flooded(&self.interfaces, &*turn.kernel);
@@ -224,7 +225,7 @@ impl State {
         self.handle_findings(turn);
         self.watch.keep_when_due(turn);
         (self.view.process, self.view.read_seconds, self.view.sinks) = (process, seconds, sinks);
-        self.view.beside = beside;
+        (self.view.lists, self.view.beside) = (lists, beside);
         !still.is_empty()
     }
 
@@ -357,7 +358,8 @@ impl State {
         }
         if before.config != revision.config {
             self.follow_links(turn);
-            turn.effects.push(self.sinks());
+            turn.store.bound(&self.changes.desired().rules().config.state);
+            turn.effects.extend(self.surroundings_of_config());
             supervise::keep_last_good(self, turn);
             self.watch.follow(self.changes.desired().rules(), &self.silences.all(), turn.now.since_boot);
         }
@@ -374,8 +376,10 @@ impl State {
         self.installed.guard_loopback(self.interfaces.guards_loopback());
     }
 
-    fn sinks(&self) -> Effect {
-        Effect::Sinks(self.changes.desired().rules().config.alerts.clone())
+    /// What the engine keeps beside the core, by the configuration.
+    fn surroundings_of_config(&self) -> [Effect; 2] {
+        let config = &self.changes.desired().rules().config;
+        [Effect::Sinks(config.alerts.clone()), Effect::Lists(config.access.lists.clone())]
     }
 
     /// Undoes one change of the history.

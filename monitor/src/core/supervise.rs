@@ -6,6 +6,8 @@
 use super::ports::Turn;
 use super::start;
 use super::state::State;
+use policy::ImportedList;
+use policy::config::Bytes;
 
 /// Once a tick.
 pub fn tick(state: &mut State, turn: &mut Turn<'_>) {
@@ -34,12 +36,33 @@ pub fn tick(state: &mut State, turn: &mut Turn<'_>) {
 /// Now and then.
 pub fn retry(state: &mut State, turn: &mut Turn<'_>) {
     if turn.problems.has("lists") {
-        state.changes.retry_lists(&mut state.installed, turn);
+        state.changes.retry_lists(None, &mut state.installed, turn);
         keep_last_good(state, turn);
     }
     if turn.problems.has("last good configuration") {
         keep_last_good(state, turn);
     }
+}
+
+/// A list was fetched, and is not what it was.
+pub fn fetched(name: &str, state: &mut State, turn: &mut Turn<'_>) {
+    // One that is not in force yet may be so for want of room, or of this one.
+    let only = (!turn.problems.has("lists")).then_some(name);
+    let prefixes =
+        |state: &State| state.changes.desired().rules().lists.iter().find(|list| list.name == name).cloned();
+    let before = prefixes(state);
+    state.changes.retry_lists(only, &mut state.installed, turn);
+    if let Some(now) = prefixes(state) {
+        let before = before.unwrap_or_else(|| ImportedList::of(name, now.action, Vec::new()));
+        let (more, less) = before.difference(&now);
+        tracing::info!(
+            "list {name}: {} prefixes, {} new, {} gone",
+            now.prefixes.len(),
+            more.len(),
+            less.len()
+        );
+    }
+    keep_last_good(state, turn);
 }
 
 /// What was put right in the store stays a problem until the next start: somebody should know.
@@ -78,6 +101,14 @@ pub fn store_problems(turn: &Turn<'_>) -> Vec<String> {
     }
     if shed > 0 {
         told.push(format!("store: {shed} findings were given up, as too many waited for the disk"));
+    }
+    let size = turn.store.size();
+    if size.full {
+        told.push(format!(
+            "store: {} of {} are in use by what is never removed; raise state.store_size",
+            Bytes(size.bytes),
+            Bytes(size.most_bytes)
+        ));
     }
     let (audit, _, _) = turn.store.audit_state();
     if let Some(why) = audit.failing {

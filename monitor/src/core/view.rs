@@ -22,8 +22,8 @@ use super::interfaces::Interfaces;
 use super::names::Names;
 use super::sources::{Row, SourceTable, float};
 use crate::snapshot::{
-    self, AttachMode, Ban, Build, Count, Flood, Interface, MapUse, Process, Rules, Service, SinkState,
-    Sources, Tally, Total, address_of,
+    self, AttachMode, Ban, Build, Count, Flood, Interface, ListState, MapUse, Process, Rules, Service,
+    SinkState, Sources, Tally, Total, address_of,
 };
 use crate::store::audit::AuditState;
 use datapath::{Guarded, Kernel};
@@ -58,6 +58,7 @@ pub struct View {
     pub process: Process,
     pub read_seconds: f64,
     pub sinks: Vec<SinkState>,
+    pub lists: Vec<ListState>,
     /// What is wrong beside the core.
     pub beside: Vec<String>,
 }
@@ -345,6 +346,7 @@ pub fn nothing_yet(started: Timestamp, reload: snapshot::Reload) -> snapshot::Sn
         build: build(),
         panic: None,
         sinks: Vec::new(),
+        lists: Vec::new(),
         interfaces: Vec::new(),
         unguarded: Vec::new(),
         services: Vec::new(),
@@ -365,6 +367,7 @@ pub fn nothing_yet(started: Timestamp, reload: snapshot::Reload) -> snapshot::Sn
         tuning: snapshot::Tuning::default(),
         process: Process::default(),
         confinement: snapshot::Confinement::default(),
+        store: snapshot::StoreState::default(),
         audit: snapshot::Audit::default(),
         read_seconds: 0.0,
         problems: Vec::new(),
@@ -372,9 +375,9 @@ pub fn nothing_yet(started: Timestamp, reload: snapshot::Reload) -> snapshot::Sn
 }
 
 /// What the audit says of itself.
-pub fn audit((state, refused, unlisted): (AuditState, u64, u64)) -> snapshot::Audit {
+pub fn audit((state, refused, unlisted): (AuditState, u64, u64), most_bytes: u64) -> snapshot::Audit {
     let AuditState { number, sha256, bytes, written, waiting, lost, .. } = state;
-    snapshot::Audit { number, sha256, bytes, written, waiting, lost, refused, unlisted }
+    snapshot::Audit { number, sha256, bytes, most_bytes, written, waiting, lost, refused, unlisted }
 }
 
 #[cfg(test)]

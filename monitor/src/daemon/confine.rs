@@ -80,7 +80,10 @@ fn door_groups(config: &Config, group: &str) -> Vec<u32> {
 
 fn become_user(user: &ServiceUser, config: &Config, path: Option<PathBuf>, kernel: &mut Live) -> Result<()> {
     let (state, pins) = (&config.state.directory, &config.bpf.pin_directory);
-    let lists = config.access.lists.iter().map(|list| list.path.clone());
+    let lists = config.access.lists.iter();
+    let lists = lists
+        .flat_map(|list| [list.path.clone(), list.ca_file.clone(), list.authorization_file.clone()])
+        .flatten();
     let sinks = config.alerts.sinks.iter();
     let of_sinks = sinks.flat_map(|sink| [sink.ca_file.clone(), sink.authorization_file.clone()]).flatten();
     let secret = config.alerts.webhook_secret_file.clone();

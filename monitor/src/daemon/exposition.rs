@@ -1,4 +1,4 @@
-//! Serves the Prometheus page over HTTP, to anybody who can reach it.
+//! Serves the Prometheus page over HTTP or TLS, to anybody who can reach it and whom `daemon/web.rs` lets in.
 //!
 //! In: a listener that is bound already and the engine's handle. Out: `GET /metrics`, and the page of `daemon/page.rs`. It
 //! changes nothing and knows no other path that does. What a peer could use up is bounded: connections (the one that waits longest gives way to a new
@@ -15,6 +15,7 @@ use anyhow::Result;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
@@ -26,11 +27,15 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
 use super::page::Page;
+use super::web::{self, Guard};
 use crate::control::patience::Patient;
 use crate::engine::Handle;
 use crate::metrics;
@@ -53,6 +58,8 @@ pub async fn serve(
     listener: TcpListener,
     engine: Handle,
     config: &config::Metrics,
+    guard: &Arc<Guard>,
+    refreshed: impl Fn(Result<()>),
     stop: impl Future<Output = ()>,
 ) {
     let made = Arc::new(Made { engine: engine.clone(), page: Mutex::new(None) });
@@ -66,6 +73,7 @@ pub async fn serve(
         routes = routes.merge(page.routes());
         following.spawn(page.follow());
     }
+    let routes = routes.layer(middleware::from_fn_with_state(Arc::clone(guard), web::ask));
     let mut tasks = JoinSet::new();
     let mut open = VecDeque::<Connection>::new();
     let mut stop = std::pin::pin!(stop);
@@ -92,7 +100,8 @@ pub async fn serve(
             }
         }
         let asked = Arc::new(AtomicBool::new(false));
-        let task = tasks.spawn(converse(stream, routes.clone(), Arc::clone(&asked)));
+        refreshed(guard.refresh());
+        let task = tasks.spawn(welcome(stream, guard.tls(), routes.clone(), Arc::clone(&asked)));
         open.push_back(Connection { task, asked });
     }
     drop(listener);
@@ -109,7 +118,22 @@ struct Connection {
     asked: Arc<AtomicBool>,
 }
 
-async fn converse(stream: TcpStream, routes: Router, asked: Arc<AtomicBool>) {
+/// Agrees on TLS, if there is any, and serves.
+async fn welcome(stream: TcpStream, tls: Option<Arc<ServerConfig>>, routes: Router, asked: Arc<AtomicBool>) {
+    let stream = Patient::new(stream, READ_TIME);
+    let Some(tls) = tls else { return converse(stream, routes, asked).await };
+    match timeout(HEADER_TIME, TlsAcceptor::from(tls).accept(stream)).await {
+        Ok(Ok(stream)) => converse(stream, routes, asked).await,
+        Ok(Err(error)) => tracing::debug!(%error, "no agreement on TLS for metrics"),
+        Err(_) => tracing::debug!("no agreement on TLS for metrics in time"),
+    }
+}
+
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    routes: Router,
+    asked: Arc<AtomicBool>,
+) {
     let service = service_fn(move |request: Request<Incoming>| {
         asked.store(true, Ordering::Relaxed);
         let answered = TowerToHyperService::new(routes.clone());
@@ -126,7 +150,7 @@ async fn converse(stream: TcpStream, routes: Router, asked: Arc<AtomicBool>) {
         .keep_alive(false)
         .header_read_timeout(HEADER_TIME)
         .max_buf_size(HEADER_BYTES)
-        .serve_connection(TokioIo::new(Patient::new(stream, READ_TIME)), service);
+        .serve_connection(TokioIo::new(stream), service);
     if let Err(error) = connection.await {
         tracing::debug!(%error, "connection for metrics ended");
     }

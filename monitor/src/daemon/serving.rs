@@ -4,7 +4,6 @@
 //! tried again, further and further apart: it never keeps the host from being guarded.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::exposition;
+use super::web::Guard;
 use crate::control::peer::Roles;
 use crate::control::server::{self, Limits};
 use crate::control::{listen, router};
@@ -35,7 +35,7 @@ pub(super) struct Doors {
     config: Arc<Config>,
     parts: Parts,
     control: Option<(UnixListener, Roles)>,
-    metrics: Option<TcpListener>,
+    metrics: Option<(TcpListener, Arc<Guard>)>,
 }
 
 impl Doors {
@@ -47,7 +47,7 @@ impl Doors {
     pub fn open(&mut self) {
         self.control = tried(&self.parts, CONTROL, open_control(&self.config));
         if self.config.metrics.enabled {
-            self.metrics = tried(&self.parts, METRICS, open_metrics(self.config.metrics.listen));
+            self.metrics = tried(&self.parts, METRICS, open_metrics(&self.config.metrics));
         }
     }
 
@@ -118,7 +118,7 @@ async fn serve_control(
 }
 
 async fn serve_metrics(
-    mut open: Option<TcpListener>,
+    mut open: Option<(TcpListener, Arc<Guard>)>,
     config: Metrics,
     handle: Handle,
     parts: Parts,
@@ -126,14 +126,18 @@ async fn serve_metrics(
 ) -> Result<()> {
     let mut pause = FIRST;
     while !*stopping.borrow() {
-        let Some(listener) = open.take() else {
+        let Some((listener, guard)) = open.take() else {
             if !wait(&mut pause, &stopping).await {
                 break;
             }
-            open = tried(&parts, METRICS, open_metrics(config.listen));
+            open = tried(&parts, METRICS, open_metrics(&config));
             continue;
         };
-        exposition::serve(listener, handle.clone(), &config, stopped(stopping.clone())).await;
+        let refreshed = |outcome| {
+            tried(&parts, METRICS, outcome);
+        };
+        exposition::serve(listener, handle.clone(), &config, &guard, refreshed, stopped(stopping.clone()))
+            .await;
     }
     Ok(())
 }
@@ -169,13 +173,16 @@ fn open_control(config: &Config) -> Result<(UnixListener, Roles)> {
     Ok((listen::bind(&config.control.socket, roles.door_group())?, roles))
 }
 
-fn open_metrics(address: SocketAddr) -> Result<TcpListener> {
+fn open_metrics(config: &Metrics) -> Result<(TcpListener, Arc<Guard>)> {
+    let guard = Arc::new(Guard::open(config)?);
+    let address = config.listen;
     let bound = std::net::TcpListener::bind(address)
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
         .and_then(TcpListener::from_std);
-    bound.with_context(|| {
+    let listener = bound.with_context(|| {
         format!("serve metrics at {address}: choose another metrics.listen, or set metrics.enabled = false")
-    })
+    })?;
+    Ok((listener, guard))
 }
 
 /// Lets running requests finish within the deadline.

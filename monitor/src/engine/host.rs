@@ -1,9 +1,9 @@
 //! The host as the core asks for it: files, sessions, routes, cgroups; and the clocks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use datapath::Interface;
 use jiff::Timestamp;
 
+use super::fetch::Copy;
 use super::workloads::Workloads;
 use super::{last_good, links, operators, panic_file, regular, surroundings};
 use crate::core::Host;
@@ -20,7 +21,7 @@ use crate::core::ports::Neighbourhood;
 use crate::snapshot::Process;
 use crate::store::Moment;
 use api::{Code, Error};
-use policy::config::Config;
+use policy::config::{AccessList, Config};
 use policy::{ImportedList, Surroundings};
 
 /// Larger files are a mistake, not a configuration.
@@ -34,8 +35,24 @@ pub const DEFAULT_PATH: &str = "/etc/sluice/sluice.toml";
 /// This machine.
 #[derive(Debug, Default)]
 pub struct Machine {
+    state: PathBuf,
     workloads: Workloads,
     kept: last_good::Kept,
+    /// Fetched lists of which no copy could be kept.
+    unkept: BTreeMap<String, Vec<u8>>,
+}
+
+impl Machine {
+    /// With its copies of lists below `state`.
+    pub fn new(state: &Path) -> Self {
+        Self { state: state.to_owned(), ..Self::default() }
+    }
+
+    /// A list was fetched. Its bytes are held only where there is no copy.
+    pub fn fetched(&mut self, name: &str, unkept: Option<Vec<u8>>) {
+        self.unkept.remove(name);
+        self.unkept.extend(unkept.map(|bytes| (name.to_owned(), bytes)));
+    }
 }
 
 impl Host for Machine {
@@ -43,8 +60,16 @@ impl Host for Machine {
         read_configuration(path, flags)
     }
 
-    fn list(&mut self, path: &Path) -> Result<Vec<u8>, String> {
-        regular::read(path, LARGEST_LIST)
+    fn list(&mut self, list: &AccessList) -> Result<Vec<u8>, String> {
+        if let Some(path) = &list.path {
+            return regular::read(path, LARGEST_LIST);
+        }
+        let name = list.name();
+        if let Some(bytes) = self.unkept.get(&name) {
+            return Ok(bytes.clone());
+        }
+        let copy = Copy::of(list.url.as_deref().unwrap_or_default(), &self.state);
+        if copy.is_there() { copy.read(LARGEST_LIST) } else { Err(format!("{name} was never fetched")) }
     }
 
     fn network(&mut self) -> Neighbourhood {

@@ -85,12 +85,18 @@ fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
 }
 
 pub(super) fn write(path: &Path, value: &impl Serialize) -> Result<()> {
+    write_bytes(path, &serde_json::to_vec(value)?)
+}
+
+/// Replaces the file at `path` as a whole.
+pub(super) fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
     let shown = || format!("write {}", path.display());
-    let fresh = path.with_extension("json-new");
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push("-new");
     let _ = fs::remove_file(&fresh);
     let mut file =
         OpenOptions::new().create_new(true).write(true).mode(0o600).open(&fresh).with_context(shown)?;
-    file.write_all(&serde_json::to_vec(value)?).and_then(|()| file.sync_all()).with_context(shown)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).with_context(shown)?;
     fs::rename(&fresh, path).with_context(shown)
 }
 

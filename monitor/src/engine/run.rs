@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use datapath::Kernel;
 use monitor_common::conversation::Record;
-use policy::config::Alerts;
+use policy::config::{AccessList, Alerts};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -19,7 +19,7 @@ use super::handle::{Handle, QUEUE};
 use super::host::{self, Clock, Machine};
 use super::load::Loads;
 use super::sinks::Sinks;
-use super::{Parts, links, operators};
+use super::{Parts, fetch, links, operators};
 use crate::core::command::Request;
 use crate::core::{Beginning, Core, Counted, Effect, Ended, Input, News, Ports, Reading};
 use crate::snapshot::Snapshot;
@@ -60,6 +60,8 @@ pub struct Engine {
     loads: Loads,
     sinks: Sinks,
     alerts: Alerts,
+    lists: fetch::Lists,
+    wanted_lists: Vec<AccessList>,
     parts: Parts,
     /// Sinks begin threads only within the loop, because a thread keeps the capabilities of its maker.
     is_running: bool,
@@ -86,13 +88,14 @@ impl Engine {
     ) -> Result<(Self, Handle)> {
         let clock = Clock::open()?;
         let now = clock.now();
-        let mut host = Machine::default();
+        let mut host = Machine::new(store.directory());
         let reach = Ports { kernel: kernel.as_mut(), store: &mut store, host: &mut host };
         let (core, effects) = Core::begin(now.clone(), beginning, reach)?;
         let (sender, requests) = mpsc::channel(QUEUE);
         let (publish, snapshots) = watch::channel(Arc::new(core.first_snapshot()));
         // Without a webhook until the loop runs.
         let (sinks, _) = Sinks::open(&Alerts::default(), &store);
+        let lists = fetch::Lists::new(store.directory());
         let mut engine = Self {
             core,
             kernel,
@@ -102,6 +105,8 @@ impl Engine {
             loads: Loads::default(),
             sinks,
             alerts: Alerts::default(),
+            lists,
+            wanted_lists: Vec::new(),
             parts,
             is_running: false,
             sources_read: None,
@@ -120,6 +125,7 @@ impl Engine {
     pub async fn run(mut self, pulse: &Pulse) -> Result<Ended> {
         self.is_running = true;
         self.open_sinks();
+        self.follow_lists();
         let mut news = self.listen();
         let every = |period| {
             let mut ticks = interval(period);
@@ -152,6 +158,7 @@ impl Engine {
                     // What happened meanwhile.
                     self.feed(Input::LinksChanged, &self.clock.now());
                 }
+                Some(news) = self.lists.next() => self.fetched(news),
                 _ = shaken.tick() => if self.kernel.is_shaken() {
                     self.feed(Input::LinksChanged, &self.clock.now());
                 },
@@ -207,6 +214,7 @@ impl Engine {
             self.sources_read = Some((now.since_boot, began.elapsed()));
             read.map(|()| entries)
         });
+        let parts = self.parts.problems();
         let reading = Reading {
             counted,
             sources,
@@ -214,7 +222,8 @@ impl Engine {
             process: host::process(),
             seconds: began.elapsed().as_secs_f64(),
             sinks: self.sinks.states(),
-            beside: self.parts.problems().into_iter().chain(self.sinks.waiting()).collect(),
+            lists: self.lists.states(),
+            beside: parts.into_iter().chain(self.sinks.waiting()).chain(self.lists.problems()).collect(),
         };
         self.feed(Input::Reading(Box::new(reading)), now);
     }
@@ -251,6 +260,10 @@ impl Engine {
                         self.open_sinks();
                     }
                 }
+                Effect::Lists(lists) => {
+                    self.wanted_lists = lists;
+                    self.follow_lists();
+                }
                 Effect::End(ended) => self.ending = Some(ended),
             }
         }
@@ -261,6 +274,21 @@ impl Engine {
             let (sinks, outcomes) = Sinks::open(&self.alerts, &self.store);
             self.sinks = sinks;
             self.report(outcomes, &self.clock.now());
+        }
+    }
+
+    /// Fetching begins a thread too, so it begins with the loop.
+    fn follow_lists(&mut self) {
+        if self.is_running {
+            let outcome = self.lists.follow(&self.wanted_lists);
+            self.report(vec![("fetch lists", outcome)], &self.clock.now());
+        }
+    }
+
+    fn fetched(&mut self, news: fetch::News) {
+        if let Some(fetch::Changed { name, unkept }) = self.lists.take(news) {
+            self.host.fetched(&name, unkept);
+            self.feed(Input::Fetched(name), &self.clock.now());
         }
     }
 

@@ -12,6 +12,7 @@ use ring::hmac;
 
 use super::delivery::{Courier, Message, Patience, Queue, Refused};
 use super::sinks::Sink;
+use super::trust;
 use crate::core::Told;
 use crate::snapshot::SinkState;
 use policy::config::Alerts;
@@ -45,7 +46,7 @@ impl Webhook {
         if !(address.starts_with("http://") || address.starts_with("https://")) {
             bail!("alerts.webhook = {address:?} is no http:// or https:// address");
         }
-        let agent = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).build().into();
+        let agent = trust::client(None, PATIENCE)?.build().into();
         Ok(Self(Queue::start("webhook", Receiver { address, key, agent }, patience)?))
     }
 }

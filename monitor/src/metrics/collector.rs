@@ -11,7 +11,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::declaration::{self as declared, Family, Kind};
-use crate::snapshot::{AttachMode, LimitInForce, Memory, SinkState, Snapshot};
+use crate::snapshot::{AttachMode, LimitInForce, ListState, Memory, SinkState, Snapshot, StoreState};
 use policy::config::Mode;
 
 /// One snapshot as a collector.
@@ -201,6 +201,19 @@ impl Page {
         self.add(declared::SINK_FAILING, of(|sink| truth(sink.failing.is_some())));
     }
 
+    fn lists(&mut self, lists: &[ListState]) {
+        let labels = |list: &ListState| [list.name.clone(), list.action.clone()];
+        self.add(declared::LIST_PREFIXES, lists.iter().map(|list| (labels(list), float(list.prefixes))));
+        let at = |list: &ListState| Some(([list.name.clone()], seconds(list.fetched?)));
+        self.add(declared::LIST_FETCHED, lists.iter().filter_map(at));
+        let fetched = || lists.iter().filter(|list| list.is_fetched());
+        self.add(declared::LIST_FAILURES, fetched().map(|list| ([list.name.clone()], float(list.failures))));
+        self.add(
+            declared::LIST_FAILING,
+            fetched().map(|list| ([list.name.clone()], truth(list.failing.is_some()))),
+        );
+    }
+
     fn memories(&mut self, memories: &[Memory]) {
         let of = |value: fn(&Memory) -> u64| {
             memories.iter().map(move |memory| ([memory.name.clone()], float(value(memory))))
@@ -257,6 +270,16 @@ impl Page {
         self.single(declared::DEFENCE_RUNG, float(tuning.defence_rung));
     }
 
+    fn store(&mut self, store: &StoreState) {
+        self.single(declared::STORE_BYTES, float(store.bytes));
+        self.single(declared::STORE_MOST_BYTES, float(store.most_bytes));
+        self.add(
+            declared::STORE_SHED,
+            [("changes", store.shed_changes), ("findings", store.shed_findings)]
+                .map(|(what, count)| ([what.to_owned()], float(count))),
+        );
+    }
+
     fn audit(&mut self, audit: &crate::snapshot::Audit) {
         self.single(declared::AUDIT_WRITTEN, float(audit.written));
         self.single(declared::AUDIT_WAITING, float(audit.waiting));
@@ -268,6 +291,7 @@ impl Page {
                 .map(|(label, count)| ([label.to_owned()], float(count))),
         );
         self.single(declared::AUDIT_BYTES, float(audit.bytes));
+        self.single(declared::AUDIT_MOST_BYTES, float(audit.most_bytes));
     }
 
     fn daemon(&mut self, snapshot: &Snapshot) {
@@ -287,8 +311,10 @@ impl Page {
         self.add(declared::FINDINGS, findings.raised.iter().map(|row| (labels(row), float(row.raised))));
         let shed = findings.shed.iter().map(|row| ([row.label.clone()], float(row.count)));
         self.add(declared::SHED, shed);
+        self.store(&snapshot.store);
         self.audit(&snapshot.audit);
         self.sinks(&snapshot.sinks);
+        self.lists(&snapshot.lists);
         self.single(declared::RECORDS, float(findings.records));
         self.add(
             declared::LEARNING,

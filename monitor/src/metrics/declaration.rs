@@ -117,8 +117,22 @@ families! {
         "Findings that wait for a receiver.";
     SINK_FAILING = Gauge "sluice_sink_failing" ["sink"]
         "1 while the last attempt to deliver to a receiver failed; sluice status says why.";
+    LIST_PREFIXES = Gauge "sluice_list_prefixes" ["list", "action"]
+        "Prefixes of a list of the configuration that are in force.";
+    LIST_FETCHED = Gauge "sluice_list_fetched_timestamp_seconds" ["list"]
+        "When the server of a list last said that its copy is the list, in Unix time.";
+    LIST_FAILURES = Counter "sluice_list_fetch_failures_total" ["list"]
+        "Fetches of a list that failed.";
+    LIST_FAILING = Gauge "sluice_list_failing" ["list"]
+        "1 while the last fetch of a list failed; sluice status says why.";
     SHED = Counter "sluice_findings_shed_total" ["reason"]
         "Signals that became no finding or no notification of their own.";
+    STORE_BYTES = Gauge "sluice_store_bytes" []
+        "Bytes of the store that are in use.";
+    STORE_MOST_BYTES = Gauge "sluice_store_max_bytes" []
+        "What the store may grow to (state.store_size).";
+    STORE_SHED = Counter "sluice_store_shed_total" ["what"]
+        "Closed findings and changes of the history that went for want of room in the store.";
     AUDIT_WRITTEN = Counter "sluice_audit_entries_total" []
         "Entries of the audit that this process wrote.";
     AUDIT_WAITING = Gauge "sluice_audit_waiting" []
@@ -129,6 +143,8 @@ families! {
         "Calls that were refused, with an entry of the audit of their own or without one.";
     AUDIT_BYTES = Gauge "sluice_audit_bytes" []
         "Size of the files of the audit.";
+    AUDIT_MOST_BYTES = Gauge "sluice_audit_max_bytes" []
+        "What the files of the audit may grow to (state.audit_size).";
     RECORDS = Counter "sluice_conversation_records_total" []
         "Conversation records that reached the detectors of this process.";
     LEARNING = Gauge "sluice_detection_learning_seconds" ["of"]

@@ -12,9 +12,9 @@ use monitor_common::verdict::Reason;
 use super::declaration::ALL;
 use super::{page, reference::reference};
 use crate::snapshot::{
-    AttachMode, Ban, Build, Count, FindingCount, Findings, Flood, Interface, LimitInForce, MapUse, Memory,
-    Process, ProposedLimit, RateAndBurst, Reload, Rules, Service, SinkState, Snapshot, Sources, Tally, Total,
-    Tuning,
+    AttachMode, Ban, Build, Count, FindingCount, Findings, Flood, Interface, LimitInForce, ListState, MapUse,
+    Memory, Process, ProposedLimit, RateAndBurst, Reload, Rules, Service, SinkState, Snapshot, Sources,
+    StoreState, Tally, Total, Tuning,
 };
 use policy::LimitKind;
 use policy::config::Mode;
@@ -77,6 +77,7 @@ fn audit() -> crate::snapshot::Audit {
         number: 42,
         sha256: String::new(),
         bytes: 20_000,
+        most_bytes: 32 << 20,
         written: 12,
         waiting: 3,
         lost: 2,
@@ -122,6 +123,22 @@ fn example() -> Snapshot {
             failures: 2,
             ..SinkState::default()
         }],
+        lists: vec![
+            ListState {
+                name: "/etc/drop".to_owned(),
+                action: "deny".to_owned(),
+                prefixes: 7,
+                ..ListState::default()
+            },
+            ListState {
+                name: "feed".to_owned(),
+                action: "deny".to_owned(),
+                prefixes: 812,
+                fetched: Some("2026-11-22T05:30:00Z".parse().unwrap()),
+                failures: 1,
+                ..ListState::default()
+            },
+        ],
         interfaces: interfaces(at),
         unguarded: Vec::new(),
         services: vec![Service { number: 0, name: "default".to_owned() }],
@@ -195,6 +212,7 @@ fn example() -> Snapshot {
             started_seconds: 1_795_327_000.5,
         },
         confinement: crate::snapshot::Confinement::default(),
+        store: StoreState { bytes: 70_000, most_bytes: 256 << 20, shed_findings: 8, ..StoreState::default() },
         audit: audit(),
         read_seconds: 0.004,
         problems: vec!["eth1 is not there".to_owned()],

@@ -96,10 +96,15 @@ fn capacities(config: &policy::config::Config, file_bytes: Option<u64>, is_compr
 fn take_lists(rules: &mut Rules) -> Result<Vec<String>> {
     let mut notes = Vec::new();
     for list in &rules.config.access.lists {
-        let name = list.path.display().to_string();
+        let name = list.name();
         let operators: &[IpAddr] = &[];
         let safeguards = ListPolicy::of(list, rules, operators);
-        let text = read(&list.path)?;
+        let Some(path) = &list.path else {
+            notes
+                .push(format!("{name} is not in force: a replay takes lists of files, so fetch it into one"));
+            continue;
+        };
+        let text = read(path)?;
         let taken = policy::import(&name, list.action, text.as_bytes(), &safeguards)
             .map_err(|why| anyhow!("{why}; correct the list, or take it out of access.lists"))?;
         if let Some(first) = taken.skipped.first() {

@@ -117,7 +117,7 @@ impl Audit {
 
     /// What both files may grow to.
     pub fn bound(&self, bytes: u64) {
-        // Said once, before there is anything to write.
+        // A full queue has other worries; the next reload says it again.
         let _ = self.jobs.as_ref().map(|jobs| jobs.try_send(Job::Bound(bytes)));
     }
 
@@ -174,6 +174,14 @@ impl Auditor {
         if !has_room || self.jobs.try_send(Job::Refused(Box::new(entry.bounded()))).is_err() {
             queued.fetch_sub(1, Ordering::Relaxed);
             unlisted.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A call that the core never hears of was answered. Nobody waits for its entry.
+    pub fn answered(&self, entry: NewEntry) {
+        let (acknowledge, _) = sync_channel(1);
+        if self.jobs.try_send(Job::Entry(Box::new(entry.bounded()), acknowledge)).is_err() {
+            self.refusals.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 

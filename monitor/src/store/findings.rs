@@ -20,8 +20,11 @@ pub struct StoredFinding {
 /// Findings that wait in memory for a store that cannot write; then the oldest closed ones are shed.
 const UNWRITTEN: usize = 10_000;
 
+/// Findings of one transaction: after each, there may have to be room for more.
+const AT_ONCE: usize = 100;
+
 impl Store {
-    /// Writes findings in one transaction, replacing those of the same id. What cannot be written is kept in memory, is
+    /// Writes findings, replacing those of the same id. What cannot be written is kept in memory, is
     /// listed as if it were written, and goes with the next write.
     pub fn keep_findings(&mut self, findings: &[StoredFinding]) -> anyhow::Result<()> {
         for finding in findings {
@@ -49,25 +52,27 @@ impl Store {
         if self.unwritten.is_empty() {
             return Ok(());
         }
-        let rows: Vec<_> = self.unwritten.values().cloned().collect();
-        self.worker.call(move |connection| {
+        let rows: Vec<_> = self.unwritten.values().map(|row| (row.clone(), row.body.to_string())).collect();
+        let size = self.size.clone();
+        self.worker.call(move |connection| rows.chunks(AT_ONCE).try_for_each(|rows| {
+            size.make_room(connection, rows.iter().map(|(_, body)| body.len()).sum());
             let transaction = connection.transaction()?;
             {
                 let mut statement = transaction.prepare_cached(
                     "INSERT OR REPLACE INTO finding (id, opened, updated, closed, body) VALUES (?1, ?2, ?3, ?4, ?5)",
                 )?;
-                for finding in rows {
+                for (finding, body) in rows {
                     statement.execute(params![
                         finding.id,
                         stored(finding.opened),
                         stored(finding.updated),
                         finding.closed.map(stored),
-                        finding.body.to_string()
+                        body
                     ])?;
                 }
             }
             Ok(transaction.commit()?)
-        })?;
+        }))?;
         self.unwritten.clear();
         Ok(())
     }
@@ -117,18 +122,6 @@ pub(super) fn prune(connection: &Connection, before: Timestamp) -> anyhow::Resul
         "DELETE FROM finding WHERE closed < ?1
          AND CAST(id AS INTEGER) < (SELECT max(CAST(id AS INTEGER)) FROM finding)",
         [stored(before)],
-    )?;
-    Ok(())
-}
-
-/// The older half of what is closed goes.
-pub(super) fn halve(connection: &Connection) -> anyhow::Result<()> {
-    connection.execute(
-        "DELETE FROM finding WHERE id IN (
-             SELECT id FROM finding WHERE closed IS NOT NULL ORDER BY updated
-             LIMIT (SELECT count(*) / 2 FROM finding WHERE closed IS NOT NULL))
-         AND CAST(id AS INTEGER) < (SELECT max(CAST(id AS INTEGER)) FROM finding)",
-        [],
     )?;
     Ok(())
 }

@@ -36,6 +36,17 @@ pub struct NewChange {
     pub state: ChangeState,
 }
 
+impl NewChange {
+    /// About how long its row is.
+    pub(super) fn bytes(&self) -> usize {
+        let length = |value: &Value| value.to_string().len();
+        self.what.len()
+            + length(&self.before)
+            + length(&self.after)
+            + self.evidence.as_ref().map_or(0, length)
+    }
+}
+
 /// What became of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -96,8 +107,11 @@ fn text_bytes(row: &Row<'_>) -> usize {
 impl Store {
     /// Writes a change and tells its number.
     pub fn record(&mut self, change: &NewChange) -> anyhow::Result<u64> {
-        let change = change.clone();
-        self.worker.call(move |connection| insert(connection, &change))
+        let (change, size) = (change.clone(), self.size.clone());
+        self.worker.call(move |connection| {
+            size.make_room(connection, change.bytes());
+            insert(connection, &change)
+        })
     }
 
     /// The newest changes first, at most `limit`, older than `before` if that is given.
@@ -215,14 +229,4 @@ fn read(row: &Row<'_>) -> anyhow::Result<ChangeRecord> {
             .with_context(|| format!("change {number} has the unknown state {label:?}"))?,
         reverted_by: row.get::<_, Option<i64>>(11)?.map(u64::try_from).transpose()?,
     })
-}
-
-/// The older half goes, but for the change that waits.
-pub(super) fn halve(connection: &Connection) -> anyhow::Result<()> {
-    connection.execute(
-        "DELETE FROM change WHERE state <> 'pending' AND number IN (
-             SELECT number FROM change ORDER BY number LIMIT (SELECT count(*) / 2 FROM change))",
-        [],
-    )?;
-    Ok(())
 }

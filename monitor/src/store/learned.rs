@@ -36,7 +36,9 @@ impl Store {
     ) -> anyhow::Result<()> {
         let area = area.to_owned();
         let blobs: Vec<_> = blobs.into_iter().map(|(key, value)| (key.to_owned(), value.to_vec())).collect();
+        let size = self.size.clone();
         self.worker.call(move |connection| {
+            size.make_room(connection, blobs.iter().map(|(_, value)| value.len()).sum());
             let transaction = connection.transaction()?;
             {
                 let mut statement = transaction.prepare_cached(

@@ -16,7 +16,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::audit::Audit;
 use super::worker::Worker;
-use super::{FILE, Store, backup, copy, examine, mend, schema};
+use super::{FILE, Store, backup, copy, examine, mend, schema, size};
 
 /// In the place of a path: the store is no file.
 pub(super) const MEMORY: &str = ":memory:";
@@ -172,6 +172,7 @@ impl Store {
             shed: 0,
             volatile: None,
             mending: mend::Mending::default(),
+            size: size::Size::default(),
             audit,
             lock: None,
         })

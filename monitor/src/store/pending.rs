@@ -93,8 +93,9 @@ impl Store {
         within: Duration,
         now: &Moment,
     ) -> anyhow::Result<Pending> {
-        let (mut change, now) = (change.clone(), now.clone());
+        let (mut change, now, size) = (change.clone(), now.clone(), self.size.clone());
         self.worker.call(move |connection| {
+            size.make_room(connection, 2 * change.bytes());
             let transaction = connection.transaction()?;
             let waiting: Option<i64> =
                 transaction.query_row("SELECT change FROM pending", [], |row| row.get(0)).optional()?;

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use api::audit::AuditKind;
+use api::snapshot::StoreState;
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use policy::LimitOverride;
+use policy::config::State;
 use serde_json::Value;
 
 use super::audit::{AuditState, NewEntry};
@@ -62,6 +64,9 @@ pub trait Storage: Send {
     /// How many findings wait for a disk, and how many were given up.
     fn unwritten(&self) -> (usize, u64);
     fn prune(&mut self, now: Timestamp, findings_before: Timestamp, changes: u64) -> Result<()>;
+    /// What the store and the files of the audit may grow to.
+    fn bound(&mut self, bounds: &State);
+    fn size(&self) -> StoreState;
     /// The checked copy beside the file.
     fn copy(&mut self) -> Result<()>;
     /// Tries again to use the state directory; notes of what was put right, once it is used.
@@ -183,6 +188,14 @@ impl Storage for Store {
 
     fn unwritten(&self) -> (usize, u64) {
         Self::unwritten(self)
+    }
+
+    fn bound(&mut self, bounds: &State) {
+        Self::bound(self, bounds);
+    }
+
+    fn size(&self) -> StoreState {
+        Self::size(self)
     }
 
     fn copy(&mut self) -> Result<()> {

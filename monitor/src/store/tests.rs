@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use super::pending::Expiry;

@@ -8,12 +8,14 @@ use api::limits::LimitSet;
 use api::schema::parse_prefix;
 use api::tune::TuneTarget;
 use capture::{Capture, LONGEST_FRAME, Link, SHORTEST_FRAME};
+use ipnet::IpNet;
 use monitor_common::{
     application::{Recognition, encryption, flag, lead::Lead},
     flow::{aggregate, from_halves, halves, protocol},
     parse::{Parsed, parse},
 };
-use policy::config::Config;
+use policy::ListPolicy;
+use policy::config::{Config, ListAction};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// A frame is read within its bounds, and always in the same way.
@@ -36,6 +38,27 @@ pub fn frame(bytes: &[u8]) {
         (high, low),
         "aggregating twice changes nothing"
     );
+}
+
+/// A list is read alike twice, every entry is taken or skipped, and nothing that is protected or too wide is denied.
+pub fn list(bytes: &[u8]) {
+    let protected: Vec<IpNet> =
+        ["10.0.0.0/8", "fe80::/10"].map(|text| text.parse().expect("a prefix")).to_vec();
+    let policy =
+        ListPolicy { shortest_ipv4: 8, shortest_ipv6: 16, largest_share: 0.15, protected: protected.clone() };
+    let read = || policy::import("list", ListAction::Deny, bytes, &policy);
+    let taken = read();
+    assert_eq!(taken, read());
+    let Ok(taken) = taken else { return };
+    assert_eq!(taken.taken_lines + taken.skipped_lines, taken.lines);
+    assert!(taken.skipped.len() <= taken.skipped_lines);
+    for (prefix, next) in taken.prefixes.iter().zip(taken.prefixes.iter().skip(1)) {
+        assert!(prefix < next && !prefix.contains(next), "{prefix} and {next}");
+    }
+    for prefix in &taken.prefixes {
+        // Neighbours are joined, so a prefix may be wider than each that it was made of.
+        assert!(!protected.iter().any(|other| prefix.contains(other) || other.contains(prefix)), "{prefix}");
+    }
 }
 
 /// Segments of a conversation, each behind its length with the direction in the upper bit: read alike twice, never less known

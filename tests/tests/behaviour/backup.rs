@@ -105,6 +105,10 @@ fn a_backup_taken_under_changes_brings_what_was_saved_back_into_force() {
     assert!(told.contains("1 saved limits") && told.contains("not in it: the configuration"), "{told}");
     let stdout = daemon.command(&["backup", "-"]).unwrap().output().unwrap();
     assert!(stdout.status.success() && stdout.stdout.starts_with(b"SQLite format 3\0"));
+    // Each is one entry of the audit, however many parts it has.
+    let audited = daemon.json(&["audit", "list", "-n", "3"]).unwrap();
+    let newest = &audited["entries"][0];
+    assert!(newest["what"] == "backup" && newest.to_string().contains("\"uid\":0"), "{audited}");
     let left = contents(&at.join("state"));
     assert!(!left.keys().any(|name| name.contains("backup")), "{:?}", left.keys());
     assert!(!contents_names(&at).iter().any(|name| name.contains(".part-")));

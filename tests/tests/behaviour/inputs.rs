@@ -55,6 +55,18 @@ fn configurations_are_refused_with_a_place_or_survive_a_round_trip() {
 }
 
 #[test]
+fn lists_are_taken_entry_by_entry_and_never_cover_what_is_protected() {
+    let seeds = [
+        "# drop\n192.0.2.0/24 ; SBL1\n198.51.100.1-198.51.100.9\n2001:db8::/32\n10.1.2.3\n0.0.0.0/1\n",
+        "Start\tEnd\tNetmask\n192.0.2.0\t192.0.2.255\t24\n",
+        "{\"cidr\":\"192.0.2.0/24\"}\n[{\"prefixes\":[{\"ipv4Prefix\":\"198.51.100.0/24\"}]}]",
+        "add drop 192.0.2.7\nelements = { 198.51.100.0/24, 203.0.113.1-203.0.113.7 }\n",
+        "name:192.0.2.0-192.0.2.9\n\"ip\",\"asn\"\n\"::ffff:198.51.100.7\",\"AS1\"\n",
+    ];
+    round("lists", &seeds.map(|text| text.as_bytes().to_vec()), 20_000, inputs::list);
+}
+
+#[test]
 fn requests_are_refused_or_survive_a_round_trip() {
     let seeds = [
         r#"{"mode":"enforce","packets":{"rate":"2k/s","burst":4000},"kind":"aggregate"}"#,

@@ -1,5 +1,6 @@
 //! What is valid and still probably not meant: told by `sluice config check` and in the log, never an error.
 
+use super::metrics::Metrics;
 use super::{AggregateLimits, Config, DEFAULT_SERVICE, Limits, Mode, Protection, Protocol, Service};
 
 pub(super) fn advice(config: &Config) -> Vec<String> {
@@ -48,10 +49,12 @@ pub(super) fn advice(config: &Config) -> Vec<String> {
             told.push(format!("access.denied {denied} lies in the exempt {exempt} and is never dropped"));
         }
     }
-    if config.metrics.enabled && !config.metrics.listen.ip().is_loopback() {
+    let Metrics { enabled, listen, web_config_file, allow_unauthenticated, .. } = &config.metrics;
+    if *enabled && !listen.ip().is_loopback() && web_config_file.is_none() {
+        let then =
+            if *allow_unauthenticated { "is open to" } else { "is not served, as it would be open to" };
         told.push(format!(
-            "metrics.listen {} is open to the network and has no password",
-            config.metrics.listen
+            "metrics.listen {listen} {then} the network without a password: name a metrics.web_config_file"
         ));
     }
     told

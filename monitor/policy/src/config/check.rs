@@ -13,8 +13,8 @@ use tracing_subscriber::filter::Targets;
 
 use super::units::Bytes;
 use super::{
-    BanRule, Config, DEFAULT_SERVICE, Duration, INSIDE_CLASS, OUTSIDE_CLASS, Protection, Quantity, nearest,
-    sink,
+    BanRule, Config, DEFAULT_SERVICE, Duration, INSIDE_CLASS, OUTSIDE_CLASS, Protection, Quantity, list,
+    nearest, sink,
 };
 
 /// Problems so far: the path of a key, and a sentence.
@@ -26,7 +26,7 @@ pub(super) fn problems(config: &Config) -> Problems {
     interfaces(config, &mut found);
     source(config, &mut found);
     classes(config, &mut found);
-    lists(config, &mut found);
+    list::check(&config.access.lists, &mut found);
     services(config, &mut found);
     times(config, &mut found);
     capacity(config, &mut found);
@@ -100,22 +100,6 @@ fn classes(config: &Config, found: &mut Problems) {
                 say(found, format!("{path}.prefixes"), format!("{prefix} is in class {other} already"));
             }
         }
-    }
-}
-
-fn lists(config: &Config, found: &mut Problems) {
-    for (position, list) in config.access.lists.iter().enumerate() {
-        let path = format!("access.lists.{}", position + 1);
-        if !(list.largest_share > 0.0 && list.largest_share <= 1.0) {
-            say(found, format!("{path}.largest_share"), "must be above 0 and at most 1");
-        }
-        if list.shortest_ipv4 > 32 {
-            say(found, format!("{path}.shortest_ipv4"), "must be at most 32");
-        }
-        if list.shortest_ipv6 > 128 {
-            say(found, format!("{path}.shortest_ipv6"), "must be at most 128");
-        }
-        absolute(&format!("{path}.path"), &list.path, found);
     }
 }
 
@@ -280,16 +264,19 @@ fn capacity(config: &Config, found: &mut Problems) {
     }
 }
 
-/// What the audit may be given.
-const SMALLEST_AUDIT: u64 = 1 << 20;
-const LARGEST_AUDIT: u64 = 64 << 30;
-
 fn paths(config: &Config, found: &mut Problems) {
     absolute("control.socket", &config.control.socket, found);
+    if let Some(file) = &config.metrics.web_config_file {
+        absolute("metrics.web_config_file", file, found);
+    }
     absolute("state.directory", &config.state.directory, found);
-    if !(SMALLEST_AUDIT..=LARGEST_AUDIT).contains(&config.state.audit_size.0) {
-        let Bytes(size) = config.state.audit_size;
-        say(found, "state.audit_size", format!("{size} bytes: allow between 1 MiB and 64 GiB"));
+    for (key, Bytes(size), least) in
+        [("store_size", config.state.store_size, 16 << 20), ("audit_size", config.state.audit_size, 1 << 20)]
+    {
+        if !(least..=64 << 30).contains(&size) {
+            let least = Bytes(least);
+            say(found, format!("state.{key}"), format!("{size} bytes: allow between {least} and 64 GiB"));
+        }
     }
     absolute("bpf.pin_directory", &config.bpf.pin_directory, found);
     if config.control.socket.as_os_str().len() > 107 {
@@ -307,7 +294,7 @@ fn paths(config: &Config, found: &mut Problems) {
     }
 }
 
-fn absolute(path: &str, value: &Path, found: &mut Problems) {
+pub(super) fn absolute(path: &str, value: &Path, found: &mut Problems) {
     if !value.is_absolute() {
         say(found, path, format!("`{}` must be an absolute path", value.display()));
     }

@@ -1,6 +1,7 @@
 //! `[metrics]`: where figures are served, and what the page beside them shows.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,11 @@ pub struct Metrics {
     pub listen: SocketAddr,
     /// What the page at `/` shows. Absent: addresses on loopback, figures elsewhere.
     pub page: Option<PageDetail>,
+    /// TLS, client certificates and passwords, in the format of the Prometheus exporters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub web_config_file: Option<PathBuf>,
+    /// Serve the network without asking who it is.
+    pub allow_unauthenticated: bool,
 }
 
 impl Metrics {
@@ -37,6 +43,12 @@ pub enum PageDetail {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self { enabled: true, listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9477)), page: None }
+        Self {
+            enabled: true,
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9477)),
+            page: None,
+            web_config_file: None,
+            allow_unauthenticated: false,
+        }
     }
 }

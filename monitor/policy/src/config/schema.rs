@@ -13,6 +13,7 @@ use monitor_common::names::capacity;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    list::AccessList,
     service::Mode,
     sink::AlertSink,
     units::{self, Bytes, Duration, Rate},
@@ -123,56 +124,6 @@ impl Default for Access {
             lists: Vec::new(),
         }
     }
-}
-
-/// `[[access.lists]]`: a file of prefixes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AccessList {
-    pub path: PathBuf,
-    #[serde(default)]
-    pub action: ListAction,
-    /// Shortest IPv4 prefix that is taken from the file.
-    #[serde(default = "AccessList::shortest_ipv4")]
-    pub shortest_ipv4: u8,
-    /// Shortest IPv6 prefix that is taken from the file.
-    #[serde(default = "AccessList::shortest_ipv6")]
-    pub shortest_ipv6: u8,
-    /// Largest share of either family's address space that the file may cover, 0..=1.
-    #[serde(default = "AccessList::largest_share")]
-    pub largest_share: f64,
-}
-
-impl AccessList {
-    fn shortest_ipv4() -> u8 {
-        8
-    }
-    fn shortest_ipv6() -> u8 {
-        16
-    }
-    fn largest_share() -> f64 {
-        0.15
-    }
-
-    /// A list with the default safeguards.
-    pub fn new(path: PathBuf, action: ListAction) -> Self {
-        Self {
-            path,
-            action,
-            shortest_ipv4: Self::shortest_ipv4(),
-            shortest_ipv6: Self::shortest_ipv6(),
-            largest_share: Self::largest_share(),
-        }
-    }
-}
-
-/// What happens to the sources of a list.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ListAction {
-    #[default]
-    Deny,
-    Exempt,
 }
 
 /// `[[class]]`: sources that are treated alike.
@@ -458,13 +409,19 @@ impl Default for Alerts {
 #[serde(deny_unknown_fields, default)]
 pub struct State {
     pub directory: PathBuf,
+    /// What the store may grow to; the oldest closed findings go first, then the oldest changes.
+    pub store_size: Bytes,
     /// What the files of the audit may grow to together.
     pub audit_size: Bytes,
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self { directory: PathBuf::from("/var/lib/sluice"), audit_size: Bytes(32 << 20) }
+        Self {
+            directory: PathBuf::from("/var/lib/sluice"),
+            store_size: Bytes(256 << 20),
+            audit_size: Bytes(32 << 20),
+        }
     }
 }
 

@@ -87,7 +87,7 @@ impl Bench {
                 Effect::Answer(answer) => answer.give(),
                 Effect::Publish(snapshot) => self.snapshot = snapshot,
                 Effect::Alert(told) => self.told.push(*told),
-                Effect::Sinks(_) | Effect::ReopenLogs => {}
+                Effect::Sinks(_) | Effect::Lists(_) | Effect::ReopenLogs => {}
                 Effect::End(ended) => self.ended = Some(ended),
             }
         }
@@ -128,6 +128,7 @@ impl Bench {
             process: Process::default(),
             seconds: 0.0,
             sinks: Vec::new(),
+            lists: Vec::new(),
             beside: Vec::new(),
         })));
     }

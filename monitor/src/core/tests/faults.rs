@@ -82,3 +82,52 @@ fn a_comment_is_no_place_to_keep_books_in() {
         AccessAdd { comment: Some("x".repeat(1001)), ..access(AccessKind::Ban, "198.51.100.7/32", None) };
     assert_eq!(bench.ask(NOW, add).unwrap_err().code, Code::Invalid);
 }
+
+const FETCHED: &str = "https://lists.example/drop";
+
+#[test]
+fn a_list_of_the_web_is_taken_when_it_is_fetched_and_no_page_for_people_takes_its_place() {
+    let configuration = format!("{CONFIG}[[access.lists]]\nurl = \"{FETCHED}?key=secret\"\n");
+    let host = StandHost { configuration, ..StandHost::default() };
+    let mut bench = Bench::with(StandIn::default(), host, Store::in_memory().unwrap());
+    bench.tick();
+    assert!(problem(&bench, "lists").contains("nothing of the list is in force"));
+    let fetch = |bench: &mut Bench, text: &str| {
+        bench.host.lists.insert(PathBuf::from(FETCHED), text.to_owned());
+        bench.feed(Input::Fetched(FETCHED.to_owned()));
+        bench.tick();
+        assert!(!bench.snapshot.problems.concat().contains("secret"));
+        let explained = bench.ask(NOW, Explain { address: "192.0.2.7".parse().unwrap() }).unwrap();
+        (explained.denied.is_some(), bench.snapshot.lists[0].prefixes, problem(bench, "lists"))
+    };
+    assert_eq!(fetch(&mut bench, "192.0.2.0/24\n198.51.100.0/24\n"), (true, 2, String::new()));
+    let (denied, prefixes, told) = fetch(&mut bench, "<html>\n<h1>Please log in</h1>\n");
+    assert!(denied && prefixes == 2 && told.contains("nothing in it is an address"), "{told}");
+    assert_eq!(fetch(&mut bench, "# nobody today\n"), (false, 0, String::new()));
+    assert_eq!(fetch(&mut bench, "192.0.2.0/24\n"), (true, 1, String::new()));
+    let (_, lists) = bench.host.last_good.clone().unwrap();
+    assert_eq!(lists[0].prefixes.len(), 1, "a start guards with what was fetched last");
+}
+
+#[test]
+fn a_reload_takes_a_list_that_is_not_fetched_yet_and_a_fetch_reads_that_list_alone() {
+    let mut bench = Bench::with(StandIn::default(), listed(""), Store::in_memory().unwrap());
+    bench.host.lists.insert(PathBuf::from(LIST), "198.51.100.0/24\n".to_owned());
+    bench.look();
+    let text =
+        format!("{CONFIG}[[access.lists]]\npath = \"{LIST}\"\n[[access.lists]]\nurl = \"{FETCHED}\"\n");
+    bench.configure(&text);
+    let reloaded = bench.ask(NOW, Reload {}).unwrap();
+    assert!(reloaded.warnings.concat().contains(FETCHED), "{:?}", reloaded.warnings);
+    bench.host.lists.insert(PathBuf::from(FETCHED), "192.0.2.0/24\n".to_owned());
+    bench.feed(Input::Fetched(FETCHED.to_owned()));
+    bench.tick();
+    let prefixes = |bench: &Bench| bench.snapshot.lists.iter().map(|list| list.prefixes).collect::<Vec<_>>();
+    assert_eq!(prefixes(&bench), [1, 1]);
+    // The file is gone, and only what was fetched is read again.
+    bench.host.lists.remove(std::path::Path::new(LIST));
+    bench.host.lists.insert(PathBuf::from(FETCHED), "192.0.2.0/24\n203.0.113.0/24\n".to_owned());
+    bench.feed(Input::Fetched(FETCHED.to_owned()));
+    bench.tick();
+    assert_eq!((prefixes(&bench), problem(&bench, "lists")), (vec![1, 2], String::new()));
+}

@@ -17,6 +17,7 @@ use super::wording::{fields, host, sentence};
 use crate::core::Told;
 use crate::engine::command::Alert;
 use crate::engine::delivery::{Errand, Message, Patience, Progress, Queue};
+use crate::engine::trust;
 use crate::store::Store;
 use detection::ledger::ChangeKind;
 use policy::config::AlertSink;
@@ -39,7 +40,7 @@ pub fn open(sink: &AlertSink, store: &Store) -> Result<Queue> {
     let receiver = Manager {
         url: format!("{}/api/v2/alerts", address.trim_end_matches('/')),
         authorization: sink.authorization_file.clone(),
-        agent: ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).build().into(),
+        agent: trust::client(None, PATIENCE)?.build().into(),
     };
     Queue::run(sink.name(), move |errands, progress| keep_told(&receiver, held, &errands, &progress))
 }

@@ -11,12 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use super::wording::{event, fields, host, priority, sentence};
 use crate::engine::delivery::{Courier, Message, Patience, Queue, Refused};
+use crate::engine::trust;
 use policy::config::AlertSink;
 
 /// The facility `daemon`.
@@ -26,15 +26,18 @@ const ELEMENT: &str = "sluice@32473";
 /// What every receiver takes in one datagram.
 const LARGEST_DATAGRAM: usize = 2048;
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Certificates that are trusted where none are named.
-const USUAL_CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 pub fn open(sink: &AlertSink) -> Result<Queue> {
     let Some((scheme, place)) = sink.address() else { bail!("it has no address") };
     let way = match scheme {
         "udp" => Way::Datagrams,
         "tcp" => Way::Stream(None),
-        _ => Way::Stream(Some(sink.ca_file.clone().unwrap_or_else(|| PathBuf::from(USUAL_CERTIFICATES)))),
+        _ => Way::Stream(Some(
+            sink.ca_file
+                .clone()
+                .or_else(trust::file_of_the_host)
+                .context("the host has no certificates: name a `ca_file`")?,
+        )),
     };
     Queue::start(sink.name(), Syslog { place: place.to_owned(), way, held: None }, Patience::USUAL)
 }
@@ -133,12 +136,9 @@ fn connect(place: &str, trusted: Option<&Path>) -> Result<Box<dyn Stream>> {
 }
 
 fn secured(mut stream: TcpStream, place: &str, trusted: &Path) -> Result<Box<dyn Stream>> {
-    let read = || format!("read the certificates of {}", trusted.display());
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(trusted).with_context(read)? {
-        // Files of many hold some that nobody can use.
-        let _ = roots.add(certificate.with_context(read)?);
-    }
+    // Files of many hold some that nobody can use.
+    roots.add_parsable_certificates(trust::certificates(trusted)?);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
