@@ -245,6 +245,7 @@ impl Core {
             rules: view.rules(),
             sources: view.summary().clone(),
             bans: view.bans().to_vec(),
+            banned: view.banned(),
             containments: self.state.installed.contained().len() as u64,
             limits,
             findings: self.state.watch.snapshot(),

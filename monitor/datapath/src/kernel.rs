@@ -14,6 +14,7 @@ use monitor_common::rule::Denial;
 use policy::config::Config;
 use policy::{Environment, Image};
 
+use super::bans::Banned;
 use super::totals::Counters;
 
 /// How an interface is guarded.
@@ -97,7 +98,11 @@ pub trait Kernel: Send {
     /// Names and capacities, and entries where they are cheap to know; the engine adds what it counted itself.
     fn maps(&self) -> Result<Vec<MapUse>>;
 
+    /// All of them, at the price of a walk through the table.
     fn bans(&self) -> Result<Vec<(BanKey, Ban)>>;
+    fn ban(&self, key: BanKey) -> Result<Option<Ban>>;
+    /// How many there are and the newest of them, as the sweeps counted them last.
+    fn banned(&self) -> Banned;
     fn set_ban(&mut self, key: BanKey, ban: Ban) -> Result<(), BanError>;
     /// Whether there was one.
     fn remove_ban(&mut self, key: BanKey) -> Result<bool>;

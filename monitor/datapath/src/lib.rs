@@ -48,7 +48,7 @@ use monitor_common::rule::Denial;
 use policy::Image;
 
 pub use attach::{Allowed, How};
-pub use bans::{Bans, SweptBans};
+pub use bans::{Banned, Bans, Upkeep};
 pub use capacity::{Capacities, MapSize};
 pub use clock::Clock;
 pub use conversations::Conversations;

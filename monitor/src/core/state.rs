@@ -200,7 +200,7 @@ impl State {
         self.view.end_second();
         let flooded = self.view.flooded(&self.interfaces, &*turn.kernel);
         if let Some(counted) = turn.problems.report("read the counters", counted) {
-            let bans = access::bans(&self.facts(&*turn.kernel, now.wall), &counted.bans);
+            let bans = access::bans(&self.facts(&*turn.kernel, now.wall), &counted.banned.newest);
             self.view.take_bans(bans);
             self.interfaces.count(&counted.counters.totals);
             self.view.count(counted, now.since_boot);

@@ -224,7 +224,7 @@ impl Engine {
             counters: self.kernel.counters()?,
             generation: self.kernel.rules()?,
             maps: self.kernel.maps()?,
-            bans: self.kernel.bans()?,
+            banned: self.kernel.banned(),
         })
     }
 
