@@ -164,6 +164,7 @@ impl Core {
         let mut turn = Turn::new(now, ports, std::mem::take(&mut self.problems));
         self.state.tune.keep(&mut turn);
         self.state.steps.keep(&mut turn);
+        self.state.installed.keep_numbering(&mut turn);
         self.problems = turn.problems;
     }
 

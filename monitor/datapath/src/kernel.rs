@@ -12,7 +12,7 @@ use monitor_common::record::{Ban, Event, SourceEntry};
 use monitor_common::rule::Denial;
 
 use policy::config::Config;
-use policy::{Environment, Image};
+use policy::{Edited, Environment, Image};
 
 use super::bans::Banned;
 use super::totals::Counters;
@@ -77,6 +77,8 @@ pub trait Kernel: Send {
 
     /// Writes the idle generation and flips. Denials that it does not have are forgotten, with what they counted.
     fn install(&mut self, image: &Image) -> Result<Generation>;
+    /// The same for an image that was installed and then edited, the last one that was: only what differs is written.
+    fn install_edit(&mut self, image: &Image, edited: &Edited) -> Result<Generation>;
     fn rules(&self) -> Result<Generation>;
     /// The switch of `sluice panic`: everything passes, whatever the rules say. New rules leave it as it is.
     fn pass_everything(&mut self, on: bool) -> Result<()>;

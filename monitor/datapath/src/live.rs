@@ -17,7 +17,7 @@ use monitor_common::record::{Ban, Event, SourceEntry};
 use monitor_common::rule::Denial;
 
 use policy::config::{BpfLog, Config, NativeMode};
-use policy::{Environment, Image};
+use policy::{Edited, Environment, Image};
 
 use super::bans::{Banned, Upkeep};
 use super::kernel::{AttachMode, BanError, Generation, Guarded, Kernel, MapUse};
@@ -232,6 +232,11 @@ impl Kernel for Live {
     fn install(&mut self, image: &Image) -> Result<Generation> {
         let applied = self.held_mut()?.apply(image)?;
         self.kept = Some(Kept::under(image));
+        Ok(Generation { generation: applied.generation, flips: applied.flips })
+    }
+
+    fn install_edit(&mut self, image: &Image, edited: &Edited) -> Result<Generation> {
+        let applied = self.held_mut()?.apply_edit(image, edited)?;
         Ok(Generation { generation: applied.generation, flips: applied.flips })
     }
 

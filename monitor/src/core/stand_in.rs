@@ -25,7 +25,7 @@ use crate::store::Moment;
 use api::Error;
 use datapath::{AttachMode, BanError, Banned, Counters, Generation, Guarded, Interface, Kernel, MapUse};
 use policy::config::Config;
-use policy::{Environment, Image, ImportedList, Surroundings};
+use policy::{Edited, Environment, Image, ImportedList, Surroundings};
 
 /// When its clock began: in 2026, as it lasts for 36 years.
 const BEGAN: i128 = 1_767_225_600_000_000_000;
@@ -44,6 +44,8 @@ pub struct State {
     /// The machine was booted so often.
     pub boots: u32,
     pub image: Option<Image>,
+    /// Edits of it that were installed.
+    pub edits: Vec<Edited>,
     pub flips: u32,
     /// The switch of `sluice panic`.
     pub passes_everything: bool,
@@ -122,6 +124,12 @@ impl Kernel for StandIn {
         state.image = Some(image.clone());
         state.flips += 1;
         Ok(Generation { generation: state.flips % 2, flips: state.flips })
+    }
+
+    fn install_edit(&mut self, image: &Image, edited: &Edited) -> Result<Generation> {
+        let generation = self.install(image)?;
+        self.state().edits.push(edited.clone());
+        Ok(generation)
     }
 
     fn rules(&self) -> Result<Generation> {

@@ -128,6 +128,7 @@ impl State {
         let ended = self.watch.ended(turn.now.since_boot);
         let closed = alerts::end(&ended, &mut *turn.store, turn.now.wall);
         turn.problems.report("close earlier findings", closed);
+        self.installed.keep_numbering_when_due(turn);
         let swept = turn.kernel.sweep();
         turn.problems.report("sweep", swept);
     }
