@@ -37,8 +37,8 @@ const SHAKEN: Duration = Duration::from_millis(400);
 const SETTLED: Duration = Duration::from_millis(100);
 /// After a socket for news was lost.
 const AGAIN: Duration = Duration::from_secs(1);
-/// The source table is read for at most a twentieth of the time, however large it is.
-const SHARE: u32 = 20;
+/// The source table is read and judged for at most so small a part of the time, however large it is.
+const SHARE: u32 = 60;
 
 /// A pulse for the watchdog: turns of the loop.
 #[derive(Debug, Default)]
@@ -63,7 +63,7 @@ pub struct Engine {
     parts: Parts,
     /// Sinks begin threads only within the loop, because a thread keeps the capabilities of its maker.
     is_running: bool,
-    /// When the source table was last read, and how long that took.
+    /// When the source table was last read, and the processor time of everything that came of it.
     sources_read: Option<(Duration, Duration)>,
     requests: mpsc::Receiver<Request>,
     publish: watch::Sender<Arc<Snapshot>>,
@@ -200,12 +200,10 @@ impl Engine {
         let counted = self.counted();
         let due =
             self.sources_read.is_none_or(|(at, took)| now.since_boot.saturating_sub(at) >= took * SHARE);
+        let worked = host::processor_time();
         let sources = due.then(|| {
-            let began = Instant::now();
             let mut entries = Vec::new();
-            let read = self.kernel.sources(&mut entries);
-            self.sources_read = Some((now.since_boot, began.elapsed()));
-            read.map(|()| entries)
+            self.kernel.sources(&mut entries).map(|()| entries)
         });
         let reading = Reading {
             counted,
@@ -217,6 +215,9 @@ impl Engine {
             beside: self.parts.problems().into_iter().chain(self.sinks.waiting()).collect(),
         };
         self.feed(Input::Reading(Box::new(reading)), now);
+        if due {
+            self.sources_read = Some((now.since_boot, host::processor_time().saturating_sub(worked)));
+        }
     }
 
     fn counted(&self) -> Result<Counted> {
