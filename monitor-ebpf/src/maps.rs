@@ -101,7 +101,7 @@ pub static SKETCH: Array<Line> = Array::with_max_entries(lines(capacity::SKETCH_
 pub static BANS: HashMap<BanKey, Ban> = HashMap::with_max_entries(capacity::BANS, 0);
 /// Hash of the source -> a bit: a ban may exist. The last word: any ban may exist.
 #[map]
-pub static BAN_FILTER: Array<u64> = Array::with_max_entries(capacity::BAN_FILTER_WORDS + 1, 0);
+pub static BAN_FILTER: Array<u64> = Array::with_max_entries(capacity::BAN_FILTER_WORDS + 1, MMAPABLE);
 /// Source or workload -> its containment. Daemon adds and removes, programs charge. The ban filter stands before it too.
 #[map]
 pub static CONTAINED: HashMap<BanKey, Containment> = HashMap::with_max_entries(capacity::CONTAINED, 0);

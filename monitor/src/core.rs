@@ -165,6 +165,7 @@ impl Core {
         let mut turn = Turn::new(now, ports, std::mem::take(&mut self.problems));
         self.state.tune.keep(&mut turn);
         self.state.steps.keep(&mut turn);
+        self.state.installed.keep_numbering(&mut turn);
         self.problems = turn.problems;
     }
 
@@ -246,6 +247,7 @@ impl Core {
             rules: view.rules(),
             sources: view.summary().clone(),
             bans: view.bans().to_vec(),
+            banned: view.banned(),
             containments: self.state.installed.contained().len() as u64,
             limits,
             findings: self.state.watch.snapshot(),

@@ -50,7 +50,11 @@ pub struct Snapshot {
     pub events: Vec<Tally>,
     pub rules: Rules,
     pub sources: Sources,
+    /// The newest bans in force, a thousand at most, the last one first; `sluice access list` has all.
     pub bans: Vec<Ban>,
+    /// How many bans are in force. With more than 8,192 in the table, they are counted a part every second.
+    #[serde(default)]
+    pub banned: BanCounts,
     /// Containments in force.
     pub containments: u64,
     pub limits: Vec<LimitInForce>,
@@ -331,6 +335,19 @@ pub struct Source {
     pub exceeding: bool,
     /// Systemd unit, container or path of a local sender, once known.
     pub workload: Option<String>,
+}
+
+/// Bans in force by who made them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BanCounts {
+    pub by_kernel: u64,
+    pub by_operator: u64,
+}
+
+impl BanCounts {
+    pub const fn all(&self) -> u64 {
+        self.by_kernel + self.by_operator
+    }
 }
 
 /// A banned source.

@@ -1,40 +1,65 @@
 //! The tables of bans and of containments, and the filter that stands before both.
 //!
 //! In: sources, workloads and ends. Out: bans, containments. The kernel adds bans of its own, with their bits; neither side
-//! waits for the other, so after every write the filter is checked against both tables, until no bit is missing.
+//! waits for the other. A write costs the same however many bans there are; what has to see all of them is done a part at a
+//! time ([`Bans::visit`]) or seldom ([`Bans::tighten_when_due`]).
 
-use std::collections::BTreeMap;
+mod filter;
+mod walk;
 
-use anyhow::{Result, bail};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use monitor_common::bucket::UNITS_PER_NS;
 use monitor_common::containment::Containment;
 use monitor_common::flow::BanKey;
-use monitor_common::names::{capacity::BAN_FILTER_WORDS, map};
+use monitor_common::names::map;
 use monitor_common::own_flow::Contact;
 use monitor_common::record::{Ban, Count, origin, scope};
 use monitor_common::sketch;
 
 use super::object::Loaded;
 use super::table::{Array, Hash, TableFull};
+use filter::{Filter, Needed};
 
-/// How often a filter that others write too is mended before we give up.
-const ATTEMPTS: usize = 8;
+use walk::Walk;
+
+pub use walk::Banned;
+
+/// A full table gives this part of its places at once, so that the next operator's bans find room without another search.
+const GIVEN: u32 = 256;
+
+/// Bans that one visit sees: half of the default table, and a few milliseconds' work.
+const VISITED: u32 = 8192;
+/// The filter is tightened for at most so small a part of the time.
+const TIGHTENING: u32 = 200;
+/// How long a ban that is over is remembered, so that the next one is longer.
+const STRIKES_KEPT: Duration = Duration::from_hours(24);
+
+/// What the visits of the table come to.
+#[derive(Debug, Default)]
+pub struct Upkeep {
+    walk: Walk,
+    /// Something left the tables since the filter was tightened.
+    is_loose: bool,
+    /// When that was, and how long it took.
+    tightened: Option<(Instant, Duration)>,
+}
+
+impl Upkeep {
+    /// By the last whole walk through the table.
+    pub fn banned(&self) -> Banned {
+        self.walk.banned()
+    }
+}
 
 /// The tables of bans and of containments with their filter.
 #[derive(Debug)]
 pub struct Bans {
     map: Hash<BanKey, Ban>,
     contained: Hash<BanKey, Containment>,
-    filter: Array<u64>,
+    filter: Filter,
     contacted: Array<u64>,
-}
-
-/// What a sweep of the bans did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SweptBans {
-    /// Bans that are over and whose strikes are forgotten.
-    pub forgotten: Vec<(BanKey, Ban)>,
-    /// Bans in the table, those that are over but remembered included.
-    pub left: usize,
 }
 
 impl Bans {
@@ -42,7 +67,7 @@ impl Bans {
         Ok(Self {
             map: Hash::new(loaded.map(map::BANS)?)?,
             contained: Hash::new(loaded.map(map::CONTAINED)?)?,
-            filter: Array::new(loaded.map(map::BAN_FILTER)?)?,
+            filter: Filter::new(loaded.map(map::BAN_FILTER)?)?,
             contacted: Array::new(loaded.map(map::CONTACTED)?)?,
         })
     }
@@ -89,21 +114,22 @@ impl Bans {
                 return Err(error);
             }
         }
-        self.mend(hash_key)
+        for key in keys {
+            self.filter.mark(hash_key, key);
+        }
+        Ok(())
     }
 
-    /// Takes the kernel's ban that ends first out, so that there is always room for an operator's; false when there is none.
+    /// Takes the kernel's bans that end first out, so that there is always room for an operator's; false when there are none.
     fn make_room(&self) -> Result<bool> {
-        match first_to_end(&self.list()?) {
-            Some(key) => self.map.remove(&key),
-            None => Ok(false),
-        }
+        let given = first_to_end(self.list()?, self.capacity().div_ceil(GIVEN) as usize);
+        Ok(self.map.remove_all(&given)? > 0)
     }
 
     /// Lifts a ban and forgets its strikes. False when there was none.
-    pub fn remove(&self, key: &BanKey, hash_key: [u64; 2]) -> Result<bool> {
+    pub fn remove(&self, key: &BanKey, upkeep: &mut Upkeep) -> Result<bool> {
         let removed = self.map.remove(key)?;
-        self.rebuild(hash_key)?;
+        upkeep.is_loose |= removed;
         Ok(removed)
     }
 
@@ -123,131 +149,101 @@ impl Bans {
     /// Contains a source or a workload from now on; what was counted so far begins anew.
     pub fn contain(&self, key: BanKey, containment: Containment, hash_key: [u64; 2]) -> Result<()> {
         self.contained.set_all(&[key], &[containment])?;
-        self.mend(hash_key)
+        self.filter.mark(hash_key, key);
+        Ok(())
     }
 
     /// False when there was no such containment.
-    pub fn release(&self, key: &BanKey, hash_key: [u64; 2]) -> Result<bool> {
+    pub fn release(&self, key: &BanKey, upkeep: &mut Upkeep) -> Result<bool> {
         let removed = self.contained.remove(key)?;
-        self.rebuild(hash_key)?;
+        upkeep.is_loose |= removed;
         Ok(removed)
     }
 
-    /// Forgets bans that have been over for `remembered` clock units and tightens the filter. Those that are over at all make
-    /// room at once where more than half of the table is taken.
-    pub fn sweep(&self, now: u64, remembered: u64, hash_key: [u64; 2]) -> Result<SweptBans> {
-        let mut swept = SweptBans::default();
-        let half = self.capacity() as usize / 2;
-        (swept.forgotten, swept.left) = forgotten(self.list()?, half, now, remembered);
-        if swept.forgotten.is_empty() {
-            self.mend(hash_key)?;
-        } else {
-            let keys: Vec<BanKey> = swept.forgotten.iter().map(|(key, _)| *key).collect();
-            self.map.remove_all(&keys)?;
-            self.rebuild(hash_key)?;
+    /// Visits the next part of the bans: counts them, sets bits that are missing, and forgets those that have been over for a day.
+    /// Those that are over at all make room at once where more than half of the table is taken.
+    pub fn visit(&self, upkeep: &mut Upkeep, now: u64, hash_key: [u64; 2]) -> Result<()> {
+        let mut over = Vec::new();
+        let walk = &mut upkeep.walk;
+        let mut cursor = walk.cursor;
+        self.map.read(&mut cursor, VISITED, |key, ban| {
+            self.filter.mark(hash_key, key);
+            walk.meet(key, ban, now);
+            if is_over(&ban, now, 0) {
+                over.push((key, ban));
+            }
+        })?;
+        walk.cursor = cursor;
+        let half = u64::from(self.capacity() / 2);
+        let gone = walk.forgotten(over, half, now, units(STRIKES_KEPT));
+        upkeep.is_loose |= self.map.remove_all(&gone)? > 0;
+        if walk.cursor.at_end() {
+            walk.end();
         }
-        Ok(swept)
+        Ok(())
     }
 
-    /// Makes the filter anew from both tables, after something left one of them.
-    pub fn rebuild(&self, hash_key: [u64; 2]) -> Result<()> {
-        let there = self.filter.get_all(0, BAN_FILTER_WORDS + 1)?;
-        let wanted = self.wanted(hash_key)?;
-        for (index, old) in (0..).zip(there) {
-            let new = wanted.get(&index).copied().unwrap_or(0);
-            if old != new {
-                self.filter.set(index, &new)?;
-            }
+    /// Clears the bits of what left the tables, if anything did. It reads both of them twice, so it is done seldom where they are
+    /// large; until then a bit too many costs packets of a few sources one look into the table.
+    pub fn tighten_when_due(&self, upkeep: &mut Upkeep, hash_key: [u64; 2]) -> Result<()> {
+        let is_due = upkeep.tightened.is_none_or(|(at, took)| at.elapsed() >= took * TIGHTENING);
+        if !upkeep.is_loose || !is_due {
+            return Ok(());
         }
-        self.mend(hash_key)
+        let began = Instant::now();
+        let mut needed = Needed::nothing();
+        self.for_each_key(|key| needed.add(hash_key, key))?;
+        self.filter.keep_only(&needed);
+        // What the kernel banned between the reading and the clearing.
+        self.for_each_key(|key| self.filter.mark(hash_key, key))?;
+        upkeep.tightened = Some((Instant::now(), began.elapsed()));
+        upkeep.is_loose = false;
+        Ok(())
     }
 
-    /// Sets every bit that a ban or a containment needs.
-    fn mend(&self, hash_key: [u64; 2]) -> Result<()> {
-        for _ in 0..ATTEMPTS {
-            let wanted = self.wanted(hash_key)?;
-            let mut missing = false;
-            for (index, bits) in wanted {
-                let there = self.filter.get(index)?;
-                if there & bits != bits {
-                    self.filter.set(index, &(there | bits))?;
-                    missing = true;
-                }
-            }
-            if !missing {
-                return Ok(());
-            }
-        }
-        bail!("the ban filter changed under every attempt to mend it: try again")
-    }
-
-    /// The filter's words that are not zero, the last of which says whether there is any ban or containment.
-    fn wanted(&self, hash_key: [u64; 2]) -> Result<BTreeMap<u32, u64>> {
-        let mut words = BTreeMap::new();
-        let mut want = |key| {
-            let (index, bit) = place(hash_key, key);
-            *words.entry(index).or_default() |= bit;
-            words.insert(BAN_FILTER_WORDS, 1);
-        };
-        self.map.read_all(|key, _| want(key))?;
-        self.contained.read_all(|key, _| want(key))?;
-        Ok(words)
+    fn for_each_key(&self, mut each: impl FnMut(BanKey)) -> Result<()> {
+        self.map.read_all(|key, _| each(key))?;
+        self.contained.read_all(|key, _| each(key))
     }
 }
 
-/// The word and the bit of a source in the filter.
-fn place(hash_key: [u64; 2], key: BanKey) -> (u32, u64) {
-    sketch::banned(sketch::source(hash_key, key.high, key.low))
-}
-
-/// The bans to forget, and how many are left: what is over for long enough, and beyond `half` what is over, the longest first.
-fn forgotten(
-    bans: Vec<(BanKey, Ban)>,
-    half: usize,
-    now: u64,
-    remembered: u64,
-) -> (Vec<(BanKey, Ban)>, usize) {
-    let (mut gone, kept): (Vec<_>, Vec<_>) =
-        bans.into_iter().partition(|(_, ban)| is_forgotten(ban, now, remembered));
-    let mut over: Vec<_> = kept.iter().filter(|(_, ban)| is_forgotten(ban, now, 0)).copied().collect();
-    over.sort_by_key(|(_, ban)| std::cmp::Reverse(now.wrapping_sub(ban.until)));
-    over.truncate(kept.len().saturating_sub(half));
-    let left = kept.len() - over.len();
-    gone.extend(over);
-    (gone, left)
-}
-
-/// Of the kernel's bans the one that ends first, or is over for longest.
-fn first_to_end(bans: &[(BanKey, Ban)]) -> Option<BanKey> {
-    let mut kernels = bans.iter().filter(|(_, ban)| ban.origin == origin::KERNEL);
-    let first = kernels.next()?;
-    let sooner = |one: &(BanKey, Ban), other: &(BanKey, Ban)| {
-        let (one, other) = (one.1.until, other.1.until);
-        one != u64::MAX && (other == u64::MAX || one.wrapping_sub(other).cast_signed() < 0)
+/// Of the kernel's bans the `count` that end first; those that are over for longest come before all.
+fn first_to_end(mut bans: Vec<(BanKey, Ban)>, count: usize) -> Vec<BanKey> {
+    bans.retain(|(_, ban)| ban.origin == origin::KERNEL);
+    // Ends are of a clock that wraps, so they are compared by how far they are from one of them.
+    let one = bans.iter().map(|(_, ban)| ban.until).find(|until| *until != u64::MAX).unwrap_or(0);
+    let end = |(_, ban): &(BanKey, Ban)| match ban.until {
+        u64::MAX => i64::MAX,
+        until => until.wrapping_sub(one).cast_signed(),
     };
-    Some(kernels.fold(first, |first, next| if sooner(next, first) { next } else { first }).0)
+    bans.sort_unstable_by_key(end);
+    bans.into_iter().take(count).map(|(key, _)| key).collect()
 }
 
-fn is_forgotten(ban: &Ban, now: u64, remembered: u64) -> bool {
+/// Whether a ban has been over for more than `remembered` clock units.
+fn is_over(ban: &Ban, now: u64, remembered: u64) -> bool {
     let over = now.wrapping_sub(ban.until).cast_signed();
     ban.until != u64::MAX && over > 0 && over.cast_unsigned() > remembered
 }
 
+fn units(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / UNITS_PER_NS).saturating_mul(UNITS_PER_NS)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{first_to_end, forgotten, is_forgotten, place};
+    use super::{first_to_end, is_over};
     use monitor_common::flow::BanKey;
-    use monitor_common::names::capacity::BAN_FILTER_WORDS;
     use monitor_common::plain::Plain as _;
     use monitor_common::record::{Ban, origin};
 
     #[test]
     fn a_ban_is_forgotten_only_after_its_end_and_the_time_it_is_remembered() {
         let ban = |until| Ban { until, ..Ban::zeroed() };
-        assert!(!is_forgotten(&ban(1000), 900, 0));
-        assert!(!is_forgotten(&ban(1000), 1100, 200));
-        assert!(is_forgotten(&ban(1000), 1300, 200));
-        assert!(!is_forgotten(&ban(u64::MAX), u64::MAX - 1, 0));
+        assert!(!is_over(&ban(1000), 900, 0));
+        assert!(!is_over(&ban(1000), 1100, 200));
+        assert!(is_over(&ban(1000), 1300, 200));
+        assert!(!is_over(&ban(u64::MAX), u64::MAX - 1, 0));
     }
 
     fn ban(low: u64, until: u64, origin: u16) -> (BanKey, Ban) {
@@ -255,37 +251,17 @@ mod tests {
     }
 
     #[test]
-    fn bans_that_are_over_make_room_where_the_table_is_half_full() {
-        let now = 1_000_000;
-        let bans: Vec<_> = (0..8)
-            .map(|low| ban(low, if low < 5 { now - 100 + low } else { now + 100 }, origin::KERNEL))
-            .collect();
-        let keys = |half| {
-            let (gone, left) = forgotten(bans.clone(), half, now, 1_000);
-            (gone.iter().map(|(key, _)| key.low).collect::<Vec<_>>(), left)
-        };
-        assert_eq!(keys(8), (vec![], 8));
-        assert_eq!(keys(6), (vec![0, 1], 6));
-        // Those in force stay, however full it is.
-        assert_eq!(keys(0), (vec![0, 1, 2, 3, 4], 3));
-        let (gone, left) = forgotten(bans.clone(), 8, now + 2_000, 1_000);
-        assert_eq!((gone.len(), left), (8, 0));
-    }
-
-    #[test]
-    fn an_operators_ban_takes_the_place_of_the_kernels_that_ends_first() {
+    fn an_operators_ban_takes_the_place_of_the_kernels_that_end_first() {
         let bans = [ban(1, 500, origin::OPERATOR), ban(2, 900, origin::KERNEL), ban(3, 700, origin::KERNEL)];
-        assert_eq!(first_to_end(&bans).map(|key| key.low), Some(3));
-        assert_eq!(first_to_end(&bans[..1]), None);
+        let first = |bans: &[_], count| -> Vec<u64> {
+            first_to_end(bans.to_vec(), count).iter().map(|key| key.low).collect()
+        };
+        assert_eq!(first(&bans, 1), [3]);
+        assert_eq!(first(&bans, 8), [3, 2], "an operator's ban never makes room");
+        assert_eq!(first(&bans[..1], 1), Vec::<u64>::new());
         let lasting = [ban(4, u64::MAX, origin::KERNEL), ban(5, 900, origin::KERNEL)];
-        assert_eq!(first_to_end(&lasting).map(|key| key.low), Some(5));
-    }
-
-    #[test]
-    fn a_place_lies_within_the_filter() {
-        for low in 0..1000 {
-            let (index, bit) = place([1, 2], BanKey { high: 0, low });
-            assert!(index < BAN_FILTER_WORDS && bit.is_power_of_two());
-        }
+        assert_eq!(first(&lasting, 1), [5]);
+        let wrapped = [ban(6, 5, origin::KERNEL), ban(7, u64::MAX - 5, origin::KERNEL)];
+        assert_eq!(first(&wrapped, 1), [7], "the clock wraps");
     }
 }

@@ -12,8 +12,9 @@ use monitor_common::record::{Ban, Event, SourceEntry};
 use monitor_common::rule::Denial;
 
 use policy::config::Config;
-use policy::{Environment, Image};
+use policy::{Edited, Environment, Image};
 
+use super::bans::Banned;
 use super::totals::Counters;
 
 /// How an interface is guarded.
@@ -76,6 +77,8 @@ pub trait Kernel: Send {
 
     /// Writes the idle generation and flips. Denials that it does not have are forgotten, with what they counted.
     fn install(&mut self, image: &Image) -> Result<Generation>;
+    /// The same for an image that was installed and then edited, the last one that was: only what differs is written.
+    fn install_edit(&mut self, image: &Image, edited: &Edited) -> Result<Generation>;
     fn rules(&self) -> Result<Generation>;
     /// The switch of `sluice panic`: everything passes, whatever the rules say. New rules leave it as it is.
     fn pass_everything(&mut self, on: bool) -> Result<()>;
@@ -97,7 +100,11 @@ pub trait Kernel: Send {
     /// Names and capacities, and entries where they are cheap to know; the engine adds what it counted itself.
     fn maps(&self) -> Result<Vec<MapUse>>;
 
+    /// All of them, at the price of a walk through the table.
     fn bans(&self) -> Result<Vec<(BanKey, Ban)>>;
+    fn ban(&self, key: BanKey) -> Result<Option<Ban>>;
+    /// How many there are and the newest of them, as the sweeps counted them last.
+    fn banned(&self) -> Banned;
     fn set_ban(&mut self, key: BanKey, ban: Ban) -> Result<(), BanError>;
     /// Whether there was one.
     fn remove_ban(&mut self, key: BanKey) -> Result<bool>;

@@ -45,10 +45,10 @@ use monitor_common::names::{map, program};
 use monitor_common::record::Event;
 use monitor_common::rule::Denial;
 
-use policy::Image;
+use policy::{Edited, Image};
 
 pub use attach::{Allowed, How};
-pub use bans::{Bans, SweptBans};
+pub use bans::{Banned, Bans, Upkeep};
 pub use capacity::{Capacities, MapSize};
 pub use clock::Clock;
 pub use conversations::Conversations;
@@ -227,14 +227,12 @@ impl Datapath {
         self.clock.refresh()
     }
 
-    /// The key of the hash that the exact table, the sketch and the filters take: random at the first load, kept as long as
-    /// the maps live.
+    /// The key of the hash of tables and filters: random at the first load, kept as long as the maps live.
     pub fn hash_key(&self) -> [u64; 2] {
         self.hash_key
     }
 
-    /// Writes rules beside those in force and flips to them in one step. What denials that are gone have counted is
-    /// forgotten, so that their numbers can be given to others.
+    /// Writes rules beside those in force and flips to them in one step. Counts of denials that are gone are forgotten.
     pub fn apply(&mut self, image: &Image) -> Result<Applied> {
         ensure!(
             image.settings.hash_key == self.hash_key,
@@ -245,8 +243,12 @@ impl Datapath {
         Ok(applied)
     }
 
-    /// Guards an interface, or takes its guard over from an earlier run without a gap. Call it again after the interface
-    /// was gone and came back.
+    /// The same for the image that was applied last, which was edited since: only what differs is written.
+    pub fn apply_edit(&mut self, image: &Image, edited: &Edited) -> Result<Applied> {
+        self.rules.apply_edit(image, edited)
+    }
+
+    /// Guards an interface, or takes its guard over from an earlier run without a gap; again, once it is back.
     pub fn attach(&mut self, interface: &str, allowed: Allowed) -> Result<Attachment> {
         ensure!(self.has_rules, "write rules before attaching to {interface}");
         let found = interfaces::find(interface)?;

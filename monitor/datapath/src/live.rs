@@ -5,11 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
-use monitor_common::bucket::UNITS_PER_NS;
 use monitor_common::containment::Containment;
 use monitor_common::conversation::{Conversation, ConversationKey, Record};
 use monitor_common::flow::{BanKey, SourceKey};
@@ -19,8 +17,9 @@ use monitor_common::record::{Ban, Event, SourceEntry};
 use monitor_common::rule::Denial;
 
 use policy::config::{BpfLog, Config, NativeMode};
-use policy::{Environment, Image};
+use policy::{Edited, Environment, Image};
 
+use super::bans::{Banned, Upkeep};
 use super::kernel::{AttachMode, BanError, Generation, Guarded, Kernel, MapUse};
 use super::{
     Allowed, Attachment, Bans, Capacities, Conversations, Counters, Datapath, Kept, KernelLog, LogPump, Mode,
@@ -29,8 +28,6 @@ use super::{
 
 /// Entries that one tick looks at: the whole default table in eight seconds.
 const SWEEP: u32 = 16_384;
-/// How long a ban that is over is remembered, so that the next one is longer.
-const STRIKES_KEPT: Duration = Duration::from_hours(24);
 /// What one emptying of a ring takes at most.
 const DRAINED: usize = 65_536;
 
@@ -41,6 +38,7 @@ pub struct Live {
     datapath: Option<Datapath>,
     sources: Sources,
     bans: Bans,
+    bans_kept: Upkeep,
     conversations: Conversations,
     rings: Option<Rings>,
     maps: Vec<MapUse>,
@@ -50,7 +48,6 @@ pub struct Live {
     swept: Vec<Record>,
     /// `None` before the first rules.
     kept: Option<Kept>,
-    ticks: u64,
     /// Interfaces that could not be guarded when they were tried last, and those of them whose hook another program held.
     in_vain: BTreeSet<String>,
     held_by_others: BTreeSet<String>,
@@ -101,11 +98,14 @@ impl Live {
         if !status.resized.is_empty() {
             tracing::info!("gave these maps another capacity: {}", status.resized.join(", "));
         }
+        let (bans, mut bans_kept) = (datapath.bans()?, Upkeep::default());
+        bans.visit(&mut bans_kept, datapath.clock().now(), datapath.hash_key())?;
         let maps = status.maps.iter();
         let maps = maps.map(|map| MapUse { name: map.name, entries: None, capacity: map.capacity.into() });
         Ok(Self {
             sources: datapath.sources(),
-            bans: datapath.bans()?,
+            bans,
+            bans_kept,
             conversations: datapath.conversations()?,
             rings: None,
             maps: maps.collect(),
@@ -113,7 +113,6 @@ impl Live {
             sources_at: SweptTo::default(),
             swept: Vec::new(),
             kept: None,
-            ticks: 0,
             in_vain: BTreeSet::new(),
             held_by_others: BTreeSet::new(),
             datapath: Some(datapath),
@@ -236,6 +235,11 @@ impl Kernel for Live {
         Ok(Generation { generation: applied.generation, flips: applied.flips })
     }
 
+    fn install_edit(&mut self, image: &Image, edited: &Edited) -> Result<Generation> {
+        let applied = self.held_mut()?.apply_edit(image, edited)?;
+        Ok(Generation { generation: applied.generation, flips: applied.flips })
+    }
+
     fn rules(&self) -> Result<Generation> {
         let (generation, flips) = self.held()?.active()?;
         Ok(Generation { generation, flips })
@@ -316,6 +320,14 @@ impl Kernel for Live {
         self.bans.list()
     }
 
+    fn ban(&self, key: BanKey) -> Result<Option<Ban>> {
+        self.bans.get(&key)
+    }
+
+    fn banned(&self) -> Banned {
+        self.bans_kept.banned()
+    }
+
     fn set_ban(&mut self, key: BanKey, ban: Ban) -> Result<(), BanError> {
         let key_of_hash = self.held().map_err(BanError::Failed)?.hash_key();
         let before = self.bans.get(&key).map_err(BanError::Failed)?.unwrap_or(Ban::zeroed());
@@ -324,8 +336,7 @@ impl Kernel for Live {
     }
 
     fn remove_ban(&mut self, key: BanKey) -> Result<bool> {
-        let key_of_hash = self.held()?.hash_key();
-        self.bans.remove(&key, key_of_hash)
+        self.bans.remove(&key, &mut self.bans_kept)
     }
 
     fn is_contacted(&self, key: BanKey) -> bool {
@@ -345,8 +356,7 @@ impl Kernel for Live {
     }
 
     fn release(&mut self, key: BanKey) -> Result<()> {
-        let key_of_hash = self.held()?.hash_key();
-        self.bans.release(&key, key_of_hash).map(drop)
+        self.bans.release(&key, &mut self.bans_kept).map(drop)
     }
 
     fn conversations(&self) -> Result<Vec<(ConversationKey, Conversation)>> {
@@ -364,11 +374,8 @@ impl Kernel for Live {
             self.sources.sweep(&mut self.sources_at, now, kept, SWEEP);
         }
         self.conversations.sweep_and_tell(now, SWEEP, &mut self.swept)?;
-        self.ticks += 1;
-        if self.ticks.is_multiple_of(5) {
-            self.bans.sweep(now, units(STRIKES_KEPT), key_of_hash)?;
-        }
-        Ok(())
+        self.bans.visit(&mut self.bans_kept, now, key_of_hash)?;
+        self.bans.tighten_when_due(&mut self.bans_kept, key_of_hash)
     }
 
     fn forget_services(&mut self, services: &[u32]) -> Result<()> {
@@ -422,8 +429,4 @@ fn ban_error(error: anyhow::Error) -> BanError {
         Some(full) => BanError::Full(full.capacity.into()),
         None => BanError::Failed(error),
     }
-}
-
-fn units(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / UNITS_PER_NS).saturating_mul(UNITS_PER_NS)
 }

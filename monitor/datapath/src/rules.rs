@@ -2,7 +2,6 @@
 //!
 //! In: an [`Image`]. Out: the same in the maps, judging. What does not fit is refused before anything is written.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -18,7 +17,7 @@ use super::object::Loaded;
 use super::panic::{Panic, with_panic};
 use super::syscall;
 use super::table::Array;
-use policy::Image;
+use policy::{Edited, Image};
 
 /// After this long no packet can still be under way with the generation that was left.
 const SURELY_OVER: Duration = Duration::from_secs(10);
@@ -37,6 +36,8 @@ pub struct RuleMaps {
     limits: Array<Limit>,
     aggregates: Array<Aggregate>,
     capacities: Capacities,
+    /// Nodes of the tree that the idle generation has otherwise than the active one; `None` where that is not known.
+    behind: Option<Vec<u32>>,
     flipped: Option<Instant>,
     stragglers: bool,
 }
@@ -65,6 +66,7 @@ impl RuleMaps {
             limits: Array::new(loaded.map(map::LIMITS)?)?,
             aggregates: Array::new(loaded.map(map::AGGREGATES)?)?,
             capacities,
+            behind: None,
             // Who flipped last may have done so a moment ago, in another process.
             flipped: Some(Instant::now()),
             stragglers: true,
@@ -98,12 +100,49 @@ impl RuleMaps {
     pub fn apply(&mut self, image: &Image) -> Result<Applied> {
         let started = Instant::now();
         self.check(image)?;
+        let there = self.denials.get_all(0, self.denials.capacity())?;
+        let is_there = |(number, _): &(u32, Denial)| image.denials.contains_key(number);
+        let gone = (0..).zip(there.iter().copied()).filter(|(_, denial)| *denial != Denial::zeroed());
+        let gone: Vec<u32> = gone.filter(|one| !is_there(one)).map(|(number, _)| number).collect();
+        let old = |number: u32| Ok(there.get(number as usize).copied().unwrap_or(Denial::zeroed()));
+        let wanted = image.denials.iter().map(|(number, denial)| (*number, *denial));
+        let denials = renewed(wanted, old)?;
+        self.behind = None;
+        self.put(image, None, &denials, &gone, started)
+    }
+
+    /// The same for an image that was edited since it was applied: only what differs is written.
+    pub fn apply_edit(&mut self, image: &Image, edited: &Edited) -> Result<Applied> {
+        let started = Instant::now();
+        self.check(image)?;
+        let denials = renewed(edited.denials.iter().copied(), |number| self.denials.get(number))?;
+        // What the generation that is idle now missed when the other one was written.
+        let nodes = self.behind.take().map(|mut behind| {
+            behind.extend(&edited.nodes);
+            behind.sort_unstable();
+            behind.dedup();
+            behind
+        });
+        let applied = self.put(image, nodes.as_deref(), &denials, &edited.forgotten, started)?;
+        self.behind = Some(edited.nodes.clone());
+        Ok(applied)
+    }
+
+    /// Writes the idle generation, of its tree only these `nodes` if they are named, and flips.
+    fn put(
+        &mut self,
+        image: &Image,
+        nodes: Option<&[u32]>,
+        denials: &[(u32, Denial)],
+        gone: &[u32],
+        started: Instant,
+    ) -> Result<Applied> {
         self.wait_for_stragglers();
         let active = self.active()?;
         let idle = (active.generation & 1) ^ 1;
-        self.write(image, idle).context("write the new rules beside those in force, which stay")?;
-        let denials = self.denials.get_all(0, self.denials.capacity())?;
-        self.write_denials(image, &denials)?;
+        self.write(image, nodes, idle).context("write the new rules beside those in force, which stay")?;
+        let (numbers, values): (Vec<u32>, Vec<Denial>) = denials.iter().copied().unzip();
+        self.denials.set_at(&numbers, &values)?;
         let flipped = Active { generation: idle, flips: active.flips.wrapping_add(1) };
         self.active.set(0, &flipped).context("flip to the new rules; the old ones stay in force")?;
         // Somebody may have switched it while the new ones were written.
@@ -112,7 +151,7 @@ impl RuleMaps {
         }
         self.flipped = Some(Instant::now());
         let took = started.elapsed();
-        if let Err(error) = self.forget_denials(image, &denials) {
+        if let Err(error) = self.forget_denials(gone) {
             // The rules hold all the same; at worst a denial begins with the counts of another.
             tracing::error!("forget the denials that are gone: {error:#}");
         }
@@ -124,14 +163,14 @@ impl RuleMaps {
         ensure!(image.settings.tick != 0, "these rules have no clock: settings.tick is 0");
         let Capacities { prefix_nodes, rules, limits, services, denials, .. } = self.capacities;
         let fits = [
-            ("prefix_nodes", image.nodes.len(), prefix_nodes),
+            ("prefix_nodes", image.nodes().len(), prefix_nodes),
             ("port blocks", image.blocks.len(), BLOCKS),
             ("rules", image.rules.len(), rules),
             ("limits", image.limits.len(), limits),
             ("services", image.aggregates.len(), services),
             (
                 "denials",
-                image.denials.iter().map(|(number, _)| *number as usize + 1).max().unwrap_or(0),
+                image.denials.last_key_value().map_or(0, |(number, _)| *number as usize + 1),
                 denials,
             ),
         ];
@@ -144,9 +183,17 @@ impl RuleMaps {
         Ok(())
     }
 
-    fn write(&self, image: &Image, generation: u32) -> Result<()> {
+    fn write(&self, image: &Image, nodes: Option<&[u32]>, generation: u32) -> Result<()> {
         let Capacities { prefix_nodes, rules, limits, services, .. } = self.capacities;
-        self.prefixes.set_all(generation * prefix_nodes, &image.nodes)?;
+        let base = generation * prefix_nodes;
+        match nodes {
+            None => self.prefixes.set_all(base, image.nodes())?,
+            Some(numbers) => {
+                let places: Vec<u32> = numbers.iter().map(|number| base + number).collect();
+                let values = numbers.iter().filter_map(|number| image.nodes().get(*number as usize));
+                self.prefixes.set_at(&places, &values.copied().collect::<Vec<_>>())?;
+            }
+        }
         self.prefix_filter.set_all(generation * PREFIX_FILTER_WORDS, &image.prefix_filter())?;
         self.ports.set_all(generation * BLOCKS, &padded(&image.blocks, BLOCKS))?;
         self.services.set_all(generation * rules, &image.rules)?;
@@ -157,30 +204,14 @@ impl RuleMaps {
         self.settings.set(generation, &with_panic(image.settings, panic))
     }
 
-    /// A denial's end is ours and its counts are the kernel's; a number that comes into use starts from nothing.
-    fn write_denials(&self, image: &Image, there: &[Denial]) -> Result<()> {
-        for (number, wanted) in &image.denials {
-            let old = there.get(*number as usize).copied().unwrap_or(Denial::zeroed());
-            if old.until != wanted.until {
-                let fresh = if old.until == 0 { *wanted } else { Denial { until: wanted.until, ..old } };
-                self.denials.set(*number, &fresh)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Empties the places of denials that `image` does not have.
-    fn forget_denials(&self, image: &Image, there: &[Denial]) -> Result<()> {
-        let kept: BTreeSet<u32> = image.denials.iter().map(|(number, _)| *number).collect();
-        let is_gone =
-            |(number, denial): &(u32, &Denial)| **denial != Denial::zeroed() && !kept.contains(number);
-        let gone: Vec<u32> = (0..).zip(there).filter(is_gone).map(|(number, _)| number).collect();
+    /// Empties the places of denials that are gone.
+    fn forget_denials(&self, gone: &[u32]) -> Result<()> {
         if gone.is_empty() {
             return Ok(());
         }
         // A packet that began under the rules before may still be looking at one.
         self.wait_for_stragglers();
-        gone.into_iter().try_for_each(|number| self.denials.set(number, &Denial::zeroed()))
+        self.denials.set_at(gone, &vec![Denial::zeroed(); gone.len()])
     }
 
     /// A packet that began under the generation that is idle now may still be under way. Waits until it cannot be.
@@ -195,6 +226,23 @@ impl RuleMaps {
     pub fn denials(&self, count: u32) -> Result<Vec<Denial>> {
         self.denials.get_all(0, count.min(self.denials.capacity()))
     }
+}
+
+/// Those of `denials` that the kernel is to have otherwise. A denial's end is ours and its counts are the kernel's; a number that
+/// comes into use starts from nothing.
+fn renewed(
+    denials: impl Iterator<Item = (u32, Denial)>,
+    old: impl Fn(u32) -> Result<Denial>,
+) -> Result<Vec<(u32, Denial)>> {
+    let mut renewed = Vec::new();
+    for (number, wanted) in denials {
+        let old = old(number)?;
+        if old.until != wanted.until {
+            let fresh = if old.until == 0 { wanted } else { Denial { until: wanted.until, ..old } };
+            renewed.push((number, fresh));
+        }
+    }
+    Ok(renewed)
 }
 
 /// `values`, filled up with zeros.

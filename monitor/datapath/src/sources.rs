@@ -14,7 +14,7 @@ use monitor_common::plain::Plain as _;
 use monitor_common::record::{SourceEntry, entry};
 use monitor_common::rule::DIMENSIONS;
 use monitor_common::sketch;
-use monitor_common::table::{self, FREE, Slot, WAYS, state};
+use monitor_common::table::{self, FREE, Slot, Tags, WAYS, state};
 
 use super::conversations::is_idle;
 use super::mapped::Mapped;
@@ -109,7 +109,8 @@ impl Sources {
 
     /// Calls `each` for every entry.
     pub fn for_each(&self, mut each: impl FnMut(SourceKey, SourceEntry)) {
-        for number in 0..self.capacity() as usize {
+        // A slot is taken by its tag first, so what has none holds nothing, and is not touched.
+        for number in (0..self.table.sets() as usize).flat_map(|set| self.table.taken(set)) {
             if let Some(slot) = self.table.live(number) {
                 each(slot.key(), slot.entry);
             }
@@ -133,6 +134,9 @@ impl Sources {
         for _ in 0..(at_most as usize).min(capacity) {
             let number = cursor.0 % capacity;
             cursor.0 = number + 1;
+            if self.table.tag_of(number) == FREE {
+                continue;
+            }
             match self.table.state(number) {
                 state::LIVE => {
                     let is_over = |slot: Slot| kept.is_over(&slot.entry, now);
@@ -179,6 +183,12 @@ fn live(words: &[AtomicU64]) -> Option<Slot> {
         to.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
     }
     Slot::from_bytes(&bytes)
+}
+
+/// The tag of one slot among those of its set.
+const fn tag_in(tags: Tags, way: u32) -> u64 {
+    let (word, shift) = table::place(way);
+    tags[word] >> shift & 0xffff
 }
 
 impl Table {
@@ -236,6 +246,21 @@ impl Table {
             }
             self.tag(*number, FREE);
         }
+    }
+
+    /// The slots of a set that somebody holds.
+    fn taken(&self, set: usize) -> impl Iterator<Item = usize> {
+        let words = &self.tags.words()[2 * set..2 * set + 2];
+        let tags = [words[0].load(Ordering::Acquire), words[1].load(Ordering::Acquire)];
+        let ways = if tags == [FREE; 2] { 0..0 } else { 0..WAYS };
+        ways.filter(move |way| tag_in(tags, *way) != FREE).map(move |way| set * WAYS as usize + way as usize)
+    }
+
+    fn tag_of(&self, number: usize) -> u64 {
+        let set = number / WAYS as usize;
+        let words = &self.tags.words()[2 * set..2 * set + 2];
+        let tags = [words[0].load(Ordering::Acquire), words[1].load(Ordering::Acquire)];
+        tag_in(tags, u32::try_from(number % WAYS as usize).unwrap_or(0))
     }
 
     /// Writes the tag of a slot; its neighbours' may change meanwhile.

@@ -1,7 +1,9 @@
 //! Desired state to what the kernel's maps shall hold.
 
+mod edit;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     fmt,
 };
 
@@ -19,11 +21,15 @@ use monitor_common::{
 use super::{
     EffectiveService, Numbering, Rules,
     access::{Grant, Permission, Statement, statements},
-    limits, prefixes, services,
+    limits,
+    prefixes::{self, Tree},
+    services,
 };
 use crate::config::{
     ASSUMED_TICK_NS, Config, DEFAULT_SERVICE, MalformedAction, Mode, Quantity, Rate, Track, WhenStale,
 };
+
+pub use edit::{Edit, Edited};
 
 /// Packets a second that the host cannot be without and that pass over any limit: of one source, and of a kind.
 const VITAL: u64 = 50;
@@ -45,10 +51,11 @@ pub struct Environment {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
     pub settings: Settings,
-    /// Roots of both families first, see [`monitor_common::rule`]; relative to the generation's base.
-    pub nodes: Vec<PrefixNode>,
+    tree: Tree,
+    /// The tree says where sources may come from.
+    knows_arrivals: bool,
     /// By number; counters are zero and to be kept as they are where the number was in use already.
-    pub denials: Vec<(u32, Denial)>,
+    pub denials: BTreeMap<u32, Denial>,
     pub blocks: Vec<PortBlock>,
     /// Rule 0 is the default service.
     pub rules: Vec<ServiceRule>,
@@ -72,9 +79,14 @@ impl Environment {
 }
 
 impl Image {
+    /// Roots of both families first, see [`monitor_common::rule`]; relative to the generation's base.
+    pub fn nodes(&self) -> &[PrefixNode] {
+        self.tree.nodes()
+    }
+
     /// The filter before the tree, word by word.
     pub fn prefix_filter(&self) -> Vec<u64> {
-        prefixes::filter(&self.nodes)
+        prefixes::filter(self.nodes())
     }
 
     /// The name of a service by its number.
@@ -112,36 +124,34 @@ pub fn compile(
     let ends = denied(&statements);
     let effective = rules.services();
     let names: Vec<String> = effective.iter().map(|service| service.name.clone()).collect();
-    let prefixes: BTreeSet<IpNet> = ends.keys().copied().collect();
-    let numbering = numbering.assign(&names, &prefixes, capacity.services, capacity.denials)?;
+    let numbering = numbering.assign(&names, &ends, capacity.services, capacity.denials)?;
 
     let number = |prefix: &IpNet| numbering.denial(prefix).unwrap_or_default();
-    let mut nodes = prefixes::build(&statements, number);
-    if nodes.len() > capacity.prefix_nodes as usize {
+    let mut tree = prefixes::build(&statements, number);
+    let knows_arrivals = tree.nodes().len() <= capacity.prefix_nodes as usize;
+    if !knows_arrivals {
         // Where sources come from is worth less than who they are.
         let mut statements = statements;
         statements.retain(|statement| !matches!(statement.grant, Grant::Arrives(_)));
-        nodes = prefixes::build(&statements, number);
+        tree = prefixes::build(&statements, number);
     }
-    if nodes.len() > capacity.prefix_nodes as usize {
+    if tree.nodes().len() > capacity.prefix_nodes as usize {
         return Err(CompileError(format!(
             "capacity.prefix_nodes = {} is too small: {} are needed for these prefixes",
             capacity.prefix_nodes,
-            nodes.len()
+            tree.nodes().len()
         )));
     }
     let denials = ends
         .iter()
-        .filter_map(|(prefix, until)| {
-            let until = until.map_or(u64::MAX, |until| clock_at(until, environment));
-            Some((numbering.denial(prefix)?, Denial { until, ..Denial::zeroed() }))
-        })
+        .filter_map(|(prefix, until)| Some((numbering.denial(prefix)?, denial(*until, environment))))
         .collect();
     let Services { blocks, rules: ways, limits, aggregates, names } =
         compile_services(rules, &effective, &numbering, environment)?;
     Ok(Image {
         settings: settings(rules, environment)?,
-        nodes,
+        tree,
+        knows_arrivals,
         denials,
         blocks,
         rules: ways,
@@ -239,22 +249,25 @@ impl Limits {
 }
 
 /// Every denied prefix with its end; `None`: for ever.
-fn denied(statements: &[Statement]) -> BTreeMap<IpNet, Option<Timestamp>> {
-    let mut ends: BTreeMap<IpNet, Option<Timestamp>> = BTreeMap::new();
-    for statement in statements {
-        let Grant::Permission { permission: Permission::Deny, until } = statement.grant else {
-            continue;
-        };
-        ends.entry(statement.prefix)
-            .and_modify(|end| {
-                *end = match (*end, until) {
-                    (Some(end), Some(until)) => Some(end.max(until)),
-                    _ => None,
-                }
-            })
-            .or_insert(until);
-    }
-    ends
+fn denied(statements: &[Statement<'_>]) -> BTreeMap<IpNet, Option<Timestamp>> {
+    let mut ends: Vec<_> = statements
+        .iter()
+        .filter_map(|statement| match statement.grant {
+            Grant::Permission { permission: Permission::Deny, until } => {
+                Some((statement.prefix, until.is_none(), until))
+            }
+            _ => None,
+        })
+        .collect();
+    // Of the same prefix the one that lasts longest is the last, and a map keeps the last.
+    ends.sort_unstable();
+    ends.into_iter().map(|(prefix, _, until)| (prefix, until)).collect()
+}
+
+/// A denial that has dropped nothing.
+fn denial(until: Option<Timestamp>, environment: &Environment) -> Denial {
+    let until = until.map_or(u64::MAX, |until| clock_at(until, environment));
+    Denial { until, ..Denial::zeroed() }
 }
 
 /// A moment of the wall clock on the kernel's clock. What lies beyond half the clock's range is for ever.

@@ -1,6 +1,10 @@
 //! What differs between two desired states, in words that go into the audit, a reload's answer and a dry run.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -76,7 +80,8 @@ impl fmt::Display for Item {
 
 /// What changes when `new` takes the place of `old`.
 pub fn diff(old: &Rules, new: &Rules) -> Change {
-    let (before, after) = (facts(old), facts(new));
+    let (before, after) = changed_entries(old, new);
+    let (before, after) = (facts(old, &before), facts(new, &after));
     let mut items = Vec::new();
     for (subject, fact) in &after {
         let item = |kind, before: Option<String>| Item {
@@ -106,10 +111,26 @@ pub fn diff(old: &Rules, new: &Rules) -> Change {
     Change { items }
 }
 
+/// The entries made at run time that the other rules do not have just so: all others are no difference.
+fn changed_entries<'a>(old: &'a Rules, new: &'a Rules) -> (Vec<&'a AccessEntry>, Vec<&'a AccessEntry>) {
+    let key = |entry: &'a AccessEntry| (entry.prefix, entry.permission);
+    let mut before: HashMap<_, _> = old.access.iter().map(|entry| (key(entry), entry)).collect();
+    let mut after = Vec::new();
+    for entry in &new.access {
+        if before.get(&key(entry)).is_some_and(|old| *old == entry) {
+            before.remove(&key(entry));
+        } else {
+            after.push(entry);
+        }
+    }
+    (before.into_values().collect(), after)
+}
+
 /// Subjects with their values in words; a subject without a value only exists or not.
 type Facts = BTreeMap<String, Option<String>>;
 
-fn facts(rules: &Rules) -> Facts {
+/// The facts of `rules`, with these of the entries made at run time.
+fn facts(rules: &Rules, entries: &[&AccessEntry]) -> Facts {
     let config = &rules.config;
     let mut facts = Facts::new();
     for service in rules.services() {
@@ -126,7 +147,7 @@ fn facts(rules: &Rules) -> Facts {
     {
         facts.extend(prefixes.iter().map(|prefix| (format!("access.{key} {prefix}"), None)));
     }
-    for AccessEntry { prefix, permission, until, reason, .. } in &rules.access {
+    for AccessEntry { prefix, permission, until, reason, .. } in entries {
         let verb = match permission {
             Permission::Exempt => "exempt",
             Permission::Deny => "deny",
@@ -197,6 +218,9 @@ fn needs_restart(subject: &str) -> bool {
 /// Lists may hold very many prefixes: they are counted, not named.
 fn lists(old: &Rules, new: &Rules) -> Vec<Item> {
     let mut items = Vec::new();
+    if Arc::ptr_eq(&old.lists, &new.lists) {
+        return items;
+    }
     let item = |kind, list: &ImportedList, before: Option<String>, after: Option<String>| Item {
         kind,
         subject: format!("list {}", list.name),
@@ -204,7 +228,7 @@ fn lists(old: &Rules, new: &Rules) -> Vec<Item> {
         after,
         needs_restart: false,
     };
-    for list in &new.lists {
+    for list in new.lists.iter() {
         match old.lists.iter().find(|other| other.name == list.name) {
             None => items.push(item(ChangeKind::Added, list, None, Some(words(list)))),
             Some(other) if other.prefixes != list.prefixes || other.action != list.action => {

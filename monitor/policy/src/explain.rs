@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     EffectiveService, LimitKind, Rules,
-    access::{Grant, statements},
+    access::{Grant, covering},
     limits::{aggregate_mode, of_class},
     prefixes::{Ruling, Weighed},
 };
@@ -56,11 +56,10 @@ pub struct AppliedLimit {
 /// What the rules say about `address` at `service`, or at every service.
 pub fn explain(rules: &Rules, address: IpAddr, service: Option<&str>, now: Timestamp) -> Explanation {
     let address = address.to_canonical();
-    let statements = statements(rules, now);
+    let statements = covering(rules, address, now);
     let ruling = statements
         .iter()
         .enumerate()
-        .filter(|(_, statement)| statement.prefix.contains(&address))
         .fold(Ruling::default(), |ruling, (position, statement)| ruling.with(position, statement));
     let ground = |weighed: Option<Weighed>| {
         let statement = &statements[weighed?.position];
@@ -68,7 +67,7 @@ pub fn explain(rules: &Rules, address: IpAddr, service: Option<&str>, now: Times
             Grant::Permission { until, .. } => until,
             Grant::Class(_) | Grant::Lifeline | Grant::Arrives(_) => None,
         };
-        Some(Ground { prefix: statement.prefix, from: statement.source.clone(), until })
+        Some(Ground { prefix: statement.prefix, from: statement.source.to_string(), until })
     };
     let classes = rules.classes();
     let class = ruling.class.and_then(|weighed| match statements[weighed.position].grant {

@@ -18,7 +18,7 @@ mod reverse_path;
 mod services;
 
 pub use access::{Grant, Permission};
-pub use compile::{CompileError, Environment, Image, check, compile};
+pub use compile::{CompileError, Edit, Edited, Environment, Image, check, compile};
 pub use diff::{Change, ChangeKind, Item, diff};
 pub use explain::{AppliedLimit, Explanation, Ground, explain};
 pub use guard::{Cut, would_cut};
@@ -49,7 +49,7 @@ pub struct Rules {
     /// Exemptions and denials made at run time.
     pub access: Vec<AccessEntry>,
     /// Lists as they were last imported.
-    pub lists: Vec<ImportedList>,
+    pub lists: Arc<Vec<ImportedList>>,
     /// The host's own addresses: always of class `inside`.
     pub own: Vec<IpAddr>,
     pub surroundings: Surroundings,
@@ -198,7 +198,7 @@ impl Rules {
             config,
             limits: BTreeMap::new(),
             access: Vec::new(),
-            lists: Vec::new(),
+            lists: Arc::default(),
             own: Vec::new(),
             surroundings: Surroundings::default(),
         }

@@ -94,6 +94,18 @@ impl ImportedList {
         Self { name, action, prefixes, skipped, lines, taken_lines: lines, skipped_lines: 0 }
     }
 
+    /// The prefix that covers all of `prefix`: none lies inside another, so there is one at most.
+    pub fn covering(&self, prefix: IpNet) -> impl Iterator<Item = IpNet> {
+        let next = self.prefixes.partition_point(|one| *one <= prefix);
+        next.checked_sub(1).map(|at| self.prefixes[at]).filter(|one| one.contains(&prefix)).into_iter()
+    }
+
+    /// The prefixes within `prefix` that are longer than it.
+    pub(super) fn within(&self, prefix: IpNet) -> &[IpNet] {
+        let rest = &self.prefixes[self.prefixes.partition_point(|one| *one <= prefix)..];
+        &rest[..rest.partition_point(|one| prefix.contains(one))]
+    }
+
     /// What `newer` has in addition, and what it lacks.
     pub fn difference(&self, newer: &Self) -> (Vec<IpNet>, Vec<IpNet>) {
         let without = |prefixes: &[IpNet], other: &[IpNet]| {

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::CompileError;
@@ -90,7 +91,7 @@ impl Numbering {
     pub(super) fn assign(
         &self,
         services: &[String],
-        denials: &BTreeSet<IpNet>,
+        denials: &BTreeMap<IpNet, Option<Timestamp>>,
         service_capacity: u32,
         denial_capacity: u32,
     ) -> Result<Self, CompileError> {
@@ -108,7 +109,7 @@ impl Numbering {
             services: self.services.assign(names, service_capacity).ok_or_else(|| {
                 too_few("services", service_capacity, services.len() + 1, self.services.retired.len())
             })?,
-            denials: self.denials.assign(denials.iter(), denial_capacity).ok_or_else(|| {
+            denials: self.denials.assign(denials.keys(), denial_capacity).ok_or_else(|| {
                 too_few("denials", denial_capacity, denials.len(), self.denials.retired.len())
             })?,
         })
@@ -124,6 +125,43 @@ impl Numbering {
 
     pub fn denial(&self, prefix: &IpNet) -> Option<u32> {
         self.denials.used.get(prefix).copied()
+    }
+
+    /// Numbers for denials that nothing carries.
+    pub(super) fn free_denials(&self, capacity: u32) -> usize {
+        (capacity as usize).saturating_sub(self.denials.used.len() + self.denials.retired.len())
+    }
+
+    /// The number of one denied prefix more; `None` when there are not enough of them. `taken` says which are in use.
+    pub(super) fn add_denial<T>(
+        &mut self,
+        prefix: &IpNet,
+        capacity: u32,
+        taken: &BTreeMap<u32, T>,
+    ) -> Option<u32> {
+        let Numbers { used, retired, fresh } = &mut self.denials;
+        if let Some(number) = used.get(prefix) {
+            return Some(*number);
+        }
+        let again = retired.iter().find(|(_, owner)| *owner == prefix).map(|(number, _)| *number);
+        let number = match again {
+            Some(number) => number,
+            None if *fresh < capacity => {
+                *fresh += 1;
+                *fresh - 1
+            }
+            None => (0..capacity).find(|free| !taken.contains_key(free) && !retired.contains_key(free))?,
+        };
+        retired.remove(&number);
+        used.insert(*prefix, number);
+        Some(number)
+    }
+
+    /// Retires the number of a prefix that is denied no longer.
+    pub(super) fn remove_denial(&mut self, prefix: &IpNet) -> Option<u32> {
+        let number = self.denials.used.remove(prefix)?;
+        self.denials.retired.insert(number, *prefix);
+        Some(number)
     }
 
     pub fn denials(&self) -> &BTreeMap<IpNet, u32> {
@@ -153,13 +191,13 @@ impl Numbering {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::Numbering;
 
     fn assign(from: &Numbering, names: &[&str], capacity: u32) -> Result<Numbering, super::CompileError> {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        from.assign(&names, &BTreeSet::new(), capacity, 16)
+        from.assign(&names, &BTreeMap::new(), capacity, 16)
     }
 
     #[test]

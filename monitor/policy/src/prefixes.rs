@@ -4,19 +4,22 @@
 //! In: statements about prefixes. Out: nodes, the same subtree stored once. What a leaf says is decided here, by
 //! [`Ruling`]: exempt wins over denied, the longest-lasting denial wins, the longest class prefix wins.
 
-use std::collections::HashMap;
+mod tree;
+
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use monitor_common::rule::{
-    FILTERED_NODES, FIRST_INNER_NODE, INSIDE, PREFIX_FILTER_WORDS, PrefixNode, ROOT_NODES, filter_word, leaf,
+    FILTERED_NODES, INSIDE, PREFIX_FILTER_WORDS, PrefixNode, ROOT_NODES, filter_word, leaf,
 };
 
 use super::access::{Grant, Permission, Statement};
 use super::reverse_path::ANYWHERE;
 
-const EMPTY: PrefixNode = PrefixNode { children: [0; 16] };
+pub(crate) use tree::Tree;
+
 /// Bits that the root consumes: twelve by its index, four by the child.
-const ROOT_BITS: u8 = 16;
+pub(super) const ROOT_BITS: u8 = 16;
 /// Bits that a further node consumes.
 const STEP: u8 = 4;
 
@@ -44,7 +47,7 @@ pub(super) struct Weighed {
 impl Ruling {
     /// What holds when this statement covers the address as well. The order of statements is of no account, except
     /// that of two classes for the same prefix the later one wins.
-    pub(super) fn with(mut self, position: usize, statement: &Statement) -> Self {
+    pub(super) fn with(mut self, position: usize, statement: &Statement<'_>) -> Self {
         let length = i16::from(statement.prefix.prefix_len());
         let heavier = |old: Option<Weighed>, weight: (i64, i16)| {
             let new = Weighed { weight, position };
@@ -70,7 +73,7 @@ impl Ruling {
     }
 
     /// The leaf that says this.
-    fn leaf(&self, statements: &[Statement], denials: &impl Fn(&IpNet) -> u32) -> u32 {
+    fn leaf(&self, statements: &[Statement<'_>], denials: &impl Fn(&IpNet) -> u32) -> u32 {
         let mut bits = 0;
         if self.exempt.is_some() {
             bits |= leaf::EXEMPT;
@@ -107,35 +110,89 @@ struct Placed {
     position: usize,
 }
 
-struct Builder<'a, D> {
-    statements: &'a [Statement],
-    denials: D,
-    nodes: Vec<PrefixNode>,
-    /// Where a node with these children stands already.
-    known: HashMap<[u32; 16], u32>,
+impl Placed {
+    fn of(position: usize, prefix: IpNet) -> Self {
+        Self { bits: bits(prefix.network()), length: prefix.prefix_len(), position }
+    }
+
+    /// In the order of the addresses, the widest first.
+    const fn order(&self) -> (u128, u8, usize) {
+        (self.bits, self.length, self.position)
+    }
 }
 
-/// The nodes of both families. `denials` gives a denied prefix its number.
-pub(super) fn build(statements: &[Statement], denials: impl Fn(&IpNet) -> u32) -> Vec<PrefixNode> {
-    let nodes = vec![EMPTY; FIRST_INNER_NODE as usize];
-    let mut builder = Builder { statements, denials, nodes, known: HashMap::new() };
-    let mut v4 = Vec::new();
-    let mut v6 = Vec::new();
-    for (position, statement) in statements.iter().enumerate() {
-        match statement.prefix {
-            IpNet::V4(prefix) => v4.push(Placed {
-                bits: u128::from(u32::from(prefix.network())) << 96,
-                length: prefix.prefix_len(),
-                position,
-            }),
-            IpNet::V6(prefix) => {
-                v6.push(Placed { bits: u128::from(prefix.network()), length: prefix.prefix_len(), position });
-            }
-        }
+/// Writes what statements come to into a tree. `denials` gives a denied prefix its number.
+struct Builder<'a, D> {
+    statements: &'a [Statement<'a>],
+    denials: D,
+    tree: &'a mut Tree,
+}
+
+/// A block of addresses with the same first sixteen bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Block {
+    is_v4: bool,
+    index: u16,
+}
+
+impl Block {
+    /// The block that `prefix` lies in; nothing for one that is as wide as a block or wider.
+    pub fn of(prefix: &IpNet) -> Option<Self> {
+        let index = u16::try_from(top(bits(prefix.network()), 0, ROOT_BITS)).ok()?;
+        (prefix.prefix_len() > ROOT_BITS).then_some(Self { is_v4: prefix.addr().is_ipv4(), index })
     }
+
+    /// All its addresses.
+    pub fn prefix(self) -> IpNet {
+        let bits = u128::from(self.index) << 112;
+        let address = if self.is_v4 {
+            IpAddr::V4(u32::try_from(bits >> 96).unwrap_or(0).into())
+        } else {
+            IpAddr::V6(bits.into())
+        };
+        IpNet::new_assert(address, ROOT_BITS)
+    }
+
+    const fn base(self) -> usize {
+        if self.is_v4 { 0 } else { ROOT_NODES as usize }
+    }
+}
+
+/// The nodes of both families.
+pub(super) fn build(statements: &[Statement<'_>], denials: impl Fn(&IpNet) -> u32) -> Tree {
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    for (position, statement) in statements.iter().enumerate() {
+        let family = if statement.prefix.addr().is_ipv4() { &mut v4 } else { &mut v6 };
+        family.push(Placed::of(position, statement.prefix));
+    }
+    let mut tree = Tree::new();
+    let mut builder = Builder { statements, denials, tree: &mut tree };
     builder.family(0, &mut v4);
     builder.family(ROOT_NODES as usize, &mut v6);
-    builder.nodes
+    tree
+}
+
+/// Writes one block again; `statements` are all that cover it or lie within it, in their order.
+pub(super) fn rebuild(
+    tree: &mut Tree,
+    block: Block,
+    statements: &[Statement<'_>],
+    denials: impl Fn(&IpNet) -> u32,
+) {
+    let mut above = Ruling::default();
+    let mut within = Vec::new();
+    for (position, statement) in statements.iter().enumerate() {
+        if statement.prefix.prefix_len() <= ROOT_BITS {
+            above = above.with(position, statement);
+        } else {
+            within.push(Placed::of(position, statement.prefix));
+        }
+    }
+    within.sort_unstable_by_key(Placed::order);
+    let mut builder = Builder { statements, denials, tree };
+    let child = builder.subtree(above, &within, ROOT_BITS);
+    let (root, place) = (block.base() + usize::from(block.index / 16), usize::from(block.index % 16));
+    tree.set_root(root, place, child);
 }
 
 /// The filter before the tree: which first sixteen bits of an address it says anything of.
@@ -149,7 +206,7 @@ impl<D: Fn(&IpNet) -> u32> Builder<'_, D> {
         if placed.is_empty() {
             return;
         }
-        placed.sort_unstable_by_key(|one| (one.bits, one.length, one.position));
+        placed.sort_unstable_by_key(Placed::order);
         let mut rulings = vec![Ruling::default(); 1 << ROOT_BITS];
         for one in placed.iter().filter(|one| one.length <= ROOT_BITS) {
             let first = top(one.bits, 0, ROOT_BITS);
@@ -164,7 +221,8 @@ impl<D: Fn(&IpNet) -> u32> Builder<'_, D> {
             let end = rest.partition_point(|one| top(one.bits, 0, ROOT_BITS) <= index);
             let (here, further) = rest.split_at(end);
             rest = further;
-            self.nodes[base + index / 16].children[index % 16] = self.subtree(*ruling, here, ROOT_BITS);
+            let child = self.subtree(*ruling, here, ROOT_BITS);
+            self.tree.set_root(base + index / 16, index % 16, child);
         }
     }
 
@@ -175,14 +233,15 @@ impl<D: Fn(&IpNet) -> u32> Builder<'_, D> {
             return above.leaf(self.statements, &self.denials);
         }
         let mut rulings = [above; 16];
-        for one in placed.iter().filter(|one| one.length <= depth + STEP) {
+        let is_short = |one: &&Placed| one.length <= depth + STEP;
+        for one in placed.iter().filter(is_short) {
             let first = top(one.bits, depth, STEP);
             let count = 1 << (depth + STEP - one.length);
             for ruling in &mut rulings[first..first + count] {
                 *ruling = ruling.with(one.position, &self.statements[one.position]);
             }
         }
-        let longer: Vec<Placed> = placed.iter().filter(|one| one.length > depth + STEP).copied().collect();
+        let longer: Vec<Placed> = placed.iter().filter(|one| !is_short(one)).copied().collect();
         let mut rest = longer.as_slice();
         let mut children = [0; 16];
         for (index, child) in children.iter_mut().enumerate() {
@@ -191,15 +250,15 @@ impl<D: Fn(&IpNet) -> u32> Builder<'_, D> {
             rest = further;
             *child = self.subtree(rulings[index], here, depth + STEP);
         }
-        if children[0] & leaf::NODE == 0 && children.iter().all(|child| *child == children[0]) {
-            return children[0];
-        }
-        let number = *self.known.entry(children).or_insert_with(|| {
-            self.nodes.push(PrefixNode { children });
-            // Four billion nodes do not fit into memory, so the number never wraps.
-            u32::try_from(self.nodes.len() - 1).unwrap_or(u32::MAX)
-        });
-        leaf::NODE | number
+        self.tree.join(children)
+    }
+}
+
+/// An address from the top of a word.
+fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => u128::from(u32::from(v4)) << 96,
+        IpAddr::V6(v6) => u128::from(v6),
     }
 }
 

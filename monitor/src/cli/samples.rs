@@ -15,8 +15,8 @@ use tuning::trial::{self, Report, WouldDrop};
 use tuning::{self, Advice, Limit};
 
 use crate::snapshot::{
-    AttachMode, Ban, Build, Count, Findings, Flood, Interface, LimitInForce, MapUse, RateAndBurst, Reload,
-    Rules, Service, Snapshot, Source, Sources, Tally, Total,
+    AttachMode, Ban, BanCounts, Build, Count, Findings, Flood, Interface, LimitInForce, MapUse, RateAndBurst,
+    Reload, Rules, Service, Snapshot, Source, Sources, Tally, Total,
 };
 
 /// One proposal with everything that a proposal can say.
@@ -194,6 +194,7 @@ pub fn snapshot() -> Snapshot {
         rules: Rules { generation: 1, flips: 3 },
         sources: Sources { tracked: 1, exceeding: 1, by_rate: vec![source()], ..Sources::default() },
         bans: vec![ban()],
+        banned: BanCounts { by_kernel: 1, by_operator: 0 },
         containments: 1,
         limits: vec![limit()],
         findings: Findings::default(),

@@ -94,7 +94,7 @@ pub fn render(snapshot: &Snapshot, page: &mut Page) {
     }
     page.field("rules", format!("generation {}, changed {} times", rules.generation, rules.flips));
     page.field("sources", format!("{} tracked, {} over a limit", sources.tracked, sources.exceeding));
-    page.field("bans", snapshot.bans.len().to_string());
+    page.field("bans", snapshot.banned.all().to_string());
     page.field("containments", snapshot.containments.to_string());
     page.field("findings", findings(&snapshot.findings));
     for list in &snapshot.lists {

@@ -21,8 +21,8 @@ use serde_json::{Map, Value};
 use super::server::Connected;
 use crate::engine::command::{Caller, ChangeOptions};
 
-/// The largest body that is read (an import of some 100,000 prefixes).
-pub const LARGEST_BODY: usize = 4 * 1024 * 1024;
+/// The largest body that is read: an import of a million prefixes. Only roles that may send one come so far.
+pub const LARGEST_BODY: usize = 32 * 1024 * 1024;
 /// How long a body may take to arrive.
 pub const BODY_TIME: Duration = Duration::from_secs(5);
 /// Where the shapes of requests are described.

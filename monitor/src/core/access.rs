@@ -72,7 +72,7 @@ pub fn add(facts: &Facts<'_>, asking: &Asking, add: &AccessAdd) -> Result<Plan, 
     if source != prefix {
         plan.warnings.push(format!("{prefix} counts under {source}, so all of that is banned"));
     }
-    if exempting(facts, source).is_some() {
+    if is_exempt(facts, source) {
         plan.warnings.push(format!("{source} is exempt, and an exemption goes before a ban"));
     }
     Ok(plan)
@@ -164,7 +164,7 @@ fn entries(facts: &Facts<'_>) -> Vec<(Permission, AccessEntry)> {
     let access = &rules.config.access;
     let mut all: Vec<_> = access.exempt.iter().map(|p| (Permission::Exempt, plain(p, "config"))).collect();
     all.extend(access.denied.iter().map(|p| (Permission::Deny, plain(p, "config"))));
-    for list in &rules.lists {
+    for list in rules.lists.iter() {
         let permission = match list.action {
             ListAction::Deny => Permission::Deny,
             ListAction::Exempt => Permission::Exempt,
@@ -185,15 +185,18 @@ fn entries(facts: &Facts<'_>) -> Vec<(Permission, AccessEntry)> {
     all
 }
 
-/// The exemption that covers `source`.
-pub fn exempting(facts: &Facts<'_>, source: IpNet) -> Option<AccessEntry> {
-    let covers = |entry: &AccessEntry| {
-        entry.prefix.contains(&source) && entry.until.is_none_or(|until| until > facts.now)
+/// Whether an exemption covers all of `source`.
+pub fn is_exempt(facts: &Facts<'_>, source: IpNet) -> bool {
+    let rules = facts.installed.judging().unwrap_or(facts.desired.rules());
+    let is_in_force = |entry: &policy::AccessEntry| {
+        entry.permission == Permission::Exempt && entry.until.is_none_or(|until| until > facts.now)
     };
-    entries(facts)
-        .into_iter()
-        .find(|(kind, entry)| *kind == Permission::Exempt && covers(entry))
-        .map(|(_, e)| e)
+    rules.config.access.exempt.iter().any(|prefix| prefix.contains(&source))
+        || rules.access.iter().any(|entry| entry.prefix.contains(&source) && is_in_force(entry))
+        || rules
+            .lists
+            .iter()
+            .any(|list| list.action == ListAction::Exempt && list.covering(source).next().is_some())
 }
 
 /// Those of the kernel's bans that are in force now, its own included.

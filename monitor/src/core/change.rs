@@ -7,6 +7,7 @@ mod desired;
 mod guard;
 mod waiting;
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use anyhow::{Context, Result};
@@ -157,13 +158,9 @@ impl Changes {
         for (name, value) in saved.rules.limits {
             next.rules.limits.entry(name).or_insert(value);
         }
-        for entry in saved.rules.access {
-            let same =
-                |old: &policy::AccessEntry| (old.prefix, old.permission) == (entry.prefix, entry.permission);
-            if !next.rules.access.iter().any(same) {
-                next.rules.access.push(entry);
-            }
-        }
+        let key = |entry: &policy::AccessEntry| (entry.prefix, entry.permission);
+        let there: HashSet<_> = next.rules.access.iter().map(key).collect();
+        next.rules.access.extend(saved.rules.access.into_iter().filter(|entry| !there.contains(&key(entry))));
         for (source, ban) in saved.bans {
             next.bans.entry(source).or_insert(ban);
         }
@@ -349,11 +346,11 @@ impl Changes {
 
     /// Ends what is over: exemptions, denials, bans and containments.
     pub fn expire(&mut self, installed: &mut Installed, turn: &mut Turn<'_>) {
-        let mut next = self.desired.standing().clone();
-        let ended = next.expire(turn.now.wall);
-        if ended.is_empty() {
+        if !self.desired.is_anything_over(turn.now.wall) {
             return;
         }
+        let mut next = self.desired.standing().clone();
+        let ended = next.expire(turn.now.wall);
         for one in ended {
             tracing::info!("ended: {one}");
         }

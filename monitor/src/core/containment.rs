@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::access::{exempting, one_source};
+use super::access::{is_exempt, one_source};
 use super::asking::Asking;
 use super::delta::{ContainmentSetting, Delta};
 use super::facts::Facts;
@@ -41,7 +41,7 @@ pub fn contain(
     let mut warnings = Vec::new();
     match &subject {
         Subject::Source(source) => {
-            if exempting(facts, *source).is_some() {
+            if is_exempt(facts, *source) {
                 warnings.push(format!("{subject} is exempt, and an exemption goes before a containment"));
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! In: what stands and what would. Out: sentences, each a reason to ask again. It refuses nothing by itself.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -76,35 +77,43 @@ pub fn refuse_long_comments(delta: &Delta) -> Result<(), Error> {
 
 /// Exemptions of more than anybody's own network.
 fn wide_exemptions(standing: &Standing, next: &Standing) -> Vec<String> {
-    let exempt = |standing: &Standing| -> Vec<IpNet> {
-        let rules = &standing.rules;
-        let made = rules.access.iter().filter(|entry| entry.permission == Permission::Exempt);
-        made.map(|entry| entry.prefix).chain(rules.config.access.exempt.iter().copied()).collect()
-    };
-    let before = exempt(standing);
-    let new = exempt(next).into_iter().filter(|prefix| !before.contains(prefix));
     let wide = |prefix: &IpNet| match prefix {
         IpNet::V4(v4) => v4.prefix_len() < 8,
         // fc00::/7 and fe80::/10 are nobody else's.
         IpNet::V6(v6) => v6.prefix_len() < 16 && v6.network().segments()[0] < 0xfc00,
     };
-    new.filter(wide)
+    let exempt = |standing: &Standing| -> Vec<IpNet> {
+        let rules = &standing.rules;
+        let made = rules.access.iter().filter(|entry| entry.permission == Permission::Exempt);
+        let made = made.map(|entry| entry.prefix);
+        made.chain(rules.config.access.exempt.iter().copied()).filter(wide).collect()
+    };
+    let before = exempt(standing);
+    exempt(next)
+        .into_iter()
+        .filter(|prefix| !before.contains(prefix))
         .map(|prefix| format!("{prefix} would be exempt, so nothing of it is ever dropped"))
         .collect()
 }
 
 /// Whether anybody is denied, banned or contained who was not before.
 fn cuts_somebody(standing: &Standing, next: &Standing) -> bool {
-    denied(next).iter().any(|prefix| !denied(standing).contains(prefix))
+    !newly_denied(standing, next).is_empty()
         || next.bans.keys().any(|source| !standing.bans.contains_key(source))
         || next.containments.keys().any(|subject| !standing.containments.contains_key(subject))
 }
 
+/// Prefixes that `next` denies and `standing` does not.
+fn newly_denied<'a>(standing: &'a Standing, next: &'a Standing) -> Vec<&'a IpNet> {
+    let before: HashSet<_> = denied(standing).collect();
+    denied(next).filter(|prefix| !before.contains(prefix)).collect()
+}
+
 /// Prefixes that are denied by hand or in the file. Lists have safeguards of their own.
-fn denied(standing: &Standing) -> Vec<IpNet> {
+fn denied(standing: &Standing) -> impl Iterator<Item = &IpNet> {
     let rules = &standing.rules;
     let made = rules.access.iter().filter(|entry| entry.permission == Permission::Deny);
-    made.map(|entry| entry.prefix).chain(rules.config.access.denied.iter().copied()).collect()
+    made.map(|entry| &entry.prefix).chain(&rules.config.access.denied)
 }
 
 /// What of the host's own network would be dropped.
@@ -143,8 +152,7 @@ fn cut_off(standing: &Standing, next: &Standing, network: &Neighbourhood, now: T
         let hit = hosts.iter().filter(|(address, _)| source.contains(address));
         told.extend(hit.map(|(address, role)| format!("{address} ({role}) lies in {source} (the {what})")));
     }
-    let before = denied(standing);
-    for prefix in denied(next).iter().filter(|prefix| !before.contains(prefix)) {
+    for prefix in newly_denied(standing, next) {
         let whole = network.networks.iter().filter(|network| prefix.contains(*network));
         told.extend(
             whole.map(|network| format!("{network} (a network of this host) lies in {prefix} (the denial)")),

@@ -3,7 +3,9 @@
 //! In: limits, access entries or a whole configuration. Out: a new [`Standing`], and sentences about the difference. It
 //! writes to no map and no file.
 
-use std::collections::{BTreeMap, HashSet};
+mod grouped;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -40,6 +42,14 @@ impl Standing {
             ban.until.iter_mut().for_each(|end| move_end(end, by));
         }
         self.containments.values_mut().for_each(|one| one.until.iter_mut().for_each(|end| move_end(end, by)));
+    }
+
+    /// When the first of all ends comes.
+    pub fn first_end(&self) -> Option<Timestamp> {
+        let access = self.rules.access.iter().filter_map(|entry| entry.until);
+        let bans = self.bans.values().filter_map(|ban| ban.until);
+        let containments = self.containments.values().filter_map(|one| one.until);
+        access.chain(bans).chain(containments).min()
     }
 
     /// Takes out what is over by `now`, and names it.
@@ -84,7 +94,7 @@ pub struct Ban {
 pub struct Delta {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<LimitSetting>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(with = "grouped", skip_serializing_if = "Vec::is_empty")]
     pub access: Vec<AccessSetting>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub bans: Vec<BanSetting>,
@@ -188,6 +198,11 @@ impl Delta {
             && self.config.is_none()
     }
 
+    /// The access entries that this writes. There may be very many, so they are looked up and not searched for.
+    fn named(&self) -> HashSet<(IpNet, Permission)> {
+        self.access.iter().map(|set| (set.prefix, set.permission)).collect()
+    }
+
     /// What stands now at every place that this would write. `config` is the one in force.
     #[must_use]
     pub fn before(&self, standing: &Standing, config: &ConfigSetting) -> Self {
@@ -197,10 +212,13 @@ impl Delta {
             value: rules.limits.get(&set.name).cloned(),
             asked: None,
         };
-        let access = |set: &AccessSetting| {
-            let same =
-                |entry: &&AccessEntry| entry.prefix == set.prefix && entry.permission == set.permission;
-            AccessSetting { entry: rules.access.iter().find(same).cloned(), ..set.clone() }
+        let key = |entry: &AccessEntry| (entry.prefix, entry.permission);
+        let named = self.named();
+        let there = rules.access.iter().filter(|entry| named.contains(&key(entry)));
+        let there: HashMap<_, _> = there.map(|entry| (key(entry), entry)).collect();
+        let access = |set: &AccessSetting| AccessSetting {
+            entry: there.get(&(set.prefix, set.permission)).copied().cloned(),
+            ..set.clone()
         };
         let ban = |set: &BanSetting| BanSetting {
             source: set.source,
@@ -232,8 +250,7 @@ impl Delta {
                 None => next.rules.limits.remove(&set.name),
             };
         }
-        // An import may set thousands, so what they replace is looked up and not searched for.
-        let replaced: HashSet<_> = self.access.iter().map(|set| (set.prefix, set.permission)).collect();
+        let replaced = self.named();
         next.rules.access.retain(|entry| !replaced.contains(&(entry.prefix, entry.permission)));
         let alive = |entry: &&AccessEntry| entry.until.is_none_or(|until| until > now);
         next.rules
@@ -318,127 +335,4 @@ pub const fn permission(kind: AccessKind) -> Option<Permission> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn now() -> Timestamp {
-        "2026-11-22T06:00:00Z".parse().unwrap()
-    }
-
-    fn standing() -> Standing {
-        Standing {
-            rules: Rules::new(Arc::new(Config::default())),
-            bans: BTreeMap::new(),
-            containments: BTreeMap::new(),
-        }
-    }
-
-    fn config() -> ConfigSetting {
-        ConfigSetting { path: None, toml: String::new(), flags: Flags::default() }
-    }
-
-    fn everything() -> Delta {
-        let prefix = "192.0.2.0/24".parse().unwrap();
-        let ban = Ban { since: now(), until: None, comment: None, made_by: "uid 0".to_owned() };
-        let subject = Subject::Workload("copy.service".to_owned());
-        let containment = Containment {
-            subject: subject.clone(),
-            packets: Some(policy::config::Rate::per_second(100)),
-            bytes: None,
-            mode: Mode::Observe,
-            since: now(),
-            until: None,
-            comment: None,
-            made_by: "uid 0".to_owned(),
-        };
-        Delta {
-            limits: vec![LimitSetting {
-                name: LimitName {
-                    service: "default".to_owned(),
-                    class: None,
-                    kind: policy::LimitKind::PerSource,
-                },
-                value: Some(LimitOverride::default()),
-                asked: None,
-            }],
-            access: vec![AccessSetting {
-                prefix,
-                permission: Permission::Deny,
-                entry: Some(AccessEntry {
-                    prefix,
-                    permission: Permission::Deny,
-                    until: None,
-                    reason: String::new(),
-                    origin: "uid 0".to_owned(),
-                }),
-            }],
-            bans: vec![BanSetting { source: "198.51.100.7/32".parse().unwrap(), ban: Some(ban) }],
-            containments: vec![ContainmentSetting {
-                subject: subject.clone(),
-                containment: Some(containment),
-            }],
-            config: None,
-            saved: false,
-        }
-    }
-
-    #[test]
-    fn the_way_back_leads_back() {
-        let (start, delta) = (standing(), everything());
-        let back = delta.before(&start, &config());
-        let changed = delta.applied(&start, now()).unwrap();
-        assert_ne!(changed, start);
-        assert_eq!(back.applied(&changed, now()).unwrap(), start);
-        assert_eq!(delta.before(&changed, &config()), delta);
-    }
-
-    #[test]
-    fn what_is_over_is_taken_out_and_named() {
-        let mut delta = everything();
-        let later = now() + std::time::Duration::from_mins(1);
-        delta.bans[0].ban.as_mut().unwrap().until = Some(later);
-        delta.access[0].entry.as_mut().unwrap().until = Some(later);
-        let mut standing = delta.applied(&standing(), now()).unwrap();
-        assert_eq!(standing.expire(now()), Vec::<String>::new());
-        assert_eq!(standing.expire(later), ["Deny 192.0.2.0/24", "ban of 198.51.100.7/32"]);
-        assert_eq!((standing.bans.len(), standing.containments.len()), (0, 1));
-    }
-
-    #[test]
-    fn a_delta_survives_the_store() {
-        let text = serde_json::to_string(&everything()).unwrap();
-        assert_eq!(serde_json::from_str::<Delta>(&text).unwrap(), everything());
-    }
-
-    #[test]
-    fn what_ended_meanwhile_does_not_come_back() {
-        let mut delta = everything();
-        delta.bans[0].ban.as_mut().unwrap().until = Some(now());
-        delta.access[0].entry.as_mut().unwrap().until = Some(now());
-        delta.containments[0].containment.as_mut().unwrap().until = Some(now());
-        let changed = delta.applied(&standing(), now()).unwrap();
-        assert!(changed.bans.is_empty() && changed.rules.access.is_empty());
-        assert!(changed.containments.is_empty());
-    }
-
-    #[test]
-    fn bans_and_containments_are_told_in_words() {
-        let changed = everything().applied(&standing(), now()).unwrap();
-        let told = "+ contain copy.service: packets 100/s, only observed, until it is lifted";
-        assert!(differences(&standing(), &changed).contains(&told.to_owned()));
-        assert!(differences(&changed, &standing()).contains(&"- contain copy.service".to_owned()));
-        assert!(differences(&standing(), &changed).contains(&"+ ban 198.51.100.7/32: for ever".to_owned()));
-        assert!(differences(&changed, &standing()).contains(&"- ban 198.51.100.7/32".to_owned()));
-    }
-
-    #[test]
-    fn a_wrong_configuration_applies_nothing() {
-        let config = ConfigSetting {
-            path: Some("x.toml".to_owned()),
-            toml: "nonsense = 1".to_owned(),
-            flags: Flags::default(),
-        };
-        let delta = Delta { config: Some(config), ..Delta::default() };
-        assert!(delta.applied(&standing(), now()).is_err());
-    }
-}
+mod tests;

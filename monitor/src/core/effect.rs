@@ -9,11 +9,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::Result;
-use datapath::{Counters, Generation, MapUse};
+use datapath::{Banned, Counters, Generation, MapUse};
 use detection::ledger::ChangeKind;
 use monitor_common::conversation::Record;
-use monitor_common::flow::{BanKey, SourceKey};
-use monitor_common::record::{Ban, Event, SourceEntry};
+use monitor_common::flow::SourceKey;
+use monitor_common::record::{Event, SourceEntry};
 use policy::config::{AccessList, Alerts};
 use tuning::defence::Load;
 
@@ -68,7 +68,7 @@ pub struct Counted {
     pub counters: Counters,
     pub generation: Generation,
     pub maps: Vec<MapUse>,
-    pub bans: Vec<(BanKey, Ban)>,
+    pub banned: Banned,
 }
 
 /// What the host's network and sessions look like.

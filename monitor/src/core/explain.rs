@@ -12,6 +12,7 @@ use monitor_common::record::{SourceEntry, entry};
 use monitor_common::rule::{BYTES, Limit, Slot};
 
 use super::access::bans;
+use super::address::key;
 use super::alerts;
 use super::command::{
     AccessEntry, Alert, AlertQuery, BucketLevel, ExplainedService, Explanation, LocalSender, SourceList,
@@ -79,8 +80,9 @@ pub fn explain(
     let rules = facts.installed.judging().unwrap_or(facts.desired.rules());
     let told = policy::explain(rules, address, None, facts.now);
     let source = facts.names().prefix(address);
-    let held = facts.kernel.bans().map_err(|error| Error::failed(&error))?;
-    let ban = bans(facts, &held).into_iter().find(|ban| ban.source == source);
+    let held = key(source.network());
+    let ban = facts.kernel.ban(held).map_err(|error| Error::failed(&error))?;
+    let ban = ban.and_then(|ban| bans(facts, &[(held, ban)]).pop());
     let entry = |access: policy::Ground| AccessEntry {
         prefix: access.prefix,
         until: access.until,

@@ -4,6 +4,9 @@
 //! In: the state that is desired now and the next one. Out: the kernel does as the next one says, or an error and nothing
 //! is different. It asks nobody and records nothing.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use anyhow::Result;
 use datapath::{BanError, Kernel};
 use ipnet::IpNet;
@@ -20,11 +23,26 @@ use super::response;
 use super::sessions::Sessions;
 use crate::store::Storage;
 use api::{Code, Error};
-use policy::{CompileError, Image, Numbering, Rules, Surroundings, compile};
+use policy::{CompileError, Edit, Environment, Image, Numbering, Rules, Surroundings, compile};
 
 /// Where the numbering lies in the store.
 const AREA: &str = "engine";
 const NUMBERING: &str = "numbering";
+
+/// A numbering of so many denials is kept with every change. One of more is kept at most once in a millisecond for each, because
+/// writing it takes long; what a crash loses of it is only which denial counted what.
+const SHORT: usize = 4096;
+const PER_DENIAL: Duration = Duration::from_millis(1);
+
+/// What the store has of the numbering.
+#[derive(Debug, Default)]
+struct Kept {
+    /// It is not what the kernel has.
+    owed: bool,
+    /// On the boot clock.
+    at: Duration,
+    services: BTreeMap<String, u32>,
+}
 
 /// The kernel's rules and what is laid over the desired ones without being a decision: sessions and the defence factor.
 #[derive(Debug)]
@@ -32,6 +50,7 @@ pub struct Installed {
     image: Image,
     /// The rules that the image was compiled from; nothing before the first.
     judging: Option<Rules>,
+    numbering: Kept,
     contained: Contained,
     sessions: Sessions,
     surroundings: Surroundings,
@@ -44,7 +63,9 @@ impl Installed {
     /// Nothing is installed yet: `image` only carries the numbers that are taken.
     pub fn new(image: Image, contained: Contained, sessions: Sessions) -> Self {
         let surroundings = Surroundings::default();
-        Self { image, judging: None, contained, sessions, surroundings, factor: 1.0, guards_loopback: false }
+        let numbering = Kept::default();
+        let (judging, factor, guards_loopback) = (None, 1.0, false);
+        Self { image, judging, numbering, contained, sessions, surroundings, factor, guards_loopback }
     }
 
     pub const fn image(&self) -> &Image {
@@ -95,15 +116,7 @@ impl Installed {
     /// Puts `next` in force.
     pub fn install(&mut self, now: &Standing, next: &Standing, turn: &mut Turn<'_>) -> Result<(), Error> {
         let rules = self.laid_over(&next.rules);
-        let image =
-            if self.judging.as_ref() == Some(&rules) {
-                None
-            } else {
-                let compiled = compile(&rules, &self.image.numbering, &turn.kernel.environment());
-                Some(compiled.map_err(|CompileError(why)| {
-                    Error::new(Code::Invalid, why).next("nothing was changed")
-                })?)
-            };
+        let work = self.work(&rules, &turn.kernel.environment())?;
         // Bans first: their table may be full, and then nothing at all is to change.
         let added: Vec<_> =
             next.bans.iter().filter(|(source, ban)| now.bans.get(source) != Some(ban)).collect();
@@ -121,15 +134,14 @@ impl Installed {
             }
             return Err(error);
         }
-        if let Some(image) = image {
-            if let Err(error) = turn.kernel.install(&image) {
+        if let Some(work) = work {
+            if let Err(error) = self.perform(work, &rules, &mut *turn.kernel) {
                 for (source, _) in &added {
                     restore_ban(**source, now, turn);
                 }
                 self.follow_containments(&now.containments, turn);
                 return Err(Error::failed(&error.context("write the rules")));
             }
-            self.image = image;
             self.judging = Some(rules);
             self.settle_numbers(turn);
         }
@@ -139,6 +151,40 @@ impl Installed {
         }
         if now.containments != next.containments {
             contained::keep(&next.containments, turn);
+        }
+        Ok(())
+    }
+
+    /// What it takes to put `rules` in force; nothing where they are.
+    fn work(&self, rules: &Rules, environment: &Environment) -> Result<Option<Work>, Error> {
+        if let Some(judging) = &self.judging {
+            if judging == rules {
+                return Ok(None);
+            }
+            if let Some(edit) = Edit::between(judging, rules, &self.image) {
+                return Ok(Some(Work::Edit(edit)));
+            }
+        }
+        let compiled = compile(rules, &self.image.numbering, environment);
+        let image = compiled
+            .map_err(|CompileError(why)| Error::new(Code::Invalid, why).next("nothing was changed"))?;
+        Ok(Some(Work::Whole(Box::new(image))))
+    }
+
+    fn perform(&mut self, work: Work, rules: &Rules, kernel: &mut dyn Kernel) -> Result<()> {
+        match work {
+            Work::Whole(image) => {
+                kernel.install(&image)?;
+                self.image = *image;
+            }
+            Work::Edit(edit) => {
+                let edited = self.image.edit(&edit, rules, &kernel.environment());
+                if let Err(error) = kernel.install_edit(&self.image, &edited) {
+                    // The image is ahead of the kernel, so the next rules are compiled.
+                    self.judging = None;
+                    return Err(error);
+                }
+            }
         }
         Ok(())
     }
@@ -172,11 +218,41 @@ impl Installed {
         // The kernel forgot them as it took the rules.
         let retired = self.image.numbering.retired_denials();
         self.image.numbering.swept_denials(&retired);
+        self.numbering.owed = true;
+        self.keep_numbering_when_due(turn);
+    }
+
+    /// Keeps the numbering, unless it is long and was kept not long ago.
+    pub fn keep_numbering_when_due(&mut self, turn: &mut Turn<'_>) {
+        let numbering = &self.image.numbering;
+        let passed = turn.now.since_boot.saturating_sub(self.numbering.at);
+        let is_due = numbering.denials().len() <= SHORT
+            || passed
+                >= PER_DENIAL.saturating_mul(u32::try_from(numbering.denials().len()).unwrap_or(u32::MAX))
+            || *numbering.services() != self.numbering.services;
+        if is_due {
+            self.keep_numbering(turn);
+        }
+    }
+
+    /// Keeps the numbering, if it changed since it was kept.
+    pub fn keep_numbering(&mut self, turn: &mut Turn<'_>) {
+        if !self.numbering.owed {
+            return;
+        }
         let kept = serde_json::to_vec(&self.image.numbering)
             .map_err(Into::into)
             .and_then(|bytes| turn.store.learn(AREA, &[(NUMBERING, bytes.as_slice())], turn.now.wall));
-        turn.problems.report("numbering", kept);
+        let failed = turn.problems.report("numbering", kept).is_none();
+        let services = self.image.numbering.services().clone();
+        self.numbering = Kept { owed: failed, at: turn.now.since_boot, services };
     }
+}
+
+/// How the rules get into the kernel.
+enum Work {
+    Whole(Box<Image>),
+    Edit(Edit),
 }
 
 /// The numbering of the process before.

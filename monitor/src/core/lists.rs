@@ -4,6 +4,7 @@
 //! again, at most as many prefixes as the kernel's tables take. A list that cannot be taken keeps its last state.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::delta::Standing;
 use super::ports::{Host, Turn};
@@ -75,7 +76,7 @@ pub fn read_again(
             },
         }
     }
-    next.rules.lists = lists;
+    next.rules.lists = if lists == *next.rules.lists { next.rules.lists } else { Arc::new(lists) };
     warnings.extend(fit(&mut next.rules, numbering, &environment));
     Ok((next, warnings))
 }
@@ -126,7 +127,10 @@ pub fn fit(rules: &mut Rules, numbering: &Numbering, environment: &Environment) 
         && let Err(why) = compile(rules, numbering, environment)
     {
         let taken: usize = rules.lists.iter().map(|list| list.prefixes.len()).sum();
-        let Some(largest) = rules.lists.iter_mut().max_by_key(|list| list.prefixes.len()) else { break };
+        let Some(largest) = Arc::make_mut(&mut rules.lists).iter_mut().max_by_key(|list| list.prefixes.len())
+        else {
+            break;
+        };
         let (name, before) = (largest.name.clone(), largest.prefixes.len());
         // What is over the number of denials goes at once; other bounds are found by halving.
         let others = taken - before;

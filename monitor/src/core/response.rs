@@ -9,7 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use monitor_common::record::entry;
 
-use super::access::exempting;
+use super::access::is_exempt;
 use super::address::key;
 use super::containment::change_of;
 use super::delta::{self, BanSetting, Delta};
@@ -29,7 +29,7 @@ pub fn plan(facts: &Facts<'_>, about: &About, finding: &Finding, response: Respo
     if response.action == Action::Alert {
         return None;
     }
-    let left_alone = if exempting(facts, source).is_some() {
+    let left_alone = if is_exempt(facts, source) {
         Some("it is exempt")
     } else if facts.installed.surroundings().lifelines.iter().any(|address| source.contains(address)) {
         Some("this host depends on it")

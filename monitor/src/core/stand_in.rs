@@ -14,7 +14,7 @@ use monitor_common::containment::Containment;
 use monitor_common::conversation::{Conversation, ConversationKey, Record, outcome, record_kind};
 use monitor_common::flow::{BanKey, SourceKey, mapped, protocol, tcp};
 use monitor_common::plain::Plain;
-use monitor_common::record::{Ban, Event, SourceEntry};
+use monitor_common::record::{Ban, Event, SourceEntry, origin};
 use monitor_common::rule::Denial;
 
 use super::command::Reply;
@@ -23,10 +23,10 @@ use super::panic::Step;
 use super::ports::{Host, Neighbourhood};
 use crate::store::Moment;
 use api::Error;
-use datapath::{AttachMode, BanError, Counters, Generation, Guarded, Interface, Kernel, MapUse};
+use datapath::{AttachMode, BanError, Banned, Counters, Generation, Guarded, Interface, Kernel, MapUse};
 use policy::config::AccessList;
 use policy::config::Config;
-use policy::{Environment, Image, ImportedList, Surroundings};
+use policy::{Edited, Environment, Image, ImportedList, Surroundings};
 
 /// When its clock began: in 2026, as it lasts for 36 years.
 const BEGAN: i128 = 1_767_225_600_000_000_000;
@@ -45,6 +45,8 @@ pub struct State {
     /// The machine was booted so often.
     pub boots: u32,
     pub image: Option<Image>,
+    /// Edits of it that were installed.
+    pub edits: Vec<Edited>,
     pub flips: u32,
     /// The switch of `sluice panic`.
     pub passes_everything: bool,
@@ -125,6 +127,12 @@ impl Kernel for StandIn {
         Ok(Generation { generation: state.flips % 2, flips: state.flips })
     }
 
+    fn install_edit(&mut self, image: &Image, edited: &Edited) -> Result<Generation> {
+        let generation = self.install(image)?;
+        self.state().edits.push(edited.clone());
+        Ok(generation)
+    }
+
     fn rules(&self) -> Result<Generation> {
         let flips = self.state().flips;
         Ok(Generation { generation: flips % 2, flips })
@@ -183,6 +191,19 @@ impl Kernel for StandIn {
             .iter()
             .map(|((high, low), ban)| (BanKey { high: *high, low: *low }, *ban))
             .collect())
+    }
+
+    fn ban(&self, key: BanKey) -> Result<Option<Ban>> {
+        Ok(self.state().bans.get(&(key.high, key.low)).copied())
+    }
+
+    fn banned(&self) -> Banned {
+        let (now, mut newest) = (self.environment().clock, self.bans().unwrap_or_default());
+        let entries = newest.len() as u64;
+        newest.retain(|(_, ban)| ban.until > now);
+        let by_kernel = newest.iter().filter(|(_, ban)| ban.origin == origin::KERNEL).count();
+        let by_operator = (newest.len() - by_kernel) as u64;
+        Banned { entries, by_kernel: by_kernel as u64, by_operator, newest }
     }
 
     fn set_ban(&mut self, key: BanKey, ban: Ban) -> Result<(), BanError> {

@@ -82,7 +82,8 @@ pub fn guard(
     }
     if kernel.rules()?.flips == 0 {
         let mut rules = Rules::new(Arc::clone(config));
-        rules.lists = first.lists.iter().filter(|old| names(config, old)).cloned().collect();
+        let lists = first.lists.iter().filter(|old| names(config, old)).cloned();
+        rules.lists = Arc::new(lists.collect());
         let environment = kernel.environment();
         // The core says what was cut, once it reads the lists again.
         drop(lists::fit(&mut rules, &Numbering::default(), &environment));
@@ -178,7 +179,7 @@ pub fn begin(beginning: Beginning, turn: &mut Turn<'_>) -> Result<Begun> {
     let mut tune = Tune::new(standing.rules.config.tuning.clone(), now);
     let mut installed = Installed::new(image, Contained::found(&*turn.kernel)?, Sessions::new(operator));
     installed.surroundings_are(turn.host.surroundings());
-    let rules = Rules { lists: first.lists, ..standing.rules.clone() };
+    let rules = Rules { lists: Arc::new(first.lists), ..standing.rules.clone() };
     let before = Standing { bans: held, rules, containments: BTreeMap::new() };
     let mut changes = Changes::new(Desired::new(before, config));
     changes.begin(standing, &mut installed, turn)?;

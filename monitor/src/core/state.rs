@@ -129,6 +129,7 @@ impl State {
         let ended = self.watch.ended(turn.now.since_boot);
         let closed = alerts::end(&ended, &mut *turn.store, turn.now.wall);
         turn.problems.report("close earlier findings", closed);
+        self.installed.keep_numbering_when_due(turn);
         let swept = turn.kernel.sweep();
         turn.problems.report("sweep", swept);
     }
@@ -201,7 +202,7 @@ impl State {
         self.view.end_second();
         let flooded = self.view.flooded(&self.interfaces, &*turn.kernel);
         if let Some(counted) = turn.problems.report("read the counters", counted) {
-            let bans = access::bans(&self.facts(&*turn.kernel, now.wall), &counted.bans);
+            let bans = access::bans(&self.facts(&*turn.kernel, now.wall), &counted.banned.newest);
             self.view.take_bans(bans);
             self.interfaces.count(&counted.counters.totals);
             self.view.count(counted, now.since_boot);

@@ -22,11 +22,11 @@ use super::interfaces::Interfaces;
 use super::names::Names;
 use super::sources::{Row, SourceTable, float};
 use crate::snapshot::{
-    self, AttachMode, Ban, Build, Count, Flood, Interface, ListState, MapUse, Process, Rules, Service,
-    SinkState, Sources, Tally, Total, address_of,
+    self, AttachMode, Ban, BanCounts, Build, Count, Flood, Interface, ListState, MapUse, Process, Rules,
+    Service, SinkState, Sources, Tally, Total, address_of,
 };
 use crate::store::audit::AuditState;
-use datapath::{Guarded, Kernel};
+use datapath::{Banned, Guarded, Kernel};
 use policy::Image;
 
 /// Events that the log shows in one second; the rest is only counted, and their number logged.
@@ -41,7 +41,7 @@ type Packets = HashMap<(u32, u32, usize), (u64, u64)>;
 #[derive(Debug, Default)]
 pub struct View {
     counted: Counted,
-    /// Bans in force, with names.
+    /// The newest bans in force, with names.
     bans: Vec<Ban>,
     /// Counters of the reading before, by slot, service and reason; `None` before the second reading.
     before: Option<Packets>,
@@ -86,6 +86,11 @@ impl View {
 
     pub fn bans(&self) -> &[Ban] {
         &self.bans
+    }
+
+    pub const fn banned(&self) -> BanCounts {
+        let Banned { by_kernel, by_operator, .. } = self.counted.banned;
+        BanCounts { by_kernel, by_operator }
     }
 
     pub const fn summary(&self) -> &Sources {
@@ -210,7 +215,7 @@ impl View {
             name: map.name.to_owned(),
             entries: match map.name {
                 names::map::SOURCES => Some(self.sources.rows.len() as u64),
-                names::map::BANS => Some(self.counted.bans.len() as u64),
+                names::map::BANS => Some(self.counted.banned.entries),
                 names::map::DENIALS => Some(image.denials.len() as u64),
                 _ => map.entries,
             },
@@ -359,6 +364,7 @@ pub fn nothing_yet(started: Timestamp, reload: snapshot::Reload) -> snapshot::Sn
         rules: Rules::default(),
         sources: Sources::default(),
         bans: Vec::new(),
+        banned: BanCounts::default(),
         containments: 0,
         limits: Vec::new(),
         findings: snapshot::Findings::default(),

@@ -165,6 +165,12 @@ impl Clock {
     }
 }
 
+/// Processor time of this thread: what its work costs, however busy the host is with other things.
+pub fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
 /// What the process costs, as the kernel accounts it.
 pub fn process() -> Process {
     // The fields of proc_pid_stat(5) behind the command's closing bracket; the state, the third, comes first.

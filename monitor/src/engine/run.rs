@@ -37,8 +37,8 @@ const SHAKEN: Duration = Duration::from_millis(400);
 const SETTLED: Duration = Duration::from_millis(100);
 /// After a socket for news was lost.
 const AGAIN: Duration = Duration::from_secs(1);
-/// The source table is read for at most a twentieth of the time, however large it is.
-const SHARE: u32 = 20;
+/// The source table is read and judged for at most so small a part of the time, however large it is.
+const SHARE: u32 = 60;
 
 /// A pulse for the watchdog: turns of the loop.
 #[derive(Debug, Default)]
@@ -65,7 +65,7 @@ pub struct Engine {
     parts: Parts,
     /// Sinks begin threads only within the loop, because a thread keeps the capabilities of its maker.
     is_running: bool,
-    /// When the source table was last read, and how long that took.
+    /// When the source table was last read, and the processor time of everything that came of it.
     sources_read: Option<(Duration, Duration)>,
     requests: mpsc::Receiver<Request>,
     publish: watch::Sender<Arc<Snapshot>>,
@@ -207,12 +207,10 @@ impl Engine {
         let counted = self.counted();
         let due =
             self.sources_read.is_none_or(|(at, took)| now.since_boot.saturating_sub(at) >= took * SHARE);
+        let worked = host::processor_time();
         let sources = due.then(|| {
-            let began = Instant::now();
             let mut entries = Vec::new();
-            let read = self.kernel.sources(&mut entries);
-            self.sources_read = Some((now.since_boot, began.elapsed()));
-            read.map(|()| entries)
+            self.kernel.sources(&mut entries).map(|()| entries)
         });
         let parts = self.parts.problems();
         let reading = Reading {
@@ -226,6 +224,9 @@ impl Engine {
             beside: parts.into_iter().chain(self.sinks.waiting()).chain(self.lists.problems()).collect(),
         };
         self.feed(Input::Reading(Box::new(reading)), now);
+        if due {
+            self.sources_read = Some((now.since_boot, host::processor_time().saturating_sub(worked)));
+        }
     }
 
     fn counted(&self) -> Result<Counted> {
@@ -233,7 +234,7 @@ impl Engine {
             counters: self.kernel.counters()?,
             generation: self.kernel.rules()?,
             maps: self.kernel.maps()?,
-            bans: self.kernel.bans()?,
+            banned: self.kernel.banned(),
         })
     }
 

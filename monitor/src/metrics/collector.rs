@@ -11,7 +11,9 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::declaration::{self as declared, Family, Kind};
-use crate::snapshot::{AttachMode, LimitInForce, ListState, Memory, SinkState, Snapshot, StoreState};
+use crate::snapshot::{
+    AttachMode, BanCounts, LimitInForce, ListState, Memory, SinkState, Snapshot, StoreState,
+};
 use policy::config::Mode;
 
 /// One snapshot as a collector.
@@ -225,12 +227,11 @@ impl Page {
     }
 
     fn rules(&mut self, snapshot: &Snapshot) {
-        let by_kernel = snapshot.bans.iter().filter(|ban| ban.made_by == "kernel").count();
-        let by_operator = snapshot.bans.len() - by_kernel;
+        let BanCounts { by_kernel, by_operator } = snapshot.banned;
         self.add(
             declared::BANS,
             [("kernel", by_kernel), ("operator", by_operator)]
-                .map(|(origin, bans)| ([origin.to_owned()], float(bans as u64))),
+                .map(|(origin, bans)| ([origin.to_owned()], float(bans))),
         );
         self.single(declared::CONTAINMENTS, float(snapshot.containments));
         self.add(declared::LIMIT, snapshot.limits.iter().flat_map(rates));

@@ -12,9 +12,9 @@ use monitor_common::verdict::Reason;
 use super::declaration::ALL;
 use super::{page, reference::reference};
 use crate::snapshot::{
-    AttachMode, Ban, Build, Count, FindingCount, Findings, Flood, Interface, LimitInForce, ListState, MapUse,
-    Memory, Process, ProposedLimit, RateAndBurst, Reload, Rules, Service, SinkState, Snapshot, Sources,
-    StoreState, Tally, Total, Tuning,
+    AttachMode, Ban, BanCounts, Build, Count, FindingCount, Findings, Flood, Interface, LimitInForce,
+    ListState, MapUse, Memory, Process, ProposedLimit, RateAndBurst, Reload, Rules, Service, SinkState,
+    Snapshot, Sources, StoreState, Tally, Total, Tuning,
 };
 use policy::LimitKind;
 use policy::config::Mode;
@@ -174,6 +174,7 @@ fn example() -> Snapshot {
             service: Some("web".to_owned()),
             comment: None,
         }],
+        banned: BanCounts { by_kernel: 1, by_operator: 0 },
         containments: 2,
         limits: limits(),
         findings: findings(),

@@ -113,7 +113,7 @@ fn take_lists(rules: &mut Rules) -> Result<Vec<String>> {
                 taken.skipped_lines, first.line, first.problem
             ));
         }
-        rules.lists.push(taken);
+        Arc::make_mut(&mut rules.lists).push(taken);
     }
     Ok(notes)
 }

@@ -94,7 +94,7 @@ impl Program {
     pub fn install(&self, image: &Image) {
         let active: Active = self.read(map::ACTIVE, 0);
         let idle = (active.generation & 1) ^ 1;
-        self.write_all(map::PREFIXES, idle * capacity::PREFIX_NODES, &image.nodes);
+        self.write_all(map::PREFIXES, idle * capacity::PREFIX_NODES, image.nodes());
         self.write_all(map::PREFIX_FILTER, idle * PREFIX_FILTER_WORDS, &image.prefix_filter());
         self.write_all(map::PORTS, idle * BLOCKS, &image.blocks);
         self.write_all(map::SERVICES, idle * capacity::RULES, &image.rules);

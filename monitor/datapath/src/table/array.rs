@@ -9,6 +9,9 @@ use monitor_common::plain::Plain;
 use super::{Map, bytes_of, kind, possible_cpus};
 use crate::syscall;
 
+/// Values of one system call.
+const CHUNK: usize = 16_384;
+
 /// An array of `V`.
 #[derive(Debug)]
 pub struct Array<V> {
@@ -46,9 +49,18 @@ impl<V: Plain> Array<V> {
         })
     }
 
+    /// Writes values at these indexes, in few system calls.
+    pub fn set_at(&self, indexes: &[u32], values: &[V]) -> Result<()> {
+        for (keys, values) in indexes.chunks(CHUNK).zip(values.chunks(CHUNK)) {
+            let count = u32::try_from(keys.len()).unwrap_or(u32::MAX);
+            syscall::update_batch(self.map.as_fd(), bytes_of(keys), bytes_of(values), count)
+                .map_err(|(_, error)| self.map.error(error))?;
+        }
+        Ok(())
+    }
+
     /// Writes `values` from index `first` on, in few system calls.
     pub fn set_all(&self, first: u32, values: &[V]) -> Result<()> {
-        const CHUNK: usize = 16_384;
         let count = u32::try_from(values.len()).unwrap_or(u32::MAX);
         ensure!(
             first.checked_add(count).is_some_and(|end| end <= self.capacity()),
@@ -56,15 +68,8 @@ impl<V: Plain> Array<V> {
             self.map.name,
             self.capacity()
         );
-        let mut index = first;
-        for chunk in values.chunks(CHUNK) {
-            let count = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
-            let keys: Vec<u32> = (index..index + count).collect();
-            syscall::update_batch(self.map.as_fd(), bytes_of(&keys), bytes_of(chunk), count)
-                .map_err(|(_, error)| self.map.error(error))?;
-            index += count;
-        }
-        Ok(())
+        let indexes: Vec<u32> = (first..first + count).collect();
+        self.set_at(&indexes, values)
     }
 
     /// Reads `count` values from index `first` on.

@@ -68,9 +68,9 @@ fn lists_are_counted() {
         let prefixes = prefixes.iter().map(|text| text.parse().expect("a prefix")).collect();
         ImportedList::of("drop.txt", ListAction::Deny, prefixes)
     };
-    old.lists.push(list(&["192.0.2.0/24"]));
+    Arc::make_mut(&mut old.lists).push(list(&["192.0.2.0/24"]));
     let mut new = old.clone();
-    new.lists[0] = list(&["198.51.100.0/24", "203.0.113.0/24"]);
+    Arc::make_mut(&mut new.lists)[0] = list(&["198.51.100.0/24", "203.0.113.0/24"]);
     assert_eq!(
         diff(&old, &new).to_string(),
         "~ list drop.txt: denies 1 prefixes -> denies 2 prefixes (+2 -1)"

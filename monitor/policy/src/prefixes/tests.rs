@@ -8,37 +8,37 @@ use monitor_common::{
 use proptest::prelude::*;
 
 use super::{Ruling, build, filter};
-use crate::access::{Grant, Permission, Statement};
+use crate::access::{Grant, Permission, Source, Statement};
 
-fn say(prefix: &str, grant: Grant) -> Statement {
-    Statement { prefix: prefix.parse().expect("a prefix"), grant, source: String::new() }
+fn say(prefix: &str, grant: Grant) -> Statement<'static> {
+    Statement { prefix: prefix.parse().expect("a prefix"), grant, source: Source::Place("") }
 }
 
-fn exempt(prefix: &str) -> Statement {
+fn exempt(prefix: &str) -> Statement<'static> {
     say(prefix, Grant::Permission { permission: Permission::Exempt, until: None })
 }
 
-fn deny(prefix: &str) -> Statement {
+fn deny(prefix: &str) -> Statement<'static> {
     say(prefix, Grant::Permission { permission: Permission::Deny, until: None })
 }
 
-fn deny_until(prefix: &str, second: i64) -> Statement {
+fn deny_until(prefix: &str, second: i64) -> Statement<'static> {
     let until = Some(jiff::Timestamp::from_second(second).expect("in range"));
     say(prefix, Grant::Permission { permission: Permission::Deny, until })
 }
 
-fn class(prefix: &str, number: u32) -> Statement {
+fn class(prefix: &str, number: u32) -> Statement<'static> {
     say(prefix, Grant::Class(number))
 }
 
 /// Denials are numbered by the position of the first statement with the prefix.
-fn number(statements: &[Statement], prefix: &IpNet) -> u32 {
+fn number(statements: &[Statement<'_>], prefix: &IpNet) -> u32 {
     u32::try_from(statements.iter().position(|one| one.prefix == *prefix).expect("it is there")).expect("few")
 }
 
-fn leaf_of(statements: &[Statement], address: IpAddr) -> u32 {
+fn leaf_of(statements: &[Statement<'_>], address: IpAddr) -> u32 {
     let nodes = build(statements, |prefix| number(statements, prefix));
-    look(&nodes, address)
+    look(nodes.nodes(), address)
 }
 
 fn look(nodes: &[monitor_common::rule::PrefixNode], address: IpAddr) -> u32 {
@@ -58,7 +58,7 @@ fn look(nodes: &[monitor_common::rule::PrefixNode], address: IpAddr) -> u32 {
     leaf
 }
 
-fn check(statements: &[Statement], address: &str, expected: u32) {
+fn check(statements: &[Statement<'_>], address: &str, expected: u32) {
     let address = address.parse().expect("an address");
     assert_eq!(leaf_of(statements, address), expected, "{address} in {statements:?}");
 }
@@ -128,17 +128,17 @@ fn the_families_do_not_mix() {
 #[test]
 fn equal_subtrees_are_stored_once() {
     // The same class in the same place of a thousand /16 networks: two nodes of four bits serve them all.
-    let statements: Vec<Statement> =
+    let statements: Vec<Statement<'_>> =
         (0..1000u32).map(|n| class(&format!("{}.{}.7.0/24", 11 + n / 250, n % 250), 2)).collect();
     let nodes = build(&statements, |_| 0);
-    assert_eq!(nodes.len(), FIRST_INNER_NODE as usize + 2);
+    assert_eq!(nodes.nodes().len(), FIRST_INNER_NODE as usize + 2);
 }
 
 #[test]
 fn neighbours_that_say_the_same_need_no_node() {
     let statements = [deny("192.0.0.0/8"), class("198.51.100.0/25", 2), class("198.51.100.128/25", 2)];
-    let halves = build(&statements, |_| 0).len();
-    let whole = build(&[deny("192.0.0.0/8"), class("198.51.100.0/24", 2)], |_| 0).len();
+    let halves = build(&statements, |_| 0).nodes().len();
+    let whole = build(&[deny("192.0.0.0/8"), class("198.51.100.0/24", 2)], |_| 0).nodes().len();
     assert_eq!(halves, whole);
 }
 
@@ -162,17 +162,21 @@ fn ten_thousand_denied_and_a_thousand_classed_prefixes_fit_the_default_capacity(
             let address = 0x2000_u128 << 112 | u128::from(next()) << 84 | u128::from(next()) << 64;
             IpNet::new(Ipv6Addr::from(address).into(), 48).expect("a length")
         };
-        statements.push(Statement { prefix: prefix.trunc(), grant, source: String::new() });
+        statements.push(Statement { prefix: prefix.trunc(), grant, source: Source::Place("") });
     }
     let mut numbers = 0..;
     let numbers: std::collections::HashMap<IpNet, u32> =
         statements.iter().map(|one| (one.prefix, numbers.next().expect("endless"))).collect();
     let nodes = build(&statements, |prefix| numbers[prefix]);
-    assert!(nodes.len() <= monitor_common::names::capacity::PREFIX_NODES as usize, "{} nodes", nodes.len());
+    assert!(
+        nodes.nodes().len() <= monitor_common::names::capacity::PREFIX_NODES as usize,
+        "{} nodes",
+        nodes.nodes().len()
+    );
 }
 
 /// What the tree should say, found the slow way.
-fn naive(statements: &[Statement], address: IpAddr) -> u32 {
+fn naive(statements: &[Statement<'_>], address: IpAddr) -> u32 {
     let ruling = statements
         .iter()
         .enumerate()
@@ -181,7 +185,7 @@ fn naive(statements: &[Statement], address: IpAddr) -> u32 {
     ruling.leaf(statements, &|prefix: &IpNet| number(statements, prefix))
 }
 
-fn any_statement() -> impl Strategy<Value = Statement> {
+fn any_statement() -> impl Strategy<Value = Statement<'static>> {
     // Few distinct bits at the top, so that prefixes nest and meet.
     let v4 = (any::<u32>(), 0..=32u8).prop_map(|(bits, length)| {
         IpNet::new(Ipv4Addr::from(bits & 0xc10f_13ff).into(), length).expect("a length").trunc()
@@ -202,7 +206,7 @@ fn any_statement() -> impl Strategy<Value = Statement> {
     (prop_oneof![v4, v6], grant).prop_map(|(prefix, grant)| Statement {
         prefix,
         grant,
-        source: String::new(),
+        source: Source::Place(""),
     })
 }
 
@@ -228,7 +232,7 @@ proptest! {
         // The statements' own ends are where mistakes would show.
         let ends = statements.iter().flat_map(|one| [one.prefix.network(), one.prefix.broadcast()]);
         for address in addresses.into_iter().chain(ends) {
-            prop_assert_eq!(look(&nodes, address), naive(&statements, address), "{}", address);
+            prop_assert_eq!(look(nodes.nodes(), address), naive(&statements, address), "{}", address);
         }
     }
 }

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::{Limits, stranger};
 use crate::control::peer::Peer;
+use crate::control::request::LARGEST_BODY;
 use crate::control::served::Served;
 use api::client::{Client, Failure};
 use api::status::ShowStatus;
@@ -59,7 +60,7 @@ async fn headers_that_are_too_large_get_431() {
 #[tokio::test]
 async fn a_body_that_is_too_large_gets_413() {
     let served = Served::start(Limits::default());
-    let body = json!({"prefix": "10.0.0.0/8", "comment": "x".repeat(5 * 1024 * 1024)});
+    let body = json!({"prefix": "10.0.0.0/8", "comment": "x".repeat(LARGEST_BODY)});
     let answer = served.send(Method::POST, "/v1/access/deny", Some(&body)).await;
     let Err(Failure::Refused(error)) = answer else { panic!("{answer:?}") };
     assert_eq!(error.code, Code::TooLarge);

@@ -3,6 +3,7 @@
 //! Everybody reads it. Only the module [`super`] writes it, because only that module sees the mutators.
 
 use super::super::delta::{ConfigSetting, Containments, Standing};
+use jiff::Timestamp;
 use policy::Rules;
 
 /// What holds by decision. Revisions tell readers whether anything changed since they looked.
@@ -11,6 +12,8 @@ pub struct Desired {
     standing: Standing,
     config: ConfigSetting,
     revision: Revision,
+    /// The first end of anything in the desired state: until then nothing has to be looked for.
+    first_end: Option<Timestamp>,
 }
 
 /// Grows with every write.
@@ -24,7 +27,8 @@ pub struct Revision {
 
 impl Desired {
     pub fn new(standing: Standing, config: ConfigSetting) -> Self {
-        Self { standing, config, revision: Revision::default() }
+        let first_end = standing.first_end();
+        Self { standing, config, revision: Revision::default(), first_end }
     }
 
     pub const fn standing(&self) -> &Standing {
@@ -44,6 +48,11 @@ impl Desired {
         &self.config
     }
 
+    /// Whether anything has ended by `now`.
+    pub fn is_anything_over(&self, now: Timestamp) -> bool {
+        self.first_end.is_some_and(|end| end <= now)
+    }
+
     pub const fn revision(&self) -> Revision {
         self.revision
     }
@@ -52,6 +61,7 @@ impl Desired {
         if self.standing.rules.own != next.rules.own {
             self.revision.config += 1;
         }
+        self.first_end = next.first_end();
         self.standing = next;
         self.revision.any += 1;
     }

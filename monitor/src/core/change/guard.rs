@@ -86,9 +86,10 @@ fn wide_exemptions<'a>(standing: &'a Standing, next: &'a Standing) -> impl Itera
             IpNet::V6(prefix) => prefix.prefix_len() < 16,
         }
     }
-    let new = next.rules.access.iter().filter(|entry| !standing.rules.access.contains(entry));
-    let exempt = new.filter(|entry| entry.permission == Permission::Exempt);
-    exempt.map(|entry| entry.prefix).filter(|prefix| is_wide(*prefix))
+    // Few are wide, and only those are searched for.
+    let exempt = next.rules.access.iter().filter(|entry| entry.permission == Permission::Exempt);
+    let wide = exempt.filter(|entry| is_wide(entry.prefix));
+    wide.filter(|entry| !standing.rules.access.contains(entry)).map(|entry| entry.prefix)
 }
 
 /// Sources that `next` newly contains in earnest.

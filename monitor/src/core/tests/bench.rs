@@ -119,7 +119,7 @@ impl Bench {
             counters: self.kernel.counters().unwrap(),
             generation: self.kernel.rules().unwrap(),
             maps: self.kernel.maps().unwrap(),
-            bans: self.kernel.bans().unwrap(),
+            banned: self.kernel.banned(),
         };
         self.feed(Input::Reading(Box::new(Reading {
             counted: Ok(counted),

@@ -61,3 +61,39 @@ fn ten_thousand_prefixes_are_one_change_too() {
     assert!(applied.summary.len() < 20, "{}", applied.summary.len());
     assert_eq!(denied(&mut bench).len(), 10_000);
 }
+
+#[test]
+fn one_denial_among_many_is_an_edit_of_the_kernels_rules() {
+    let mut bench = Bench::new();
+    let text = (0..3000u32).fold(String::new(), |text, n| {
+        let [_, a, b, _] = (n * 512).to_be_bytes();
+        text + &format!("203.{a}.{b}.0/28\n")
+    });
+    bench.ask(NOW, AccessImport { text, ..list(AccessKind::Deny, false) }).unwrap();
+    let edits = |bench: &Bench| bench.kernel.state().edits.clone();
+    assert!(edits(&bench).is_empty(), "so many are compiled");
+    bench.ask(NOW, access(AccessKind::Deny, "198.51.100.7/32", None)).unwrap();
+    let edited = edits(&bench).pop().unwrap();
+    assert_eq!((edited.denials.len(), edited.forgotten.len()), (1, 0));
+    assert!((1..=5).contains(&edited.nodes.len()), "{} nodes", edited.nodes.len());
+    let remove = AccessRemove { kind: AccessKind::Deny, prefix: "198.51.100.7/32".parse().unwrap() };
+    bench.ask(NOW, remove).unwrap();
+    let edited = edits(&bench).pop().unwrap();
+    assert_eq!((edited.denials.len(), edited.forgotten.len(), edited.nodes.len()), (0, 1, 1));
+}
+
+#[test]
+fn after_an_edit_that_the_kernel_refused_the_rules_are_compiled() {
+    let mut bench = Bench::new();
+    let deny = |prefix| access(AccessKind::Deny, prefix, None);
+    bench.ask(NOW, deny("198.51.100.7/32")).unwrap();
+    let edits = bench.kernel.state().edits.len();
+    bench.kernel.state().refuses_rules = true;
+    bench.ask(NOW, deny("198.51.100.8/32")).unwrap_err();
+    bench.kernel.state().refuses_rules = false;
+    bench.ask(NOW, deny("198.51.100.9/32")).unwrap();
+    assert_eq!(bench.kernel.state().edits.len(), edits);
+    assert_eq!(denied(&mut bench), ["198.51.100.7/32", "198.51.100.9/32"]);
+    let image = bench.kernel.state().image.clone().unwrap();
+    assert_eq!(image.denials.len(), 2);
+}
