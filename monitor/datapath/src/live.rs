@@ -24,7 +24,7 @@ use policy::{Environment, Image};
 use super::kernel::{AttachMode, BanError, Generation, Guarded, Kernel, MapUse};
 use super::{
     Allowed, Attachment, Bans, Capacities, Conversations, Counters, Datapath, Kept, KernelLog, LogPump, Mode,
-    Options, Ring, Sources, SweptTo, TableFull, find_interface, unload_pinned,
+    OpenConnections, Options, Ring, Sources, SweptTo, TableFull, find_interface, unload_pinned,
 };
 
 /// Entries that one tick looks at: the whole default table in eight seconds.
@@ -42,6 +42,7 @@ pub struct Live {
     sources: Sources,
     bans: Bans,
     conversations: Conversations,
+    open: OpenConnections,
     rings: Option<Rings>,
     maps: Vec<MapUse>,
     moved: Option<PathBuf>,
@@ -67,6 +68,7 @@ impl Live {
     /// Loads the kernel side, or takes over what an earlier run pinned. Nothing is attached yet.
     pub fn open(config: &Config) -> Result<Self> {
         let sizes = config.capacity;
+        let (open_cells, holders) = Capacities::open_connections(config);
         let options = Options {
             pin_directory: config.bpf.pin_directory.clone(),
             capacities: Capacities {
@@ -80,6 +82,8 @@ impl Live {
                 limits: sizes.limits,
                 services: sizes.services,
                 request_sources: Capacities::request_sources(config),
+                open_cells,
+                holders,
                 ..Capacities::default()
             },
             kernel_log: match config.bpf.log_level {
@@ -107,6 +111,7 @@ impl Live {
             sources: datapath.sources(),
             bans: datapath.bans()?,
             conversations: datapath.conversations()?,
+            open: datapath.open_connections()?,
             rings: None,
             maps: maps.collect(),
             moved: status.moved.clone(),
@@ -300,6 +305,10 @@ impl Kernel for Live {
         self.held()?.counters()
     }
 
+    fn open_connections(&self, of: &SourceKey) -> u32 {
+        self.open.held(of)
+    }
+
     fn denials(&self, count: u32) -> Result<Vec<Denial>> {
         self.held()?.denials(count)
     }
@@ -365,6 +374,9 @@ impl Kernel for Live {
         }
         self.conversations.sweep_and_tell(now, SWEEP, &mut self.swept)?;
         self.ticks += 1;
+        if self.ticks.is_multiple_of(10) {
+            self.open.sweep(now);
+        }
         if self.ticks.is_multiple_of(5) {
             self.bans.sweep(now, units(STRIKES_KEPT), key_of_hash)?;
         }
@@ -379,6 +391,7 @@ impl Kernel for Live {
             }
         });
         self.sources.remove(&keys);
+        self.open.forget_services(services);
         self.held()?.clear_services(services)
     }
 

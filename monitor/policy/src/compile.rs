@@ -283,6 +283,7 @@ fn settings(rules: &Rules, environment: &Environment) -> Result<Settings, Compil
     let drops = |action| action == MalformedAction::Drop;
     let malformed = &config.malformed;
     let cookies = rules.surroundings.cookies;
+    let follows_connections = rules.services().iter().any(|one| one.protection.follows_connections());
     let flags = [
         (drops(malformed.action), setting::DROP_MALFORMED),
         (drops(malformed.extension_headers), setting::DROP_EXTENSIONS),
@@ -301,6 +302,8 @@ fn settings(rules: &Rules, environment: &Environment) -> Result<Settings, Compil
         (config.interfaces.watch_only, setting::WATCH_ONLY),
         // Without egress nobody knows what listens.
         (config.interfaces.egress && cookies.always, setting::COOKIES),
+        // Without egress nobody sees a server's answer.
+        (config.interfaces.egress && follows_connections, setting::FOLLOWS_CONNECTIONS),
         (cookies.stamps, setting::COOKIE_STAMPS),
         (cookies.sack, setting::COOKIE_SACK),
         (cookies.windows, setting::COOKIE_WINDOWS),
