@@ -99,8 +99,6 @@ pub mod setting {
     pub const COOKIE_SACK: u32 = 1 << 16;
     /// Window scaling is on.
     pub const COOKIE_WINDOWS: u32 = 1 << 17;
-    /// Connections of some service are followed.
-    pub const FOLLOWS_CONNECTIONS: u32 = 1 << 19;
     /// As [`WATCH_ONLY`], switched by an operator in both generations. No rules carry it, and new rules leave it as it is.
     pub const PANIC: u32 = 1 << 18;
     /// Either of both: nothing is dropped.
@@ -144,7 +142,8 @@ pub struct Settings {
     pub default_class: u32,
     /// The lowest port that the host takes for connections of its own.
     pub ephemeral: u32,
-    pub reserved: u32,
+    /// Ports of services whose connections are followed, by [`followed_port`].
+    pub followed_ports: u32,
 }
 plain!(
     Settings {
@@ -166,9 +165,15 @@ plain!(
         flags: u32,
         default_class: u32,
         ephemeral: u32,
-        reserved: u32,
+        followed_ports: u32,
     } = 192
 );
+
+/// The bit of a port in [`Settings::followed_ports`]: asked of all that leaves, so that few others are looked up.
+#[inline(always)]
+pub const fn followed_port(port: u16) -> u32 {
+    1 << (port & 31)
+}
 
 /// A node of the prefix tree: sixteen children, one per value of the next four bits of the address.
 ///

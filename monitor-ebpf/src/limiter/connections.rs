@@ -10,7 +10,7 @@ use monitor_common::{
     parse::Fragment,
     proof::{self, Way},
     record::Incident,
-    rule::{ENCRYPTION_SHIFT, FOLLOWS_CONNECTIONS, Limit, Settings, mode, setting},
+    rule::{ENCRYPTION_SHIFT, FOLLOWS_CONNECTIONS, Limit, Settings, followed_port, mode},
     verdict::{Reason, Verdict},
 };
 
@@ -68,8 +68,8 @@ pub fn judge(ctx: *mut xdp_md, rules: &Rules, packet: &mut PacketContext) {
 /// Sees what leaves: the server's answers, and how it ends a connection.
 #[inline(always)]
 pub fn leave(settings: &Settings, packet: &PacketContext, hook: u32) {
-    let is_segment = packet.frame.protocol == protocol::TCP && packet.frame.tcp_flags & tcp::SYN == 0;
-    if settings.flags & setting::FOLLOWS_CONNECTIONS != 0 && is_segment {
+    let may_be_followed = settings.followed_ports & followed_port(packet.frame.source_port) != 0;
+    if may_be_followed && packet.frame.protocol == protocol::TCP && packet.frame.tcp_flags & tcp::SYN == 0 {
         answer(settings, packet, hook);
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
+    net::IpAddr,
 };
 
 use ipnet::IpNet;
@@ -12,7 +13,7 @@ use monitor_common::{
     plain::Plain,
     rule::{
         self, Aggregate, CLASSES, Denial, Limit, OUTSIDE, PortBlock, PrefixNode, ServiceRule, Settings,
-        setting,
+        followed_port, setting,
     },
 };
 
@@ -75,6 +76,11 @@ impl Image {
     /// The filter before the tree, word by word.
     pub fn prefix_filter(&self) -> Vec<u64> {
         prefixes::filter(&self.nodes)
+    }
+
+    /// The number of the service that a packet is for.
+    pub fn service_at(&self, protocol: u32, destination: IpAddr, port: u16) -> u32 {
+        services::find(&self.blocks, &self.rules, protocol, Some(port), destination)
     }
 
     /// The name of a service by its number.
@@ -283,7 +289,6 @@ fn settings(rules: &Rules, environment: &Environment) -> Result<Settings, Compil
     let drops = |action| action == MalformedAction::Drop;
     let malformed = &config.malformed;
     let cookies = rules.surroundings.cookies;
-    let follows_connections = rules.services().iter().any(|one| one.protection.follows_connections());
     let flags = [
         (drops(malformed.action), setting::DROP_MALFORMED),
         (drops(malformed.extension_headers), setting::DROP_EXTENSIONS),
@@ -302,8 +307,6 @@ fn settings(rules: &Rules, environment: &Environment) -> Result<Settings, Compil
         (config.interfaces.watch_only, setting::WATCH_ONLY),
         // Without egress nobody knows what listens.
         (config.interfaces.egress && cookies.always, setting::COOKIES),
-        // Without egress nobody sees a server's answer.
-        (config.interfaces.egress && follows_connections, setting::FOLLOWS_CONNECTIONS),
         (cookies.stamps, setting::COOKIE_STAMPS),
         (cookies.sack, setting::COOKIE_SACK),
         (cookies.windows, setting::COOKIE_WINDOWS),
@@ -331,8 +334,22 @@ fn settings(rules: &Rules, environment: &Environment) -> Result<Settings, Compil
         flags: flags.iter().filter(|(on, _)| *on).map(|(_, flag)| flag).sum(),
         default_class: OUTSIDE,
         ephemeral: u32::from(rules.surroundings.ephemeral),
-        reserved: 0,
+        followed_ports: followed_ports(rules),
     })
+}
+
+/// The ports on which connections are followed; none where no server's answer is seen.
+fn followed_ports(rules: &Rules) -> u32 {
+    let followed = rules.services().into_iter().filter(|service| service.protection.follows_connections());
+    let ports = followed.map(|service| match service.matches {
+        Some(matches) if !matches.ports.is_empty() => matches
+            .ports
+            .iter()
+            .flat_map(|ports| ports.first..=ports.last)
+            .fold(0, |all, port| all | followed_port(port)),
+        _ => u32::MAX,
+    });
+    if rules.config.interfaces.egress { ports.fold(0, |all, of| all | of) } else { 0 }
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@ use std::sync::Arc;
 
 use monitor_common::{
     bucket::UNITS_PER_NS,
-    rule::{BYTES, CONNECTIONS, ENCRYPTION_SHIFT, FOLLOWS_CONNECTIONS, PACKETS, mode, setting},
+    rule::{
+        BYTES, CONNECTIONS, ENCRYPTION_SHIFT, FOLLOWS_CONNECTIONS, PACKETS, followed_port, mode, setting,
+    },
 };
 
 use super::{Environment, Image, compile};
@@ -179,10 +181,10 @@ fn a_service_has_its_connections_followed_for_their_number_or_their_encryption()
         (limit, image.aggregates[number as usize], limit.force.dimensions & FOLLOWS_CONNECTIONS != 0)
     };
     let plain = service("limit = { packets = \"1k/s\" }");
-    assert!(!of_web(&plain).2 && plain.settings.flags & setting::FOLLOWS_CONNECTIONS == 0);
+    assert!(!of_web(&plain).2 && plain.settings.followed_ports == 0);
     let limited = service("mode = \"enforce\"\nlimit = { concurrent = 20 }\ntrial = { concurrent = 5 }");
     let (limit, _, follows) = of_web(&limited);
-    assert!(follows && limited.settings.flags & setting::FOLLOWS_CONNECTIONS != 0);
+    assert!(follows && limited.settings.followed_ports == followed_port(443));
     assert_eq!((limit.force.mode, limit.concurrent), (mode::ENFORCE, 20));
     assert_eq!((limit.candidate.mode, limit.candidate_concurrent), (mode::OBSERVE, 5));
     let (limit, together, follows) = of_web(&service(
@@ -195,7 +197,7 @@ fn a_service_has_its_connections_followed_for_their_number_or_their_encryption()
     assert_eq!(limit.force.dimensions >> ENCRYPTION_SHIFT & 3, mode::ENFORCE);
     assert!(!of_web(&service("encryption = \"off\"")).2);
     let blind = service("encryption = \"enforce\"\n[interfaces]\negress = false");
-    assert_eq!(blind.settings.flags & setting::FOLLOWS_CONNECTIONS, 0, "no server's answer is seen");
+    assert_eq!(blind.settings.followed_ports, 0, "no server's answer is seen");
 }
 
 #[test]
