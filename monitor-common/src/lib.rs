@@ -11,6 +11,7 @@
 pub mod application;
 pub mod bucket;
 pub mod challenge;
+pub mod connection;
 pub mod containment;
 pub mod conversation;
 pub mod datagram;

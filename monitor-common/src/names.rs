@@ -33,6 +33,10 @@ pub mod map {
     pub const REQUEST_WORDS: &str = "REQUEST_WORDS";
     pub const REQUEST_TOTALS: &str = "REQUEST_TOTALS";
     pub const REQUEST: &str = "REQUEST";
+    pub const OPEN_CONNECTIONS: &str = "OPEN_CONNECTIONS";
+    pub const HOLDERS: &str = "HOLDERS";
+    pub const OPEN_TOTALS: &str = "OPEN_TOTALS";
+    pub const FOLLOWED: &str = "FOLLOWED";
     pub const PACKETS: &str = "PACKETS";
     pub const SKETCH: &str = "SKETCH";
     pub const BANS: &str = "BANS";
@@ -70,6 +74,9 @@ pub mod global {
     pub const SOURCE_SETS: &str = "SOURCE_SETS";
     /// u32: entries of the table of requests, a power of two.
     pub const REQUEST_SOURCES: &str = "REQUEST_SOURCES";
+    /// u32: connections that are followed at once, a power of two; the next of the sources that hold them.
+    pub const OPEN_CELLS: &str = "OPEN_CELLS";
+    pub const HOLDER_COUNT: &str = "HOLDER_COUNT";
     /// u32: cells per row of the sketch, a power of two.
     pub const SKETCH_CELLS: &str = "SKETCH_CELLS";
     /// u32: nodes of the prefix tree per generation.
@@ -94,6 +101,12 @@ pub mod capacity {
     pub const REQUEST_SOURCES: u32 = 1024;
     pub const REQUEST_SOURCES_IN_USE: u32 = 16_384;
     pub const WORDS_PER_REQUEST_SOURCE: u32 = 4;
+    /// Connections that are followed at once, and sources that hold them, powers of two; the larger where the configuration has
+    /// connections followed.
+    pub const OPEN_CELLS: u32 = 1024;
+    pub const OPEN_CELLS_IN_USE: u32 = 131_072;
+    pub const HOLDERS: u32 = 1024;
+    pub const HOLDERS_IN_USE: u32 = 32_768;
     pub const PREFIX_NODES: u32 = 92_160;
     pub const DENIALS: u32 = 32_768;
     pub const BANS: u32 = 16_384;

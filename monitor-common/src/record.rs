@@ -200,10 +200,12 @@ pub enum Incident {
     BanWithheld = 15,
     /// The table of requests had no place for a source: its requests count in the aggregate alone.
     RequestTableFull = 16,
+    /// The tables of open connections had no place for a connection or its source: it does not count.
+    ConnectionTableFull = 17,
 }
 
 impl Incident {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::SourceTableFull,
         Self::BanTableFull,
         Self::EventLost,
@@ -221,6 +223,7 @@ impl Incident {
         Self::ConversationEntered,
         Self::BanWithheld,
         Self::RequestTableFull,
+        Self::ConnectionTableFull,
     ];
 
     /// The value of the metric's label.
@@ -243,6 +246,7 @@ impl Incident {
             Self::ConversationEntered => "conversation_entered",
             Self::BanWithheld => "ban_withheld",
             Self::RequestTableFull => "request_table_full",
+            Self::ConnectionTableFull => "connection_table_full",
         }
     }
 }

@@ -234,7 +234,6 @@ fn segment<P: Packet + ?Sized>(packet: &P, frame: &Frame, word: Word) -> Counted
         }
     }
     let start = frame.transport_offset + header_length(packet, frame);
-    // Eight bytes, of which those behind the payload may be padding: what is compared is held to the payload's length.
     let first = first_bytes(packet, start, frame.payload);
     match word.kind() {
         kind::HTTP1 => http1(frame, first, word),
@@ -327,7 +326,7 @@ const fn is_after(one: u32, other: u32) -> bool {
 }
 
 #[inline(always)]
-fn header_length<P: Packet + ?Sized>(packet: &P, frame: &Frame) -> u32 {
+pub(crate) fn header_length<P: Packet + ?Sized>(packet: &P, frame: &Frame) -> u32 {
     const DATA_OFFSET: u32 = 12;
     match packet.read::<2>(frame.transport_offset + DATA_OFFSET) {
         Some([offset, _]) => u32::from(offset >> 4) * 4,
@@ -337,15 +336,13 @@ fn header_length<P: Packet + ?Sized>(packet: &P, frame: &Frame) -> u32 {
 
 /// The first eight bytes of a payload as a number, the first byte highest; what the payload does not have is 0.
 #[inline(always)]
-fn first_bytes<P: Packet + ?Sized>(packet: &P, start: u32, payload: u32) -> u64 {
-    let Some(bytes) = packet.read::<8>(start) else {
-        return match packet.read::<4>(start) {
-            Some(bytes) if payload >= 4 => u64::from(u32::from_be_bytes(bytes)) << 32,
-            _ => 0,
-        };
-    };
-    let all = u64::from_be_bytes(bytes);
-    if payload >= 8 { all } else { all & !(u64::MAX >> (payload * 8)) }
+pub(crate) fn first_bytes<P: Packet + ?Sized>(packet: &P, start: u32, payload: u32) -> u64 {
+    // Of a shorter payload those that end with it: a frame may end there too, and headers stand before.
+    let missing = 8u32.saturating_sub(payload);
+    match packet.read::<8>(start - missing) {
+        Some(bytes) if payload != 0 => u64::from_be_bytes(bytes) << (missing * 8),
+        _ => 0,
+    }
 }
 
 /// `PRI * HT`, with which HTTP/2 begins (RFC 9113, 3.4).

@@ -22,6 +22,13 @@ pub const REQUESTS: usize = DIMENSIONS + request::REQUESTS;
 pub const HANDSHAKES: usize = DIMENSIONS + request::HANDSHAKES;
 /// All of them, as bits of [`Slot::dimensions`].
 pub const EVERY_DIMENSION: usize = DIMENSIONS + COUNTED;
+/// Open connections, which have neither a rate nor a bucket: the bit of [`Slot::dimensions`] that says that they are limited.
+pub const CONCURRENT: usize = EVERY_DIMENSION;
+/// In [`Slot::dimensions`] of the limit in force, of a service whose connections are followed: because they are limited, or because
+/// of their encryption.
+pub const FOLLOWS_CONNECTIONS: u32 = 1 << 30;
+/// Where in it the [`mode`] stands in which unencrypted connections are refused: two bits.
+pub const ENCRYPTION_SHIFT: u32 = 28;
 /// In [`Slot::dimensions`] of the limit in force: it, the one on trial or the service's aggregate counts requests or handshakes.
 pub const COUNTS_REQUESTS: u32 = 1 << 31;
 
@@ -135,7 +142,8 @@ pub struct Settings {
     pub default_class: u32,
     /// The lowest port that the host takes for connections of its own.
     pub ephemeral: u32,
-    pub reserved: u32,
+    /// Ports of services whose connections are followed, by [`followed_port`].
+    pub followed_ports: u32,
 }
 plain!(
     Settings {
@@ -157,9 +165,15 @@ plain!(
         flags: u32,
         default_class: u32,
         ephemeral: u32,
-        reserved: u32,
+        followed_ports: u32,
     } = 192
 );
+
+/// The bit of a port in [`Settings::followed_ports`]: asked of all that leaves, so that few others are looked up.
+#[inline(always)]
+pub const fn followed_port(port: u16) -> u32 {
+    1 << (port & 31)
+}
 
 /// A node of the prefix tree: sixteen children, one per value of the next four bits of the address.
 ///
@@ -342,11 +356,14 @@ pub struct Limit {
     /// Violations (packets over the limit) within `ban_within` that earn a ban; 0: no bans.
     pub ban_after: u32,
     /// Each ban is this many times as long as the one before.
-    pub ban_growth: u32,
+    pub ban_growth: u16,
     /// 1: sources that did not prove their address are banned as well.
-    pub ban_unproven: u32,
+    pub ban_unproven: u8,
     /// What a ban refuses, a constant of [`crate::record::scope`].
-    pub ban_scope: u32,
+    pub ban_scope: u8,
+    /// Open connections of a source: in force, and on trial. 0: no limit.
+    pub concurrent: u32,
+    pub candidate_concurrent: u32,
     /// Clock units.
     pub ban_within: u64,
     pub ban_first: u64,
@@ -361,9 +378,11 @@ plain!(
         candidate: Slot,
         heavy: u64,
         ban_after: u32,
-        ban_growth: u32,
-        ban_unproven: u32,
-        ban_scope: u32,
+        ban_growth: u16,
+        ban_unproven: u8,
+        ban_scope: u8,
+        concurrent: u32,
+        candidate_concurrent: u32,
         ban_within: u64,
         ban_first: u64,
         ban_longest: u64,
@@ -385,6 +404,9 @@ pub struct Aggregate {
     /// The same of requests and handshakes.
     pub total_requests: [Rate; COUNTED],
     pub strangers_requests: [Rate; COUNTED],
+    /// Open connections of all sources, and as of which sources that were not known before open no more. 0: no limit.
+    pub concurrent: u32,
+    pub strangers_concurrent: u32,
 }
 plain!(
     Aggregate {
@@ -394,5 +416,7 @@ plain!(
         strangers: [Rate; DIMENSIONS],
         total_requests: [Rate; COUNTED],
         strangers_requests: [Rate; COUNTED],
-    } = 200
+        concurrent: u32,
+        strangers_concurrent: u32,
+    } = 208
 );

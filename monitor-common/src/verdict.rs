@@ -79,6 +79,9 @@ reasons! {
     AggregateHandshakeRate = 33, Drop, "aggregate_handshake_rate", "all sources together exceed the service's handshakes per second";
     Challenged = 34, Answer, "challenged", "a connection of an unproven source over a limit, answered with a SYN cookie in the host's place";
     CookieReturned = 35, Pass, "cookie_returned", "it returns a SYN cookie, so its source has proved its address";
+    OpenConnections = 36, Drop, "open_connections", "the source holds as many connections open at this service as it may";
+    AggregateOpenConnections = 37, Drop, "aggregate_open_connections", "all sources together hold as many connections open as the service takes";
+    NotEncrypted = 38, Drop, "not_encrypted", "data of a connection whose first data was not encrypted, and the service takes no other";
 }
 
 /// A [`Reason`] by its number: what stages break with in the kernel, where a number is cheaper to verify than an enum.

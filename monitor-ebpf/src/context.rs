@@ -47,8 +47,9 @@ pub struct PacketContext {
     pub has_aggregate: u32,
     /// 1 when the service challenges.
     pub challenges: u32,
-    /// Of a packet that its limits let pass: the number of one that counts requests, or 0.
-    pub requests: u32,
+    /// The number of a limit that looks further than at headers: it counts requests, or has connections followed, of which the bit
+    /// [`FOLLOWS_CONNECTIONS`](monitor_common::rule::FOLLOWS_CONNECTIONS) says; or 0.
+    pub further: u32,
     /// 1 when limits may drop at all.
     pub enforce: u32,
     /// What the prefix tree says of the source.

@@ -21,7 +21,7 @@ use crate::{
     challenge, clock,
     context::{PacketContext, fresh, hook},
     conversations,
-    limiter::proof,
+    limiter::{connections, proof},
     maps, reader,
     rules::{self, Rules, admission, containment as contained, prefixes},
     totals,
@@ -64,6 +64,7 @@ pub fn sluice_egress(ctx: TcContext) -> i32 {
         if proof::is_syn_ack(packet) {
             proof::expect(rules.settings, packet);
         }
+        connections::leave(rules.settings, packet, hook::EGRESS);
         challenge::listen(ctx.skb.skb, rules.settings, packet);
         own_flows::leave(&rules, packet, is_connected(ctx.skb.skb));
         return NEXT;

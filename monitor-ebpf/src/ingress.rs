@@ -21,7 +21,7 @@ use crate::{
     challenge, clock,
     context::{PacketContext, fresh, hook},
     conversations,
-    limiter::{self, fragments, proof, requests, vital},
+    limiter::{self, connections, fragments, proof, requests, vital},
     maps, reader,
     rules::{self, Rules, admission, services},
     totals,
@@ -44,16 +44,22 @@ pub fn sluice_ingress(ctx: XdpContext) -> u32 {
         packet.now = clock::now(rules.settings.tick);
         if parsed & (end::DEFECTIVE - 1) == end::IP {
             judge(ctx.ctx, rules, packet);
-            if fresh(&packet.verdict) <= Reason::Unlimited as u32 && fresh(&packet.requests) != 0 {
-                requests::judge(ctx.ctx, &rules, packet);
+            if fresh(&packet.verdict) <= Reason::Unlimited as u32 && fresh(&packet.further) != 0 {
+                connections::judge(ctx.ctx, &rules, packet);
+                if fresh(&packet.verdict) <= Reason::Unlimited as u32 {
+                    requests::judge(ctx.ctx, &rules, packet);
+                }
             }
             if Verdict::from_number(fresh(&packet.verdict)).is_over_a_limit() {
                 vital::spare(rules.settings, packet);
                 challenge::judge(ctx.ctx, rules.settings, packet);
             }
-            if clock::is_simulated() && proof::is_syn_ack(packet) {
+            if clock::is_simulated() {
                 // A capture holds both ways, and both come in.
-                proof::expect(rules.settings, packet);
+                if proof::is_syn_ack(packet) {
+                    proof::expect(rules.settings, packet);
+                }
+                connections::leave(rules.settings, packet, hook::INGRESS);
             }
             if fresh(&packet.kind) == end::DEFECTIVE {
                 refuse_defective(rules.settings, packet);

@@ -4,6 +4,7 @@
 //! it, and only a heavy one is let into the table; it brings its debt along, so the change of tier gives nothing away.
 
 pub mod aggregate;
+pub mod connections;
 pub mod flood;
 pub mod fragments;
 mod new_source;
@@ -19,7 +20,7 @@ use monitor_common::{
     bucket::level,
     flow::protocol,
     record::{SourceEntry, entry},
-    rule::{BYTES, Limit, Settings, mode, setting},
+    rule::{BYTES, FOLLOWS_CONNECTIONS, Limit, Settings, mode, setting},
     verdict::{Reason, Verdict},
 };
 
@@ -27,6 +28,7 @@ use crate::{
     accounting,
     atomic::{self, Judgement},
     context::{PacketContext, fresh},
+    maps,
     rules::Rules,
     source_table,
 };
@@ -60,6 +62,13 @@ fn limits(
         aggregate::judge(rules, packet, is_known(rules, packet, entry))?;
     }
     ControlFlow::Continue(())
+}
+
+/// The limit of a packet that is looked at further, see [`PacketContext::further`].
+#[inline(always)]
+fn further(rules: &Rules, packet: &PacketContext) -> Option<&'static Limit> {
+    let number = fresh(&packet.further) & !FOLLOWS_CONNECTIONS;
+    maps::LIMITS.get(rules.generation * maps::limits() + number)
 }
 
 /// The limit of this source; its entry, if it has one.

@@ -7,6 +7,7 @@ use aya_ebpf::{
 };
 use monitor_common::{
     challenge::Heard,
+    connection::{self, Cell, Holder, Open},
     containment::Containment,
     conversation::{Conversation, ConversationKey, presence::Banks},
     flow::BanKey,
@@ -27,7 +28,7 @@ use monitor_common::{
 
 use crate::{
     context::PacketContext,
-    scratch::{Opening, Reply, Request},
+    scratch::{Followed, Opening, Reply, Request},
 };
 
 /// BPF_F_MMAPABLE: the values begin at a page, so at a cache line.
@@ -90,6 +91,19 @@ pub static REQUEST_TOTALS: PerCpuArray<RequestTotals> = PerCpuArray::with_max_en
 /// 0 -> what the packet under judgement on this CPU begins.
 #[map]
 pub static REQUEST: PerCpuArray<Request> = PerCpuArray::with_max_entries(1, 0);
+/// Set -> eight connections that are followed. Programs write, the daemon takes those away that fell silent.
+#[map]
+pub static OPEN_CONNECTIONS: Array<[Cell; connection::WAYS as usize]> =
+    Array::with_max_entries(capacity::OPEN_CELLS / connection::WAYS, MMAPABLE);
+/// Place -> a source at a service and how many connections it holds. Programs write, the daemon reads and corrects.
+#[map]
+pub static HOLDERS: Array<Holder> = Array::with_max_entries(capacity::HOLDERS, MMAPABLE);
+/// Service -> its open connections. Programs write, the daemon reads and corrects.
+#[map]
+pub static OPEN_TOTALS: Array<Open> = Array::with_max_entries(capacity::SERVICES, MMAPABLE);
+/// Hook -> where this CPU looks for the packet's connection.
+#[map]
+pub static FOLLOWED: PerCpuArray<Followed> = PerCpuArray::with_max_entries(2, 0);
 /// Hook -> the packet under judgement on this CPU.
 #[map]
 pub static PACKETS: PerCpuArray<PacketContext> = PerCpuArray::with_max_entries(2, 0);
@@ -206,5 +220,9 @@ stride!(/// Sets of the exact table.
     source_sets, SOURCE_SETS = capacity::SOURCES / WAYS);
 stride!(/// Cells per row of the sketch.
     sketch_cells, SKETCH_CELLS = capacity::SKETCH_CELLS);
+stride!(/// Cells of connections that are followed, a power of two.
+    open_cells, OPEN_CELLS = capacity::OPEN_CELLS);
+stride!(/// Places of sources that hold connections, a power of two.
+    holder_count, HOLDER_COUNT = capacity::HOLDERS);
 stride!(/// Entries of the table of requests, a power of two.
     request_sources, REQUEST_SOURCES = capacity::REQUEST_SOURCES);

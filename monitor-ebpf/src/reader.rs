@@ -10,6 +10,7 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use monitor_common::{
+    connection,
     conversation::{embedded, report},
     packet::Packet,
     parse::{self, end},
@@ -205,6 +206,22 @@ pub fn request_step(ctx: *mut xdp_md, packet: &PacketContext, counted: &mut Coun
     } else {
         request_step_direct(ctx, packet, counted)
     }
+}
+
+/// The beginning of a packet's data; [`connection::first_data`].
+#[inline(always)]
+pub fn first_data(ctx: *mut xdp_md, packet: &PacketContext) -> u64 {
+    if is_cut(ctx) { first_data_far(ctx, packet) } else { first_data_direct(ctx, packet) }
+}
+
+#[inline(never)]
+fn first_data_direct(ctx: *mut xdp_md, packet: &PacketContext) -> u64 {
+    connection::first_data(&Anchored::new(direct(ctx)), &packet.frame)
+}
+
+#[inline(never)]
+fn first_data_far(ctx: *mut xdp_md, packet: &PacketContext) -> u64 {
+    connection::first_data(&Far { ctx, length: length(ctx) }, &packet.frame)
 }
 
 /// Whether the frame goes on behind the first buffer. Not inlined, here and below: each has a stack of its own.

@@ -33,6 +33,19 @@ pub struct Request {
     pub reserved: u32,
 }
 
+/// Where this CPU looks for a connection that is followed.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Followed {
+    /// Which cell of the set is the connection's or may become it.
+    pub own: u32,
+    pub free: u32,
+    /// Which of the places is the source's or may become it.
+    pub way: u32,
+    /// The verdict's number, or `GO_ON`.
+    pub verdict: u32,
+}
+
 /// Where an answer is made, on this CPU.
 #[repr(C)]
 #[derive(Clone, Copy)]

@@ -240,6 +240,7 @@ impl Core {
             services: view::services(image),
             totals: view.totals(&names),
             requests: view.requests(&names),
+            connections: facts.connections(),
             maps: view.maps(image),
             incidents: view.incidents(),
             malformed: view.malformed(),

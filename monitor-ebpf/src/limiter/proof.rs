@@ -4,10 +4,13 @@ use monitor_common::{
     flow::{protocol, tcp},
     proof::{Way, Word, hash, place},
     record::{SourceEntry, entry},
-    rule::Settings,
+    rule::{FOLLOWS_CONNECTIONS, Settings},
 };
 
-use crate::{context::PacketContext, maps};
+use crate::{
+    context::{PacketContext, fresh},
+    maps,
+};
 
 /// Notes what would acknowledge a SYN-ACK of ours.
 ///
@@ -49,10 +52,13 @@ fn answer(settings: &Settings, packet: &PacketContext, found: *mut SourceEntry) 
     let Some(word) = maps::PROOFS.get_ptr_mut(place(hash)) else {
         return;
     };
-    // SAFETY: both pointers are to map values; plain stores, of which the last one may win. A word proves once.
+    // SAFETY: both pointers are to map values; plain stores, of which the last one may win. A word proves once; where connections
+    // are followed, it is taken when the connection counts.
     unsafe {
         if Word(*word).is_proved_by(hash, packet.frame.acknowledged) {
-            *word = 0;
+            if fresh(&packet.further) & FOLLOWS_CONNECTIONS == 0 {
+                *word = 0;
+            }
             let flags = (*found).flags | entry::PROVEN;
             let full = flags >> 8 == 0xff;
             (*found).flags = if full { flags } else { flags + entry::PROOF };

@@ -8,7 +8,7 @@ use monitor_common::{
     names::capacity,
     record::{Incident, RequestBuckets, RequestTotals, SourceEntry},
     request::{self, Word},
-    rule::{BYTES, Limit, mode},
+    rule::{COUNTS_REQUESTS, Limit, mode},
     sketch::{CELLS_PER_LINE, Line},
     verdict::{Reason, Verdict},
 };
@@ -38,10 +38,12 @@ pub fn judge(ctx: *mut xdp_md, rules: &Rules, packet: &mut PacketContext) {
     if !request::concerns(&packet.frame) {
         return;
     }
-    let limit = maps::LIMITS.get(rules.generation * maps::limits() + fresh(&packet.requests));
-    let (Some(limit), Some(request)) = (limit, maps::REQUEST.get_ptr_mut(0)) else {
+    let (Some(limit), Some(request)) = (super::further(rules, packet), maps::REQUEST.get_ptr_mut(0)) else {
         return;
     };
+    if limit.force.dimensions & COUNTS_REQUESTS == 0 {
+        return;
+    }
     // SAFETY: the value is this CPU's own.
     let request = unsafe { &mut *request };
     let hash = request::hash(rules.settings.hash_key, &packet.frame);
@@ -278,16 +280,12 @@ fn of_all(rules: &Rules, packet: &mut PacketContext, request: &mut Request, know
 /// What follows for a source that exceeds its limit, as for any other limit.
 #[inline(never)]
 fn punish(ctx: *mut xdp_md, rules: &Rules, limit: &Limit, packet: &PacketContext, entry: *mut SourceEntry) {
-    let bytes = u64::from(packet.units[BYTES]);
+    let enforces = fresh(&packet.enforce) != 0 && limit.force.mode == mode::ENFORCE;
     // SAFETY: the only caller passes a map value.
     unsafe {
-        if fresh(&packet.enforce) != 0 && limit.force.mode == mode::ENFORCE {
-            atomic::add(&raw mut (*entry).dropped.packets, 1);
-            atomic::add(&raw mut (*entry).dropped.bytes, bytes);
+        violation::count(packet, enforces, entry);
+        if enforces {
             violation::punish(&XdpContext::new(ctx), rules.settings, limit, packet, entry);
-        } else {
-            atomic::add(&raw mut (*entry).would_drop.packets, 1);
-            atomic::add(&raw mut (*entry).would_drop.bytes, bytes);
         }
     }
 }

@@ -7,7 +7,7 @@ use monitor_common::{
     flow::BanKey,
     names::capacity,
     record::{Ban, Count, Event, EventKind, Incident, SourceEntry, entry, origin, scope},
-    rule::{Limit, Settings},
+    rule::{BYTES, Limit, Settings},
     sketch,
     verdict::Verdict,
 };
@@ -39,6 +39,20 @@ pub unsafe fn note(packet: &PacketContext, found: *mut SourceEntry, verdict: Ver
     }
 }
 
+/// Counts a packet over the limit under its source: as dropped, or as one that an observing limit would have dropped.
+///
+/// # Safety
+/// As for [`note`].
+#[inline(always)]
+pub unsafe fn count(packet: &PacketContext, dropped: bool, found: *mut SourceEntry) {
+    // SAFETY: by contract; both are atomic.
+    unsafe {
+        let count = if dropped { &raw mut (*found).dropped } else { &raw mut (*found).would_drop };
+        atomic::add(&raw mut (*count).packets, 1);
+        atomic::add(&raw mut (*count).bytes, u64::from(packet.units[BYTES]));
+    }
+}
+
 /// Counts a violation, and bans the source when there were enough of them within the limit's window.
 ///
 /// # Safety
@@ -65,7 +79,7 @@ pub unsafe fn punish(
         let proven = limit.ban_unproven != 0 || (*found).flags >> 8 >= entry::PROOFS_FOR_A_BAN;
         if (*found).violations >= limit.ban_after && proven {
             (*found).violations = 0;
-            if limit.ban_scope == u32::from(scope::NEW_CONTACTS) && is_needed(settings, packet) {
+            if limit.ban_scope == scope::NEW_CONTACTS as u8 && is_needed(settings, packet) {
                 totals::incident(Incident::BanWithheld);
                 return;
             }
@@ -137,7 +151,7 @@ fn ban(settings: &Settings, limit: &Limit, packet: &PacketContext) {
         others: Count { packets: 0, bytes: 0 },
         strikes: strikes + 1,
         origin: origin::KERNEL,
-        scope: limit.ban_scope as u16,
+        scope: u16::from(limit.ban_scope),
         service: packet.service,
         owner: 0,
     };

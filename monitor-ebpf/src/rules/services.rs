@@ -6,8 +6,8 @@ use monitor_common::{
     flow::protocol,
     parse::{Fragment, Frame},
     rule::{
-        BLOCKS, COUNTS_REQUESTS, DEFAULT_SERVICE, Limit, MAX_RULE_CHAIN, PORTS_PER_BLOCK, PROTOCOL_BLOCK,
-        ServiceRule, Settings, setting,
+        BLOCKS, COUNTS_REQUESTS, DEFAULT_SERVICE, FOLLOWS_CONNECTIONS, Limit, MAX_RULE_CHAIN,
+        PORTS_PER_BLOCK, PROTOCOL_BLOCK, ServiceRule, Settings, setting,
     },
     sketch,
     verdict::{Reason, Verdict},
@@ -38,7 +38,12 @@ pub fn service(rules: &Rules, packet: &mut PacketContext) -> ControlFlow<Verdict
     let number = rule.limits[(fresh(&packet.class) & 15) as usize];
     match maps::LIMITS.get(rules.generation * maps::limits() + number) {
         Some(limit) => {
-            packet.requests = if limit.force.dimensions & COUNTS_REQUESTS == 0 { 0 } else { number };
+            let dimensions = limit.force.dimensions;
+            packet.further = if dimensions & (COUNTS_REQUESTS | FOLLOWS_CONNECTIONS) == 0 {
+                0
+            } else {
+                number | dimensions & FOLLOWS_CONNECTIONS
+            };
             ControlFlow::Continue(limit)
         }
         None => ControlFlow::Break(Reason::NotReady.into()),

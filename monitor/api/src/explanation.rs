@@ -72,6 +72,9 @@ pub struct ExplainedService {
     pub trial: Option<LimitInForce>,
     pub aggregate: Option<LimitInForce>,
     pub buckets: Vec<BucketLevel>,
+    /// TCP connections that it holds open, where they are followed.
+    #[serde(default)]
+    pub open_connections: Option<u32>,
     /// What the limit does to its next packet.
     pub next_packet: NextPacket,
     /// Whether it has proved its address here, by a handshake or a SYN cookie that it returned.

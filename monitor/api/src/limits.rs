@@ -67,6 +67,9 @@ pub struct LimitSet {
     pub requests: Option<RateRequest>,
     #[serde(default)]
     pub handshakes: Option<RateRequest>,
+    /// TCP connections that are open at once.
+    #[serde(default)]
+    pub concurrent: Option<u32>,
 }
 
 impl LimitSet {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::{Command, Endpoint, Method, Role};
 use crate::schema;
+use crate::snapshot::ServiceConnections;
 
 /// Asks for the posture of every service that insiders offer or use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -32,6 +33,9 @@ pub struct Posture {
     pub at: Timestamp,
     /// Least encrypted first.
     pub services: Vec<ServicePosture>,
+    /// Services whose connections are looked at by the rules.
+    #[serde(default)]
+    pub checked: Vec<ServiceConnections>,
 }
 
 /// A service: who answers, on which port.

@@ -41,6 +41,8 @@ pub struct Snapshot {
     /// Requests and handshakes of services that limit them; only rows that are not zero.
     #[serde(default)]
     pub requests: Vec<Requests>,
+    #[serde(default)]
+    pub connections: Vec<ServiceConnections>,
     pub maps: Vec<MapUse>,
     /// One row per [`monitor_common::record::Incident`], in its order; labels as there.
     pub incidents: Vec<Tally>,
@@ -273,6 +275,19 @@ pub struct Requests {
     pub would_drop: u64,
 }
 
+/// The connections to a service that has them followed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ServiceConnections {
+    pub service: String,
+    /// What becomes of connections whose first data is not encrypted.
+    pub encryption: Mode,
+    /// Open now.
+    pub open: u64,
+    /// Since the service is followed: those whose first data was encrypted, and those whose was not.
+    pub encrypted: u64,
+    pub in_clear: u64,
+}
+
 /// How full a map is. `entries` is unknown for arrays and rings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MapUse {
@@ -389,6 +404,9 @@ pub struct LimitInForce {
     pub fragments: Option<RateAndBurst>,
     pub requests: Option<RateAndBurst>,
     pub handshakes: Option<RateAndBurst>,
+    /// TCP connections that are open at once.
+    #[serde(default)]
+    pub concurrent: Option<u32>,
     /// Where it comes from: `config`, `default` (the embedded one), or `set while running`.
     pub origin: String,
 }

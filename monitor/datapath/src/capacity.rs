@@ -3,6 +3,7 @@
 //! In: the configuration's capacities, loaded maps. Out: entries per map for the loader, bytes per map for people.
 
 use anyhow::{Result, ensure};
+use monitor_common::connection::{self, Holder};
 use monitor_common::names::{capacity, map};
 use monitor_common::rule::BLOCKS;
 use monitor_common::{sketch, table};
@@ -29,6 +30,9 @@ pub struct Capacities {
     pub services: u32,
     /// Sources that owe for requests at once, a power of two.
     pub request_sources: u32,
+    /// Connections that are followed at once, and sources that hold them: powers of two.
+    pub open_cells: u32,
+    pub holders: u32,
     /// A power of two and whole pages; so for the next.
     pub event_ring_bytes: u32,
     pub record_ring_bytes: u32,
@@ -47,6 +51,8 @@ impl Default for Capacities {
             limits: capacity::LIMITS,
             services: capacity::SERVICES,
             request_sources: capacity::REQUEST_SOURCES,
+            open_cells: capacity::OPEN_CELLS,
+            holders: capacity::HOLDERS,
             event_ring_bytes: capacity::EVENT_RING_BYTES,
             record_ring_bytes: capacity::RECORD_RING_BYTES,
         }
@@ -56,11 +62,19 @@ impl Default for Capacities {
 impl Capacities {
     /// How many sources may owe for requests: few where the configuration limits none, who may be limited while running.
     pub fn request_sources(config: &Config) -> u32 {
-        let mut all = config.services.iter().map(|service| &service.protection).chain([&config.default]);
-        if all.any(Protection::counts_requests) {
+        if protections(config).any(Protection::counts_requests) {
             capacity::REQUEST_SOURCES_IN_USE
         } else {
             capacity::REQUEST_SOURCES
+        }
+    }
+
+    /// How many connections may be followed, and how many sources hold them: few where the configuration has none followed.
+    pub fn open_connections(config: &Config) -> (u32, u32) {
+        if protections(config).any(Protection::follows_connections) {
+            (capacity::OPEN_CELLS_IN_USE, capacity::HOLDERS_IN_USE)
+        } else {
+            (capacity::OPEN_CELLS, capacity::HOLDERS)
         }
     }
 
@@ -77,6 +91,13 @@ impl Capacities {
         ensure!(
             self.request_sources.is_power_of_two() && self.request_sources >= 8,
             "the table of requests must hold a power of two of sources, at least 8"
+        );
+        ensure!(
+            self.open_cells.is_power_of_two()
+                && self.open_cells >= connection::WAYS
+                && self.holders.is_power_of_two()
+                && self.holders >= Holder::WAYS,
+            "the tables of open connections must hold powers of two"
         );
         for (name, bytes) in [("event", self.event_ring_bytes), ("record", self.record_ring_bytes)] {
             ensure!(
@@ -106,7 +127,9 @@ impl Capacities {
             map::SERVICES => 2 * self.rules,
             map::LIMITS => 2 * self.limits,
             map::AGGREGATES => 2 * self.services,
-            map::AGGREGATE_STATES | map::REQUEST_TOTALS => self.services,
+            map::AGGREGATE_STATES | map::REQUEST_TOTALS | map::OPEN_TOTALS => self.services,
+            map::OPEN_CONNECTIONS => self.open_cells / connection::WAYS,
+            map::HOLDERS => self.holders,
             map::REQUESTS => self.request_sources,
             map::REQUEST_WORDS => {
                 self.request_sources * capacity::WORDS_PER_REQUEST_SOURCE / sketch::CELLS_PER_LINE
@@ -117,6 +140,11 @@ impl Capacities {
             _ => return None,
         })
     }
+}
+
+/// All that the configuration has for services, the default one included.
+fn protections(config: &Config) -> impl Iterator<Item = &Protection> {
+    config.services.iter().map(|service| &service.protection).chain([&config.default])
 }
 
 /// A map and what it costs.

@@ -95,6 +95,8 @@ pub trait Kernel: Send {
     /// The whole exact table, into `rows`.
     fn sources(&mut self, rows: &mut Vec<(SourceKey, SourceEntry)>) -> Result<()>;
     fn counters(&self) -> Result<Counters>;
+    /// How many connections a source holds at a service that has them followed.
+    fn open_connections(&self, of: &SourceKey) -> u32;
     /// By number, as many as are asked for.
     fn denials(&self, count: u32) -> Result<Vec<Denial>>;
     /// Names and capacities, and entries where they are cheap to know; the engine adds what it counted itself.

@@ -22,6 +22,7 @@ mod live;
 mod mapped;
 mod object;
 mod offloads;
+mod open_connections;
 mod panic;
 mod pins;
 mod requirements;
@@ -59,6 +60,7 @@ pub use left::{Left, left_in_force};
 pub use live::{Live, remove_pinned};
 pub use object::{KernelLog, embedded, is_stub};
 pub use offloads::{Offloads, offloads};
+pub use open_connections::OpenConnections;
 pub use panic::{pass_everything_in, passes_everything_in};
 pub use pins::{SERVICE_USER, is_trusted};
 pub use requirements::{FLOOR, Machine};
@@ -358,6 +360,11 @@ impl Datapath {
     /// The table of conversations.
     pub fn conversations(&self) -> Result<Conversations> {
         Conversations::new(&self.loaded, self.hash_key)
+    }
+
+    /// The connections that are counted.
+    pub fn open_connections(&self) -> Result<OpenConnections> {
+        OpenConnections::new(&self.loaded, self.hash_key)
     }
 
     /// The table of bans.

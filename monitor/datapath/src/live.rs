@@ -23,7 +23,7 @@ use super::bans::{Banned, Upkeep};
 use super::kernel::{AttachMode, BanError, Generation, Guarded, Kernel, MapUse};
 use super::{
     Allowed, Attachment, Bans, Capacities, Conversations, Counters, Datapath, Kept, KernelLog, LogPump, Mode,
-    Options, Ring, Sources, SweptTo, TableFull, find_interface, unload_pinned,
+    OpenConnections, Options, Ring, Sources, SweptTo, TableFull, find_interface, unload_pinned,
 };
 
 /// Entries that one tick looks at: the whole default table in eight seconds.
@@ -40,14 +40,19 @@ pub struct Live {
     bans: Bans,
     bans_kept: Upkeep,
     conversations: Conversations,
+    open: OpenConnections,
     rings: Option<Rings>,
     maps: Vec<MapUse>,
     moved: Option<PathBuf>,
     sources_at: SweptTo,
     /// Records that a sweep made, until the next emptying.
     swept: Vec<Record>,
+    /// Calls of `sweep`.
+    ticks: u64,
     /// `None` before the first rules.
     kept: Option<Kept>,
+    /// Sweeps so far.
+    ticks: u64,
     /// Interfaces that could not be guarded when they were tried last, and those of them whose hook another program held.
     in_vain: BTreeSet<String>,
     held_by_others: BTreeSet<String>,
@@ -64,6 +69,7 @@ impl Live {
     /// Loads the kernel side, or takes over what an earlier run pinned. Nothing is attached yet.
     pub fn open(config: &Config) -> Result<Self> {
         let sizes = config.capacity;
+        let (open_cells, holders) = Capacities::open_connections(config);
         let options = Options {
             pin_directory: config.bpf.pin_directory.clone(),
             capacities: Capacities {
@@ -77,6 +83,8 @@ impl Live {
                 limits: sizes.limits,
                 services: sizes.services,
                 request_sources: Capacities::request_sources(config),
+                open_cells,
+                holders,
                 ..Capacities::default()
             },
             kernel_log: match config.bpf.log_level {
@@ -107,12 +115,14 @@ impl Live {
             bans,
             bans_kept,
             conversations: datapath.conversations()?,
+            open: datapath.open_connections()?,
             rings: None,
             maps: maps.collect(),
             moved: status.moved.clone(),
             sources_at: SweptTo::default(),
             swept: Vec::new(),
             kept: None,
+            ticks: 0,
             in_vain: BTreeSet::new(),
             held_by_others: BTreeSet::new(),
             datapath: Some(datapath),
@@ -304,6 +314,10 @@ impl Kernel for Live {
         self.held()?.counters()
     }
 
+    fn open_connections(&self, of: &SourceKey) -> u32 {
+        self.open.held(of)
+    }
+
     fn denials(&self, count: u32) -> Result<Vec<Denial>> {
         self.held()?.denials(count)
     }
@@ -374,6 +388,10 @@ impl Kernel for Live {
             self.sources.sweep(&mut self.sources_at, now, kept, SWEEP);
         }
         self.conversations.sweep_and_tell(now, SWEEP, &mut self.swept)?;
+        self.ticks += 1;
+        if self.ticks.is_multiple_of(10) {
+            self.open.sweep(now);
+        }
         self.bans.visit(&mut self.bans_kept, now, key_of_hash)?;
         self.bans.tighten_when_due(&mut self.bans_kept, key_of_hash)
     }
@@ -386,6 +404,7 @@ impl Kernel for Live {
             }
         });
         self.sources.remove(&keys);
+        self.open.forget_services(services);
         self.held()?.clear_services(services)
     }
 

@@ -80,7 +80,7 @@ pub struct LoadedProgram {
 }
 
 /// Every map that may outlive the process. The others (`.rodata`, logs, scratch) are made anew.
-const PINNED: [&str; 33] = [
+const PINNED: [&str; 36] = [
     map::ACTIVE,
     map::SETTINGS,
     map::PREFIXES,
@@ -107,6 +107,9 @@ const PINNED: [&str; 33] = [
     map::REQUESTS,
     map::REQUEST_WORDS,
     map::REQUEST_TOTALS,
+    map::OPEN_CONNECTIONS,
+    map::HOLDERS,
+    map::OPEN_TOTALS,
     map::MALFORMED,
     map::INCIDENTS,
     map::EVENTS,
@@ -115,7 +118,8 @@ const PINNED: [&str; 33] = [
     map::RECORDS,
     map::HEARTBEAT,
 ];
-const PRIVATE: [&str; 6] = [map::REQUEST, map::REPLY, map::PACKETS, map::BEGUN, map::CLOCK, map::PARSED];
+const PRIVATE: [&str; 7] =
+    [map::REQUEST, map::FOLLOWED, map::REPLY, map::PACKETS, map::BEGUN, map::CLOCK, map::PARSED];
 const PROGRAMS: [&str; 4] = [program::INGRESS, program::EGRESS, program::CLOCK, program::PARSE];
 
 /// Maps that flip together.
@@ -132,6 +136,7 @@ const GENERATIONAL: [&str; 8] = [
 
 /// Maps that say nothing without each other.
 const EXACT_TABLE: [&str; 2] = [map::SOURCES, map::SOURCE_TAGS];
+const OPEN_TABLES: [&str; 3] = [map::OPEN_CONNECTIONS, map::HOLDERS, map::OPEN_TOTALS];
 
 /// Whether this build has a kernel side at all.
 pub fn is_stub() -> bool {
@@ -211,6 +216,7 @@ impl Plan {
         }
         plan.keep_together(&GENERATIONAL);
         plan.keep_together(&EXACT_TABLE);
+        plan.keep_together(&OPEN_TABLES);
         Ok(plan)
     }
 
@@ -267,6 +273,8 @@ impl Plan {
             .override_global(global::SOURCE_SETS, &source_sets, true)
             .override_global(global::SKETCH_CELLS, &capacities.sketch_cells, true)
             .override_global(global::REQUEST_SOURCES, &capacities.request_sources, true)
+            .override_global(global::OPEN_CELLS, &capacities.open_cells, true)
+            .override_global(global::HOLDER_COUNT, &capacities.holders, true)
             .override_global(global::PREFIX_NODES, &capacities.prefix_nodes, true)
             .override_global(global::RULES, &capacities.rules, true)
             .override_global(global::LIMIT_COUNT, &capacities.limits, true)

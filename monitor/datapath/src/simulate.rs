@@ -20,7 +20,7 @@ use super::slots::Slots;
 use super::syscall::TestRun;
 use super::table::Array;
 use super::totals::{CounterMaps, Counters};
-use super::{Bans, Conversations, Sources, random_key};
+use super::{Bans, Conversations, OpenConnections, Sources, random_key};
 use policy::Image;
 
 /// Loopback, through which frames of a test run seem to come.
@@ -135,6 +135,10 @@ impl Simulator {
 
     pub fn sources(&self) -> Sources {
         self.sources.clone()
+    }
+
+    pub fn open_connections(&self) -> Result<OpenConnections> {
+        OpenConnections::new(&self.loaded, self.hash_key)
     }
 
     pub fn bans(&self) -> Result<Bans> {

@@ -3,6 +3,7 @@
 //! In: per-CPU maps. Out: plain numbers that only grow, until a slot or a service is given to another. It keeps no history.
 
 use anyhow::Result;
+use monitor_common::connection::Open;
 use monitor_common::names::{capacity, map};
 use monitor_common::parse::Malformed;
 use monitor_common::plain::Plain as _;
@@ -19,6 +20,7 @@ pub struct CounterMaps {
     malformed: PerCpuArray<u64>,
     incidents: PerCpuArray<u64>,
     requests: PerCpuArray<RequestTotals>,
+    open: Array<Open>,
     budgets: PerCpuArray<Budget>,
     floods: Array<FloodState>,
     services: u32,
@@ -43,6 +45,8 @@ pub struct Counters {
     pub incidents: Vec<u64>,
     /// By service, only rows that are not zero.
     pub requests: Vec<(u32, RequestTotals)>,
+    /// Connections by service, only rows that are not zero.
+    pub open: Vec<(u32, Open)>,
     /// By slot.
     pub floods: Vec<FloodState>,
 }
@@ -56,6 +60,7 @@ impl CounterMaps {
             malformed: PerCpuArray::new(loaded.map(map::MALFORMED)?)?,
             incidents: PerCpuArray::new(loaded.map(map::INCIDENTS)?)?,
             requests: PerCpuArray::new(loaded.map(map::REQUEST_TOTALS)?)?,
+            open: Array::new(loaded.map(map::OPEN_TOTALS)?)?,
             budgets: PerCpuArray::new(loaded.map(map::BUDGETS)?)?,
             floods: Array::new(loaded.map(map::FLOODS)?)?,
             services,
@@ -85,6 +90,10 @@ impl CounterMaps {
             malformed: sum(&self.malformed, Malformed::ALL.len())?,
             incidents,
             requests: self.requests()?,
+            open: (0..)
+                .zip(self.open.get_all(0, self.services)?)
+                .filter(|(_, open)| *open != Open::default())
+                .collect(),
             floods: self.floods.get_all(0, capacity::INTERFACES)?,
         })
     }
@@ -103,6 +112,7 @@ impl CounterMaps {
     pub fn clear_services(&self, services: &[u32]) -> Result<()> {
         for service in services.iter().filter(|service| **service < self.services) {
             self.requests.set(*service, &RequestTotals::default())?;
+            self.open.set(*service, &Open::default())?;
             for slot in 0..capacity::INTERFACES {
                 self.totals.set(total_index(slot, self.services, *service), &Totals::zeroed())?;
             }

@@ -5,6 +5,7 @@ mod edit;
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
+    net::IpAddr,
 };
 
 use ipnet::IpNet;
@@ -14,7 +15,7 @@ use monitor_common::{
     plain::Plain,
     rule::{
         self, Aggregate, CLASSES, Denial, Limit, OUTSIDE, PortBlock, PrefixNode, ServiceRule, Settings,
-        setting,
+        followed_port, setting,
     },
 };
 
@@ -87,6 +88,11 @@ impl Image {
     /// The filter before the tree, word by word.
     pub fn prefix_filter(&self) -> Vec<u64> {
         prefixes::filter(self.nodes())
+    }
+
+    /// The number of the service that a packet is for.
+    pub fn service_at(&self, protocol: u32, destination: IpAddr, port: u16) -> u32 {
+        services::find(&self.blocks, &self.rules, protocol, Some(port), destination)
     }
 
     /// The name of a service by its number.
@@ -341,8 +347,22 @@ fn settings(rules: &Rules, environment: &Environment) -> Result<Settings, Compil
         flags: flags.iter().filter(|(on, _)| *on).map(|(_, flag)| flag).sum(),
         default_class: OUTSIDE,
         ephemeral: u32::from(rules.surroundings.ephemeral),
-        reserved: 0,
+        followed_ports: followed_ports(rules),
     })
+}
+
+/// The ports on which connections are followed; none where no server's answer is seen.
+fn followed_ports(rules: &Rules) -> u32 {
+    let followed = rules.services().into_iter().filter(|service| service.protection.follows_connections());
+    let ports = followed.map(|service| match service.matches {
+        Some(matches) if !matches.ports.is_empty() => matches
+            .ports
+            .iter()
+            .flat_map(|ports| ports.first..=ports.last)
+            .fold(0, |all, port| all | followed_port(port)),
+        _ => u32::MAX,
+    });
+    if rules.config.interfaces.egress { ports.fold(0, |all, of| all | of) } else { 0 }
 }
 
 #[cfg(test)]

@@ -177,6 +177,9 @@ fn protection(facts: &mut Facts, name: &str, protection: &Protection) {
     if protection.aggregate.limits() != Limits::default() {
         facts.insert(format!("aggregate {name}"), Some(protection.aggregate.to_string()));
     }
+    if let Some(mode) = protection.encryption {
+        facts.insert(format!("encryption {name}"), Some(mode.to_string()));
+    }
     if let Some(ban) = &protection.ban {
         facts.insert(format!("ban {name}"), Some(ban.to_string()));
     }

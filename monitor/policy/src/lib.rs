@@ -148,7 +148,8 @@ pub struct LimitOverride {
     pub mode: Option<Mode>,
     /// Dimensions that are present replace the file's, with their bursts.
     pub limits: Limits,
-    /// Dimensions (`packets`, `bytes`, `connections`, `fragments`, `requests`, `handshakes`) that are lifted altogether.
+    /// Dimensions (`packets`, `bytes`, `connections`, `fragments`, `requests`, `handshakes`,
+    /// `concurrent`) that are lifted altogether.
     pub lifted: Vec<Dimension>,
     /// Aggregate only.
     pub reserve: Option<f64>,
@@ -164,6 +165,7 @@ pub enum Dimension {
     Fragments,
     Requests,
     Handshakes,
+    Concurrent,
 }
 
 /// An exemption or a denial made at run time.

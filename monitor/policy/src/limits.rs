@@ -8,7 +8,8 @@ use monitor_common::{
     record::scope,
     request::COUNTED,
     rule::{
-        self, Aggregate, CONNECTIONS, COUNTS_REQUESTS, DIMENSIONS, FRAGMENTS, Limit, PACKETS, Slot, mode,
+        self, Aggregate, CONCURRENT, CONNECTIONS, COUNTS_REQUESTS, DIMENSIONS, ENCRYPTION_SHIFT,
+        FOLLOWS_CONNECTIONS, FRAGMENTS, Limit, PACKETS, Slot, mode,
     },
 };
 
@@ -29,6 +30,9 @@ pub(super) struct ClassLimit {
     pub ban: Option<BanRule>,
     /// All sources of the service together have a limit of requests.
     pub requests: bool,
+    /// Connections of the service are followed, whatever the class.
+    pub follows: bool,
+    pub encryption: Mode,
 }
 
 /// `protection` of the service `name` with what was set at run time.
@@ -83,6 +87,7 @@ fn merged(mut limits: Limits, set: &LimitOverride) -> Limits {
             Dimension::Fragments => (limits.fragments, limits.fragments_burst) = (None, None),
             Dimension::Requests => (limits.requests, limits.requests_burst) = (None, None),
             Dimension::Handshakes => (limits.handshakes, limits.handshakes_burst) = (None, None),
+            Dimension::Concurrent => limits.concurrent = None,
         }
     }
     let new = &set.limits;
@@ -104,6 +109,7 @@ fn merged(mut limits: Limits, set: &LimitOverride) -> Limits {
     if new.handshakes.is_some() {
         (limits.handshakes, limits.handshakes_burst) = (new.handshakes, new.handshakes_burst);
     }
+    limits.concurrent = new.concurrent.or(limits.concurrent);
     limits
 }
 
@@ -116,12 +122,14 @@ pub(super) fn of_class(protection: &Protection, class: &str) -> ClassLimit {
         trial: own.trial.unwrap_or(protection.trial),
         ban: own.ban.or(protection.ban),
         requests: aggregate_mode(protection) != Mode::Off && protection.aggregate.limits().counts_requests(),
+        follows: protection.follows_connections(),
+        encryption: protection.encryption.unwrap_or(Mode::Off),
     }
 }
 
 /// The mode of a service's aggregate limit: its own, else the service's.
 pub(super) fn aggregate_mode(protection: &Protection) -> Mode {
-    if quantities(&protection.aggregate.limits()).is_empty() {
+    if protection.aggregate.limits() == Limits::default() {
         return Mode::Off;
     }
     protection.aggregate.mode.unwrap_or(protection.mode)
@@ -134,6 +142,9 @@ pub(super) fn limit(of: &ClassLimit, tick_ns: u64, place: &str) -> Result<Limit,
     if of.requests || of.limit.counts_requests() || of.trial.counts_requests() {
         force.dimensions |= COUNTS_REQUESTS;
     }
+    if of.follows {
+        force.dimensions |= FOLLOWS_CONNECTIONS | number(of.encryption) << ENCRYPTION_SHIFT;
+    }
     let smallest = (0..DIMENSIONS)
         .filter(|dimension| force.dimensions & (1 << dimension) != 0)
         .map(|dimension| force.rates[dimension].capacity)
@@ -143,18 +154,20 @@ pub(super) fn limit(of: &ClassLimit, tick_ns: u64, place: &str) -> Result<Limit,
         candidate: trial,
         requests,
         candidate_requests,
+        concurrent: of.limit.concurrent.unwrap_or(0),
+        candidate_concurrent: of.trial.concurrent.unwrap_or(0),
         // Nobody is heavy where nothing is limited; twice this must not overflow.
         heavy: smallest.map_or(u64::MAX / 4, |capacity| capacity / 2),
         ..Limit::zeroed()
     };
     if let Some(ban) = of.ban.filter(|ban| ban.after > 0) {
         limit.ban_after = ban.after;
-        limit.ban_growth = ban.growth.max(1);
-        limit.ban_unproven = u32::from(ban.unproven);
-        limit.ban_scope = u32::from(match ban.scope {
-            BanScope::NewContacts => scope::NEW_CONTACTS,
-            BanScope::Everything => scope::EVERYTHING,
-        });
+        limit.ban_growth = u16::try_from(ban.growth.max(1)).unwrap_or(u16::MAX);
+        limit.ban_unproven = u8::from(ban.unproven);
+        limit.ban_scope = match ban.scope {
+            BanScope::NewContacts => scope::NEW_CONTACTS as u8,
+            BanScope::Everything => scope::EVERYTHING as u8,
+        };
         limit.ban_within = units(ban.within);
         limit.ban_first = units(ban.first);
         limit.ban_longest = units(ban.longest);
@@ -176,8 +189,15 @@ pub(super) fn aggregate(
         dimensions: total.dimensions,
         total: total.rates,
         total_requests,
+        concurrent: limits.concurrent.unwrap_or(0),
         ..Aggregate::zeroed()
     };
+    if let Some(most) = limits.concurrent {
+        let share = f64::from(most) * (1.0 - protection.aggregate.reserve);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0..=1 of a u32")]
+        let share = share.ceil().max(1.0) as u32;
+        aggregate.strangers_concurrent = share;
+    }
     for whole in quantities(&limits) {
         let share = whole.share(1.0 - protection.aggregate.reserve, tick_ns);
         let rate = rate(&share, tick_ns, &place)?;
@@ -243,12 +263,19 @@ fn slot(
         *place_of(&mut slot.rates, &mut requests, quantity.dimension) = rate(&quantity, tick_ns, place)?;
         slot.dimensions |= 1 << quantity.dimension;
     }
+    if limits.concurrent.is_some() {
+        slot.dimensions |= 1 << CONCURRENT;
+    }
     // What limits nothing is off, so that the kernel says "unlimited" and spends nothing on it.
-    slot.mode = match mode {
-        _ if slot.dimensions == 0 => mode::OFF,
+    slot.mode = if slot.dimensions == 0 { mode::OFF } else { number(mode) };
+    Ok((slot, requests))
+}
+
+/// The kernel's number of a mode.
+fn number(mode: Mode) -> u32 {
+    match mode {
         Mode::Off => mode::OFF,
         Mode::Observe => mode::OBSERVE,
         Mode::Enforce => mode::ENFORCE,
-    };
-    Ok((slot, requests))
+    }
 }

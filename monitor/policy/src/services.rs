@@ -4,11 +4,15 @@
 //! ones a single port before a range before the whole protocol. Chains with the same end share it.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use monitor_common::{
     flow,
-    rule::{BLOCKS, CLASSES, MAX_RULE_CHAIN, PORTS_PER_BLOCK, PROTOCOL_BLOCK, PortBlock, ServiceRule},
+    rule::{
+        BLOCKS, CLASSES, DEFAULT_SERVICE, MAX_RULE_CHAIN, PORTS_PER_BLOCK, PROTOCOL_BLOCK, PortBlock,
+        ServiceRule,
+    },
 };
 
 use super::CompileError;
@@ -222,6 +226,36 @@ fn set(block: &mut PortBlock, place: u32, rule: u32) {
     let word = &mut block.rules[(place / 2) as usize];
     *word =
         if place.is_multiple_of(2) { (*word & 0xffff_0000) | rule } else { (*word & 0xffff) | rule << 16 };
+}
+
+/// The number of the service that a packet is for, found as the kernel finds it; without a port, as of a later fragment.
+pub(super) fn find(
+    blocks: &[PortBlock],
+    rules: &[ServiceRule],
+    protocol: u32,
+    port: Option<u16>,
+    destination: IpAddr,
+) -> u32 {
+    let table = PORTED.iter().position(|ported| u32::from(ported.0) == protocol).zip(port);
+    let (block, place) = match table {
+        Some((table, port)) => (table * 256 + usize::from(port) / 256, usize::from(port) % 256),
+        None => (PROTOCOL_BLOCK as usize, protocol as usize % 256),
+    };
+    let pair = blocks.get(block).map_or(0, |block| block.rules[place / 2]);
+    let mut number = if place.is_multiple_of(2) { pair & 0xffff } else { pair >> 16 };
+    let destination = match destination {
+        IpAddr::V4(v4) => flow::mapped(v4.octets()),
+        IpAddr::V6(v6) => v6.octets(),
+    };
+    let (high, low) = flow::halves(&destination);
+    loop {
+        let Some(rule) = rules.get(number as usize) else { return DEFAULT_SERVICE };
+        let matches = high & rule.mask[0] == rule.destination[0] && low & rule.mask[1] == rule.destination[1];
+        if number == 0 || matches {
+            return rule.service;
+        }
+        number = rule.next;
+    }
 }
 
 #[cfg(test)]

@@ -216,6 +216,10 @@ fn at_service(explained: &ExplainedService, page: &mut Page) {
             page.field(name, in_words(limit));
         }
     }
+    if let Some(held) = explained.open_connections {
+        let most = explained.limit.as_ref().and_then(|limit| limit.concurrent);
+        page.field("open", most.map_or_else(|| held.to_string(), |most| format!("{held} of {most} connections")));
+    }
     page.field("next packet", next_packet(explained.next_packet));
     page.field("address", if explained.proven { "proven" } else { "not proven" });
     if explained.challenges && !explained.proven {
@@ -239,6 +243,7 @@ const fn next_packet(next: NextPacket) -> &'static str {
 }
 
 fn in_words(limit: &LimitInForce) -> String {
+    let open = limit.concurrent.map(|most| format!("{most} open connections"));
     let rates: Vec<String> = super::limit::rates(limit)
         .into_iter()
         .filter_map(|(dimension, rate)| {
@@ -247,6 +252,7 @@ fn in_words(limit: &LimitInForce) -> String {
                 format!("{dimension} {rate} (burst {burst})")
             })
         })
+        .chain(open)
         .collect();
     let rates = if rates.is_empty() { "no rates".to_owned() } else { rates.join(", ") };
     format!("{}, {rates}, from {}", limit.mode.label(), limit.origin)
@@ -287,6 +293,7 @@ mod tests {
                     used: 1.0,
                     is_full: true,
                 }],
+                open_connections: Some(3),
                 next_packet: NextPacket::Drops,
                 proven: false,
                 challenges: true,
@@ -308,6 +315,7 @@ sends         50.0 k packets/s, 25.6 Mbit/s through eth0
 so far        1.25 M packets (80.0 MB), 1.20 M dropped, 0 would be dropped
 seen          from 2026-11-22 12:00:00Z to 2026-11-22 12:00:00Z
 limit         enforce, packets 2k/s (burst 4000), from config
+open          3
 next packet   is dropped
 address       not proven
 challenge     a SYN that a limit refuses is answered with a cookie

@@ -101,6 +101,9 @@ struct Set {
     /// Beginnings at once
     #[arg(long, value_name = "N", requires = "handshakes")]
     handshakes_burst: Option<u64>,
+    /// TCP connections that are open at once
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    concurrent: Option<u32>,
     #[command(flatten)]
     change: ChangeArgs,
 }
@@ -151,11 +154,12 @@ impl Set {
             fragments: request(self.fragments, self.fragments_burst),
             requests: request(self.requests, self.requests_burst),
             handshakes: request(self.handshakes, self.handshakes_burst),
+            concurrent: self.concurrent,
         };
-        if set.mode.is_none() && set.rates().iter().all(|(_, rate)| rate.is_none()) {
+        if set.mode.is_none() && set.concurrent.is_none() && set.rates().iter().all(|(_, rate)| rate.is_none()) {
             return Err(Failure::new(
                 Exit::Usage,
-                "limit set: nothing to set; give --mode, --packets, --bytes, --connections, --fragments, --requests or --handshakes",
+                "limit set: nothing to set; give --mode, --packets, --bytes, --connections, --fragments, --requests, --handshakes or --concurrent",
             ));
         }
         Ok(set)
@@ -199,6 +203,7 @@ pub fn render(limits: &[LimitInForce], page: &mut Page) {
         "~>FRAGMENTS",
         "~>REQUESTS",
         "~>HANDSHAKES",
+        "~>OPEN",
         "~FROM",
     ];
     let rows = limits.iter().map(|limit| {
@@ -215,6 +220,7 @@ pub fn render(limits: &[LimitInForce], page: &mut Page) {
             }
             None => "-".to_owned(),
         }));
+        row.push(limit.concurrent.map_or_else(|| "-".to_owned(), |most| most.to_string()));
         row.push(limit.origin.clone());
         row
     });

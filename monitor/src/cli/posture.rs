@@ -7,8 +7,10 @@ use clap::Args;
 use super::context::print;
 use super::table::Page;
 use super::{Context, Execute, Failure, figures};
+use crate::snapshot::ServiceConnections;
 use api::posture::{ServicePosture, ShowPosture};
 use jiff::Timestamp;
+use policy::config::Mode;
 
 /// Shows what each service speaks and how much of it is encrypted, least encrypted first
 #[derive(Clone, Copy, Debug, Args)]
@@ -24,7 +26,10 @@ impl Execute for Posture {
         if self.csv {
             return print(&csv(&posture.answer.services));
         }
-        context.show(&posture, |posture, page| render(&posture.answer.services, posture.answer.at, page))
+        context.show(&posture, |posture, page| {
+            render(&posture.answer.services, posture.answer.at, page);
+            checked(&posture.answer.checked, page);
+        })
     }
 }
 
@@ -48,6 +53,26 @@ fn render(services: &[ServicePosture], at: Timestamp, page: &mut Page) {
         "~CLEAR BY",
     ];
     page.table(&headings, rows.collect(), "no service was seen to speak");
+}
+
+/// What the rules say of encryption, and what came of it.
+fn checked(services: &[ServiceConnections], page: &mut Page) {
+    let asked = services.iter().filter(|service| service.encryption != Mode::Off);
+    let rows: Vec<_> = asked
+        .map(|service| {
+            vec![
+                service.service.clone(),
+                service.encryption.label().to_owned(),
+                service.open.to_string(),
+                service.encrypted.to_string(),
+                service.in_clear.to_string(),
+            ]
+        })
+        .collect();
+    if !rows.is_empty() {
+        page.blank();
+        page.table(&["SERVICE", "ENCRYPTION", ">OPEN", ">ENCRYPTED", ">IN CLEAR"], rows, "");
+    }
 }
 
 fn percent(service: &ServicePosture) -> String {

@@ -124,6 +124,7 @@ pub fn limit() -> LimitInForce {
         fragments: None,
         requests: None,
         handshakes: None,
+        concurrent: None,
         origin: "config".to_owned(),
     }
 }
@@ -187,6 +188,7 @@ pub fn snapshot() -> Snapshot {
             total(Reason::PacketRate, 1_200_000, 48_000.0),
         ],
         requests: Vec::new(),
+        connections: Vec::new(),
         maps: vec![MapUse { name: "SOURCES".to_owned(), entries: Some(1), capacity: 131_072 }],
         incidents: vec![Tally { label: "source_table_full".to_owned(), count: 0 }],
         malformed: Vec::new(),

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use monitor_common::bucket::excess;
 use monitor_common::record::{SourceEntry, entry};
-use monitor_common::rule::{BYTES, Limit, Slot};
+use monitor_common::rule::{BYTES, FOLLOWS_CONNECTIONS, Limit, Slot};
 
 use super::access::bans;
 use super::address::key;
@@ -131,6 +131,9 @@ fn at_services(facts: &Facts<'_>, source: IpNet) -> Vec<ExplainedService> {
             trial: limit_of(&limits, &at.service, &at.class, LimitKind::Trial),
             aggregate: limit_of(&limits, &at.service, &at.class, LimitKind::Aggregate),
             next_packet: next_packet(&buckets, limit.as_ref()),
+            open_connections: kernel
+                .filter(|limit| limit.force.dimensions & FOLLOWS_CONNECTIONS != 0)
+                .map(|_| facts.kernel.open_connections(&row.key)),
             proven: row.entry.flags & entry::PROVEN != 0,
             challenges: rule.is_some_and(|rule| rule.challenges != 0),
             buckets,
@@ -204,7 +207,8 @@ fn verdict(explanation: &Explanation) -> String {
         format!("; it was over its limit at {} when it last sent", lately.join(", "))
     };
     let suspected = suspected(&explanation.findings);
-    format!("passes within the limits of class {class}{seen}{lately}{suspected}")
+    let holding: String = services.iter().filter_map(holding).collect();
+    format!("passes within the limits of class {class}{seen}{lately}{holding}{suspected}")
 }
 
 /// What is open about it: who passes may still do what nobody should.
@@ -214,6 +218,16 @@ fn suspected(findings: &[Alert]) -> String {
         return String::new();
     }
     format!("; an open finding says {}", detectors.into_iter().collect::<Vec<_>>().join(", "))
+}
+
+/// A source that holds all the connections it may: what it has goes on.
+fn holding(at: &ExplainedService) -> Option<String> {
+    let limit = at.limit.as_ref().filter(|limit| limit.mode != Mode::Off)?;
+    let (most, held) = (limit.concurrent?, at.open_connections?);
+    let new = if limit.mode == Mode::Enforce { "refused" } else { "counted as refused" };
+    (held >= most).then(|| {
+        format!("; it holds {held} of {most} connections at {}, new ones are {new}", at.source.service)
+    })
 }
 
 /// A service with the buckets that are full there.

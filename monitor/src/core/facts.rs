@@ -9,7 +9,7 @@ use super::interfaces::Interfaces;
 use super::limits::in_force;
 use super::names::Names;
 use super::view::View;
-use crate::snapshot::LimitInForce;
+use crate::snapshot::{LimitInForce, ServiceConnections};
 
 /// References to the parts of the core, and to the kernel for reads.
 #[derive(Clone, Copy)]
@@ -37,6 +37,11 @@ impl<'a> Facts<'a> {
     pub fn limits(&self) -> Vec<LimitInForce> {
         let embedded = self.desired.config().path.is_none();
         in_force(self.desired.rules(), self.kernel.environment().tick_ns, embedded)
+    }
+
+    /// Connections of the services that have them followed.
+    pub fn connections(&self) -> Vec<ServiceConnections> {
+        self.view.connections(self.desired.rules(), self.installed.image())
     }
 }
 

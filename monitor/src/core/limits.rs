@@ -19,11 +19,15 @@ pub const ANY_CLASS: &str = "any";
 /// A plan that sets rates or the mode of one limit; what is not named stays.
 pub fn set(rules: &Rules, set: &LimitSet) -> Result<Plan, Error> {
     let rates = set.rates().map(|(_, rate)| rate);
-    if set.mode.is_none() && rates.iter().all(Option::is_none) {
+    if set.mode.is_none() && set.concurrent.is_none() && rates.iter().all(Option::is_none) {
         return Err(Error::new(Code::Invalid, "nothing to set").next("name a mode or a rate"));
     }
     if rates.iter().flatten().any(|rate| rate.rate.amount == 0) {
         return Err(Error::new(Code::Invalid, "a rate of 0 is a denial, not a limit")
+            .next("deny the prefix, or set the mode to off"));
+    }
+    if set.concurrent == Some(0) {
+        return Err(Error::new(Code::Invalid, "no connection at all is a denial, not a limit")
             .next("deny the prefix, or set the mode to off"));
     }
     check_units(set)?;
@@ -98,6 +102,10 @@ pub fn merge(value: &mut LimitOverride, set: &LimitSet) {
     if let Some(asked) = set.bytes {
         (limits.bytes, limits.bytes_burst) = (Some(asked.rate), asked.burst.map(Bytes));
         set_dimensions.push(Dimension::Bytes);
+    }
+    if set.concurrent.is_some() {
+        limits.concurrent = set.concurrent;
+        set_dimensions.push(Dimension::Concurrent);
     }
     value.lifted.retain(|dimension| !set_dimensions.contains(dimension));
 }
@@ -182,6 +190,7 @@ fn row(name: LimitName, mode: Mode, limits: &Limits, tick_ns: u64, origin: &str)
         fragments,
         requests,
         handshakes,
+        concurrent: limits.concurrent,
         origin: origin.to_owned(),
     }
 }

@@ -62,6 +62,8 @@ pub struct State {
     pub conversations: Vec<(ConversationKey, Conversation)>,
     pub detached: bool,
     pub beats: u32,
+    /// Open connections of sources at services.
+    pub held: HashMap<SourceKey, u32>,
 }
 
 #[derive(Clone, Debug)]
@@ -174,6 +176,10 @@ impl Kernel for StandIn {
 
     fn counters(&self) -> Result<Counters> {
         Ok(self.state().counters.clone())
+    }
+
+    fn open_connections(&self, of: &SourceKey) -> u32 {
+        self.state().held.get(of).copied().unwrap_or(0)
     }
 
     fn denials(&self, _count: u32) -> Result<Vec<Denial>> {

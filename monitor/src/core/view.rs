@@ -3,7 +3,7 @@
 //! In: readings and events. Out: the parts of the snapshot that come from them. A reading that failed leaves the figures
 //! before it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ use crate::snapshot::{
 use crate::store::audit::AuditState;
 use datapath::{Banned, Guarded, Kernel};
 use policy::Image;
+use policy::config::Mode;
 
 /// Events that the log shows in one second; the rest is only counted, and their number logged.
 const LOGGED_PER_SECOND: u64 = 10;
@@ -239,6 +240,25 @@ impl View {
         rows.filter(|row| row.passed != 0 || row.dropped != 0).collect()
     }
 
+    /// Connections by service, of those that have them followed.
+    pub fn connections(&self, rules: &policy::Rules, image: &Image) -> Vec<snapshot::ServiceConnections> {
+        let counted: BTreeMap<_, _> = self.counted.counters.open.iter().copied().collect();
+        let followed =
+            rules.services().into_iter().filter(|service| service.protection.follows_connections());
+        let rows = followed.map(|service| {
+            let number = image.numbering.service(&service.name);
+            let open = number.and_then(|number| counted.get(&number)).copied().unwrap_or_default();
+            snapshot::ServiceConnections {
+                encryption: service.protection.encryption.unwrap_or(Mode::Off),
+                service: service.name,
+                open: open.open,
+                encrypted: open.encrypted,
+                in_clear: open.clear,
+            }
+        });
+        rows.collect()
+    }
+
     pub fn incidents(&self) -> Vec<Tally> {
         tallies(&self.counted.counters.incidents, Incident::ALL.map(Incident::label))
     }
@@ -357,6 +377,7 @@ pub fn nothing_yet(started: Timestamp, reload: snapshot::Reload) -> snapshot::Sn
         services: Vec::new(),
         totals: Vec::new(),
         requests: Vec::new(),
+        connections: Vec::new(),
         maps: Vec::new(),
         incidents: Vec::new(),
         malformed: Vec::new(),

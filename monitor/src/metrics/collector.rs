@@ -130,6 +130,18 @@ impl Page {
             declared::WOULD_DROP_REQUESTS,
             requests().map(|row| ([row.service.clone(), row.dimension.clone()], float(row.would_drop))),
         );
+        let connections = || snapshot.connections.iter();
+        self.add(
+            declared::OPEN_CONNECTIONS,
+            connections().map(|row| ([row.service.clone()], float(row.open))),
+        );
+        self.add(
+            declared::FIRST_DATA,
+            connections().filter(|row| row.encryption != Mode::Off).flat_map(|row| {
+                [("yes", row.encrypted), ("no", row.in_clear)]
+                    .map(|(encrypted, count)| ([row.service.clone(), encrypted.to_owned()], float(count)))
+            }),
+        );
         self.add(
             declared::MALFORMED,
             snapshot.malformed.iter().map(|tally| ([tally.label.clone()], float(tally.count))),
@@ -235,6 +247,13 @@ impl Page {
         );
         self.single(declared::CONTAINMENTS, float(snapshot.containments));
         self.add(declared::LIMIT, snapshot.limits.iter().flat_map(rates));
+        self.add(
+            declared::LIMIT_OPEN,
+            snapshot.limits.iter().filter_map(|limit| {
+                let labels = [&limit.service, &limit.class, limit.kind.label()].map(str::to_owned);
+                limit.concurrent.map(|most| (labels, f64::from(most)))
+            }),
+        );
         self.add(
             declared::LIMIT_MODE,
             snapshot.limits.iter().map(|limit| {

@@ -51,6 +51,10 @@ families! {
         "Requests and handshakes to services that limit them; what is dropped is counted as often as it is sent.";
     WOULD_DROP_REQUESTS = Counter "sluice_would_drop_requests_total" ["service", "dimension"]
         "Requests and handshakes that an observing limit would have dropped; they are also counted as passed.";
+    OPEN_CONNECTIONS = Gauge "sluice_open_connections" ["service"]
+        "TCP connections that are open to a service that has them followed.";
+    FIRST_DATA = Counter "sluice_first_data_total" ["service", "encrypted"]
+        "Connections to services that ask for encryption, by whether their first data was encrypted: yes or no.";
     MALFORMED = Counter "sluice_malformed_frames_total" ["kind"]
         "Frames that could not be parsed, by what is wrong with them.";
     INTERFACE_MODE = Gauge "sluice_interface_mode" ["interface", "mode"]
@@ -81,6 +85,8 @@ families! {
         "Sources and cgroups that are cut off or limited on their own.";
     LIMIT = Gauge "sluice_limit_per_second" ["service", "class", "kind", "dimension"]
         "The rate of each limit as it holds now; kind is per_source, trial or aggregate.";
+    LIMIT_OPEN = Gauge "sluice_limit_open_connections" ["service", "class", "kind"]
+        "The open TCP connections that each limit admits; kind is per_source, trial or aggregate.";
     LIMIT_MODE = Gauge "sluice_limit_mode" ["service", "class", "kind"]
         "How the limit acts: 0 off, 1 observe, 2 enforce.";
     PANIC = Gauge "sluice_panic" []

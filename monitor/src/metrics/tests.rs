@@ -68,6 +68,7 @@ fn limits() -> Vec<LimitInForce> {
         fragments: None,
         requests: None,
         handshakes: None,
+        concurrent: Some(50),
         origin: "config".to_owned(),
     }]
 }
@@ -148,6 +149,13 @@ fn example() -> Snapshot {
             total("eth0", "web", Reason::PacketRate, 70, 30),
             total("eth0", "web", Reason::ByteRate, 0, 5),
         ],
+        connections: vec![crate::snapshot::ServiceConnections {
+            service: "web".to_owned(),
+            encryption: policy::config::Mode::Enforce,
+            open: 12,
+            encrypted: 900,
+            in_clear: 3,
+        }],
         requests: vec![crate::snapshot::Requests {
             service: "web".to_owned(),
             dimension: "requests".to_owned(),

@@ -75,6 +75,7 @@ fn capacities(config: &policy::config::Config, file_bytes: Option<u64>, is_compr
     let bytes = file_bytes.map(|bytes| bytes.saturating_mul(if is_compressed { COMPRESSED } else { 1 }));
     let conversations = bytes.and_then(|bytes| u32::try_from(bytes / CONVERSATION_BYTES).ok());
     let most = MOST_CONVERSATIONS.max(sizes.conversations);
+    let (open_cells, holders) = Capacities::open_connections(config);
     Capacities {
         sources: sizes.sources,
         sketch_cells: sizes.sketch_cells,
@@ -88,6 +89,8 @@ fn capacities(config: &policy::config::Config, file_bytes: Option<u64>, is_compr
         limits: sizes.limits,
         services: sizes.services,
         request_sources: Capacities::request_sources(config),
+        open_cells,
+        holders,
         ..Capacities::default()
     }
 }

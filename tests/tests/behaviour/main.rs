@@ -14,6 +14,7 @@ mod captures;
 mod challenges;
 mod clocks;
 mod confinement;
+mod connections;
 mod containment;
 mod cookies;
 mod crafted;

@@ -65,7 +65,7 @@ http {
 }
 "#;
 
-struct Nginx {
+pub struct Nginx {
     _process: Process,
     directory: tempfile::TempDir,
 }
@@ -78,7 +78,7 @@ struct Answered {
 }
 
 impl Nginx {
-    fn start(scene: &Scene) -> Result<Self> {
+    pub fn start(scene: &Scene) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let path = directory.path().display().to_string();
         let (key, certificate) = (format!("{path}/key.pem"), format!("{path}/certificate.pem"));
@@ -108,12 +108,12 @@ impl Nginx {
         Ok(text.lines().filter_map(line).collect())
     }
 
-    fn answered(&self, port: u16) -> Result<u64> {
+    pub fn answered(&self, port: u16) -> Result<u64> {
         Ok(self.log()?.iter().filter(|answered| answered.port == port).count() as u64)
     }
 }
 
-fn scene() -> Result<Scene> {
+pub fn scene() -> Result<Scene> {
     daemon::possible()?;
     for (tool, asked) in [("nginx", "-v"), ("h2load", "--version"), ("curl", "-V"), ("openssl", "version")] {
         std::process::Command::new(tool)

@@ -2,12 +2,14 @@ use std::sync::Arc;
 
 use monitor_common::{
     bucket::UNITS_PER_NS,
-    rule::{BYTES, CONNECTIONS, PACKETS, mode, setting},
+    rule::{
+        BYTES, CONNECTIONS, ENCRYPTION_SHIFT, FOLLOWS_CONNECTIONS, PACKETS, followed_port, mode, setting,
+    },
 };
 
 use super::{Environment, Image, compile};
 use crate::{
-    AccessEntry, LimitKind, LimitName, LimitOverride, Numbering, Permission, Rules,
+    AccessEntry, Dimension, LimitKind, LimitName, LimitOverride, Numbering, Permission, Rules,
     config::{Config, DEFAULT_SERVICE, Limits, Mode},
 };
 
@@ -165,4 +167,50 @@ fn a_hundred_thousand_denied_addresses_compile() {
     Arc::make_mut(&mut rules.lists).push(crate::ImportedList::of("drop", action, prefixes.collect()));
     let image = image(&rules);
     assert_eq!(image.denials.len(), 100_000);
+}
+
+#[test]
+fn a_service_has_its_connections_followed_for_their_number_or_their_encryption() {
+    let service = |keys: &str| {
+        image(&rules(&format!("[[service]]\nname = \"web\"\nprotocol = \"tcp\"\nports = [443]\n{keys}")))
+    };
+    let of_web = |image: &Image| {
+        let number = image.numbering.service("web").expect("numbered");
+        let rule = image.rules.iter().find(|rule| rule.service == number).expect("a rule");
+        let limit = image.limits[rule.limits[0] as usize];
+        (limit, image.aggregates[number as usize], limit.force.dimensions & FOLLOWS_CONNECTIONS != 0)
+    };
+    let plain = service("limit = { packets = \"1k/s\" }");
+    assert!(!of_web(&plain).2 && plain.settings.followed_ports == 0);
+    let limited = service("mode = \"enforce\"\nlimit = { concurrent = 20 }\ntrial = { concurrent = 5 }");
+    let (limit, _, follows) = of_web(&limited);
+    assert!(follows && limited.settings.followed_ports == followed_port(443));
+    assert_eq!((limit.force.mode, limit.concurrent), (mode::ENFORCE, 20));
+    assert_eq!((limit.candidate.mode, limit.candidate_concurrent), (mode::OBSERVE, 5));
+    let (limit, together, follows) = of_web(&service(
+        "mode = \"off\"\naggregate = { concurrent = 10, reserve = 0.25, mode = \"enforce\" }",
+    ));
+    assert!(follows && limit.force.mode == mode::OFF);
+    assert_eq!((together.mode, together.concurrent, together.strangers_concurrent), (mode::ENFORCE, 10, 8));
+    let (limit, _, follows) = of_web(&service("mode = \"off\"\nencryption = \"enforce\""));
+    assert!(follows);
+    assert_eq!(limit.force.dimensions >> ENCRYPTION_SHIFT & 3, mode::ENFORCE);
+    assert!(!of_web(&service("encryption = \"off\"")).2);
+    let blind = service("encryption = \"enforce\"\n[interfaces]\negress = false");
+    assert_eq!(blind.settings.followed_ports, 0, "no server's answer is seen");
+}
+
+#[test]
+fn a_number_of_open_connections_is_set_lifted_and_merged_like_a_rate() {
+    let mut rules = rules(
+        "[[service]]\nname = \"web\"\nprotocol = \"tcp\"\nports = [80]\nlimit = { packets = \"1k/s\" }",
+    );
+    let name = LimitName { service: "web".to_owned(), class: None, kind: LimitKind::PerSource };
+    let limits = Limits { concurrent: Some(7), ..Limits::default() };
+    rules.limits.insert(name.clone(), LimitOverride { limits, ..LimitOverride::default() });
+    let limit = |rules: &Rules| rules.services()[1].protection.limit;
+    assert_eq!((limit(&rules).concurrent, limit(&rules).packets.is_some()), (Some(7), true));
+    let lifted = LimitOverride { lifted: vec![Dimension::Concurrent], ..LimitOverride::default() };
+    rules.limits.insert(name, lifted);
+    assert_eq!(limit(&rules).concurrent, None);
 }

@@ -37,6 +37,11 @@ pub(super) fn advice(config: &Config) -> Vec<String> {
                 "{name}: `challenge` has no effect while the mode is {mode}: nothing is refused"
             ));
         }
+        if protection.follows_connections() && !config.interfaces.egress {
+            told.push(format!(
+                "{name}: `concurrent` and `encryption` have no effect without interfaces.egress: no server's answer is seen"
+            ));
+        }
         if is_without_limit(protection) {
             told.push(format!("{name}: it enforces and has no limit, so nothing is dropped for its rate"));
         }

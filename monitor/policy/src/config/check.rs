@@ -122,6 +122,9 @@ fn services(config: &Config, found: &mut Problems) {
 }
 
 fn protection(config: &Config, path: &str, protection: &Protection, opens: bool, found: &mut Problems) {
+    if protection.checks_encryption() && !opens {
+        say(found, format!("{path}.encryption"), "the first data of connections is looked at for tcp only");
+    }
     limits::limits(&format!("{path}.limit"), &protection.limit, opens, found);
     limits::limits(&format!("{path}.trial"), &protection.trial, opens, found);
     limits::limits(&format!("{path}.aggregate"), &protection.aggregate.limits(), opens, found);

@@ -60,6 +60,8 @@ pub struct Limits {
     #[serde(deserialize_with = "units::counted::optional")]
     pub handshakes: Option<Rate>,
     pub handshakes_burst: Option<u64>,
+    /// TCP connections that are open at once; no rate, so it has no burst.
+    pub concurrent: Option<u32>,
 }
 
 impl Limits {
@@ -95,6 +97,8 @@ pub struct AggregateLimits {
     #[serde(deserialize_with = "units::counted::optional")]
     pub handshakes: Option<Rate>,
     pub handshakes_burst: Option<u64>,
+    /// TCP connections that are open at once.
+    pub concurrent: Option<u32>,
     /// Share that only sources known before a flood may take, 0..1.
     pub reserve: f64,
 }
@@ -120,6 +124,7 @@ impl AggregateLimits {
             requests_burst,
             handshakes,
             handshakes_burst,
+            concurrent,
         } = limits;
         Self {
             mode,
@@ -135,6 +140,7 @@ impl AggregateLimits {
             requests_burst,
             handshakes,
             handshakes_burst,
+            concurrent,
             reserve,
         }
     }
@@ -153,6 +159,7 @@ impl AggregateLimits {
             requests_burst: self.requests_burst,
             handshakes: self.handshakes,
             handshakes_burst: self.handshakes_burst,
+            concurrent: self.concurrent,
         }
     }
 }
@@ -216,6 +223,9 @@ pub struct Protection {
     pub aggregate: AggregateLimits,
     /// Unproven sources that a limit refuses are asked to prove their address, with a SYN cookie.
     pub challenge: bool,
+    /// What becomes of TCP connections whose first data is not encrypted; absent: nobody looks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Mode>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ban: Option<BanRule>,
     /// What differs for sources of a class, by its name.
@@ -223,11 +233,24 @@ pub struct Protection {
 }
 
 impl Protection {
-    /// Whether requests or handshakes are limited, of whomever.
+    /// Whether requests or handshakes are limited, of any class.
     pub fn counts_requests(&self) -> bool {
+        self.limits().any(|limits| limits.counts_requests())
+    }
+
+    /// Whether connections are followed: because they are limited, of any class, or because of their encryption.
+    pub fn follows_connections(&self) -> bool {
+        self.checks_encryption() || self.limits().any(|limits| limits.concurrent.is_some())
+    }
+
+    /// Whether anybody looks at the first data of connections.
+    pub fn checks_encryption(&self) -> bool {
+        self.encryption.is_some_and(|mode| mode != Mode::Off)
+    }
+
+    fn limits(&self) -> impl Iterator<Item = Limits> {
         let own = self.class.values().flat_map(|class| [class.limit, class.trial]).flatten();
-        let all = [self.limit, self.trial, self.aggregate.limits()];
-        own.chain(all).any(|limits| limits.counts_requests())
+        own.chain([self.limit, self.trial, self.aggregate.limits()])
     }
 }
 
@@ -272,6 +295,8 @@ struct ServiceTable {
     #[serde(default)]
     challenge: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    encryption: Option<Mode>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     ban: Option<BanRule>,
     #[serde(default)]
     class: BTreeMap<String, ClassProtection>,
@@ -289,13 +314,14 @@ impl From<ServiceTable> for Service {
             trial,
             aggregate,
             challenge,
+            encryption,
             ban,
             class,
         } = table;
         Self {
             name,
             matches: Match { protocols: protocol.0, ports, destinations: destination },
-            protection: Protection { mode, limit, trial, aggregate, challenge, ban, class },
+            protection: Protection { mode, limit, trial, aggregate, challenge, encryption, ban, class },
         }
     }
 }
@@ -304,7 +330,7 @@ impl From<Service> for ServiceTable {
     fn from(service: Service) -> Self {
         let Service { name, matches, protection } = service;
         let Match { protocols, ports, destinations } = matches;
-        let Protection { mode, limit, trial, aggregate, challenge, ban, class } = protection;
+        let Protection { mode, limit, trial, aggregate, challenge, encryption, ban, class } = protection;
         Self {
             name,
             protocol: matching::Protocols(protocols),
@@ -315,6 +341,7 @@ impl From<Service> for ServiceTable {
             trial,
             aggregate,
             challenge,
+            encryption,
             ban,
             class,
         }

@@ -1,9 +1,6 @@
-use monitor_common::{
-    flow,
-    rule::{BLOCKS, CLASSES, PORTS_PER_BLOCK, PROTOCOL_BLOCK},
-};
+use monitor_common::rule::{BLOCKS, CLASSES};
 
-use super::{Entry, build};
+use super::{Entry, build, find};
 use crate::config::{Match, Protocol};
 
 fn matching(protocols: &[&str], ports: &[&str], destinations: &[&str]) -> Match {
@@ -38,28 +35,9 @@ fn applies(services: &[(&str, Match)], protocol: Protocol, port: Option<u16>, de
     }
     let (blocks, rules) = build(&entries, 1024).expect("it fits");
     assert_eq!(blocks.len(), BLOCKS as usize);
-    let place = match (protocol, port) {
-        (Protocol::TCP, Some(port)) => u32::from(port),
-        (Protocol::UDP, Some(port)) => 65_536 + u32::from(port),
-        (Protocol::SCTP, Some(port)) => 2 * 65_536 + u32::from(port),
-        (protocol, _) => PROTOCOL_BLOCK * PORTS_PER_BLOCK + u32::from(protocol.0),
-    };
-    let pair = blocks[(place / PORTS_PER_BLOCK) as usize].rules[(place % PORTS_PER_BLOCK / 2) as usize];
-    let mut number = if place.is_multiple_of(2) { pair & 0xffff } else { pair >> 16 };
-    let destination = match destination.parse().expect("an address") {
-        std::net::IpAddr::V4(v4) => flow::mapped(v4.octets()),
-        std::net::IpAddr::V6(v6) => v6.octets(),
-    };
-    let (high, low) = flow::halves(&destination);
-    loop {
-        let rule = &rules[number as usize];
-        if number == 0
-            || (high & rule.mask[0] == rule.destination[0] && low & rule.mask[1] == rule.destination[1])
-        {
-            return entries[rule.service as usize].name.to_owned();
-        }
-        number = rule.next;
-    }
+    let destination = destination.parse().expect("an address");
+    let number = find(&blocks, &rules, u32::from(protocol.0), port, destination);
+    entries[number as usize].name.to_owned()
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn command(arguments: &str) -> Result<LimitSet, Exit> {
 
 #[test]
 fn rates_are_sent_as_they_were_written() {
-    let set = command("web --class inside --packets 2k/s --packets-burst 500 --bytes 80Mbit/s --connections 120/min --requests 100/s --requests-burst 50 --handshakes 20/s");
+    let set = command("web --class inside --packets 2k/s --packets-burst 500 --bytes 80Mbit/s --connections 120/min --requests 100/s --requests-burst 50 --handshakes 20/s --concurrent 20");
     let wanted = LimitSet {
         service: "web".to_owned(),
         class: Some("inside".to_owned()),
@@ -29,6 +29,7 @@ fn rates_are_sent_as_they_were_written() {
         connections: Some(RateRequest { rate: Rate::counted("120/min").unwrap(), burst: None }),
         requests: Some(RateRequest { rate: Rate::per_second(100), burst: Some(50) }),
         handshakes: Some(RateRequest { rate: Rate::per_second(20), burst: None }),
+        concurrent: Some(20),
         ..LimitSet::default()
     };
     assert_eq!(set, Ok(wanted));
@@ -63,8 +64,8 @@ fn limits_read_as_rate_plus_burst() {
     let mut page = Page::plain();
     render(&[limit()], &mut page);
     let wanted = "\
-SERVICE  CLASS    LIMIT       MODE        PACKETS  BYTES  CONNECTIONS  FRAGMENTS  REQUESTS  HANDSHAKES  FROM
-web      outside  per_source  enforce  2k/s +4000      -            -          -         -           -  config
+SERVICE  CLASS    LIMIT       MODE        PACKETS  BYTES  CONNECTIONS  FRAGMENTS  REQUESTS  HANDSHAKES  OPEN  FROM
+web      outside  per_source  enforce  2k/s +4000      -            -          -         -           -     -  config
 ";
     assert_eq!(page.text(), wanted);
 }

@@ -147,6 +147,7 @@ impl Form {
                     fragments: None,
                     requests: None,
                     handshakes: None,
+                    concurrent: None,
                 }))
             }
             Purpose::Silence { detector, subject } => {

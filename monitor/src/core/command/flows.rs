@@ -28,6 +28,6 @@ impl Perform for ShowPosture {
     fn perform(self, core: &mut Core, _: &Asking, turn: &mut Turn<'_>) -> Result<Posture, Error> {
         let facts = core.state.facts(&*turn.kernel, turn.now.wall);
         let all = flows::all(&facts, &mut *turn.host, core.state.watch.recent())?;
-        Ok(Posture { at: facts.now, services: posture::of(all) })
+        Ok(Posture { at: facts.now, services: posture::of(all), checked: facts.connections() })
     }
 }

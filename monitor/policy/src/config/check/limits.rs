@@ -33,6 +33,16 @@ pub(super) fn limits(path: &str, limits: &Limits, opens: bool, found: &mut Probl
             "new connections are counted for tcp only: limit `packets`",
         );
     }
+    if limits.concurrent.is_some() && !opens {
+        say(found, format!("{path}.concurrent"), "open connections are counted for tcp only");
+    }
+    if limits.concurrent == Some(0) {
+        say(
+            found,
+            format!("{path}.concurrent"),
+            "no connection at all: deny the source instead (access.denied), or use mode = \"off\"",
+        );
+    }
     for one in quantities(limits) {
         let key = match one.dimension {
             PACKETS => "packets",

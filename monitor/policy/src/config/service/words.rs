@@ -35,6 +35,7 @@ impl Display for Limits {
         part("fragments", self.fragments.map(|rate| rate.to_string()), text(self.fragments_burst));
         part("requests", self.requests.map(|rate| rate.to_string()), text(self.requests_burst));
         part("handshakes", self.handshakes.map(|rate| rate.to_string()), text(self.handshakes_burst));
+        part("open connections", self.concurrent.map(|count| count.to_string()), None);
         if parts.is_empty() { f.write_str("no limit") } else { f.write_str(&parts.join(", ")) }
     }
 }
