@@ -41,6 +41,7 @@ mod panic;
 mod parser;
 mod profiles;
 mod proofs;
+mod questions;
 mod random;
 mod recognition;
 mod recorded;
