@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 
 use super::{AccessEntry, ImportedList, Permission, Rules, limits::of_class};
-use crate::config::{Limits, ListAction, Protection};
+use crate::config::{AggregateLimits, Limits, ListAction, Protection};
 
 /// Every difference, ordered by subject; lists come last.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,7 +153,7 @@ fn protection(facts: &mut Facts, name: &str, protection: &Protection) {
     if protection.trial != Limits::default() {
         facts.insert(format!("trial {name}"), Some(protection.trial.to_string()));
     }
-    if protection.aggregate.limits() != Limits::default() {
+    if protection.aggregate != AggregateLimits::default() {
         facts.insert(format!("aggregate {name}"), Some(protection.aggregate.to_string()));
     }
     if let Some(ban) = &protection.ban {

@@ -4,6 +4,8 @@
 //! In: the state that is desired now and the next one. Out: the kernel does as the next one says, or an error and nothing
 //! is different. It asks nobody and records nothing.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use datapath::{BanError, Kernel};
 use ipnet::IpNet;
@@ -20,13 +22,14 @@ use super::response;
 use super::sessions::Sessions;
 use crate::store::Storage;
 use api::{Code, Error};
-use policy::{CompileError, Image, Numbering, Rules, Surroundings, compile};
+use policy::{Automatic, CompileError, Image, Numbering, Rules, Surroundings, compile};
 
 /// Where the numbering lies in the store.
 const AREA: &str = "engine";
 const NUMBERING: &str = "numbering";
 
-/// The kernel's rules and what is laid over the desired ones without being a decision: sessions and the defence factor.
+/// The kernel's rules and what is laid over the desired ones without being a decision: sessions, automatic aggregates and
+/// the defence factor.
 #[derive(Debug)]
 pub struct Installed {
     image: Image,
@@ -37,6 +40,8 @@ pub struct Installed {
     surroundings: Surroundings,
     /// What every limit of a source is multiplied by.
     factor: f64,
+    /// Services whose strangers are held to a share.
+    automatic: BTreeMap<String, Automatic>,
     guards_loopback: bool,
 }
 
@@ -44,7 +49,16 @@ impl Installed {
     /// Nothing is installed yet: `image` only carries the numbers that are taken.
     pub fn new(image: Image, contained: Contained, sessions: Sessions) -> Self {
         let surroundings = Surroundings::default();
-        Self { image, judging: None, contained, sessions, surroundings, factor: 1.0, guards_loopback: false }
+        Self {
+            image,
+            judging: None,
+            contained,
+            sessions,
+            surroundings,
+            factor: 1.0,
+            automatic: BTreeMap::new(),
+            guards_loopback: false,
+        }
     }
 
     pub const fn image(&self) -> &Image {
@@ -80,6 +94,11 @@ impl Installed {
     /// From the next installation on.
     pub const fn multiply_limits(&mut self, factor: f64) {
         self.factor = factor;
+    }
+
+    /// From the next installation on.
+    pub fn automatic_aggregates_are(&mut self, automatic: BTreeMap<String, Automatic>) {
+        self.automatic = automatic;
     }
 
     /// From the next installation on.
@@ -153,6 +172,7 @@ impl Installed {
     fn laid_over(&self, rules: &Rules) -> Rules {
         let mut effective = rules.clone();
         effective.surroundings.clone_from(&self.surroundings);
+        effective.automatic.clone_from(&self.automatic);
         tighten(&mut effective, self.factor);
         if rules.config.access.operator_safe {
             effective.access.extend(self.sessions.exemptions(self.guards_loopback));
