@@ -8,6 +8,7 @@ use crate::plain;
 
 mod listener;
 mod options;
+pub mod question;
 
 pub use listener::{Heard, LISTENED, Listener, place, tag};
 pub use options::{MOST_TURNS, Options, step};
@@ -61,14 +62,8 @@ pub struct Answer {
 #[inline(always)]
 pub fn answer(headers: &mut Headers, options: &Options, with: &Answer, is_v4: bool) -> u32 {
     let length = tcp(&mut headers.tcp, options, with);
-    let pseudo = if is_v4 {
-        v4(&mut headers.ip, length, with.listener.hops());
-        sum::<8>(&headers.ip, 32)
-    } else {
-        v6(&mut headers.ip, length, with.listener.hops());
-        sum::<32>(&headers.ip, 8)
-    };
-    let checksum = folded(pseudo + u32::from(TCP_PROTOCOL) + length + sum::<LONGEST>(&headers.tcp, 0));
+    let pseudo = turn(&mut headers.ip, is_v4, length, u32::from(TCP_PROTOCOL), with.listener.hops());
+    let checksum = folded(pseudo + sum::<LONGEST>(&headers.tcp, 0));
     [headers.tcp[16], headers.tcp[17]] = checksum.to_be_bytes();
     length
 }
@@ -128,21 +123,34 @@ const fn stamp(now: u32, options: u32) -> u32 {
     if options > now & mask { stamp.wrapping_sub(1 << STAMP_BITS) } else { stamp }
 }
 
+/// Turns an IP header into that of an answer with so many bytes behind it; the sum of the pseudo header.
 #[inline(always)]
-fn v4(ip: &mut [u8; IP], tcp: u32, hops: u8) {
-    put(ip, 20, 0x4500_0000 | (20 + tcp));
+pub fn turn(ip: &mut [u8; IP], is_v4: bool, length: u32, protocol: u32, hops: u8) -> u32 {
+    let addresses = if is_v4 {
+        v4(ip, length, protocol, hops);
+        sum::<8>(ip, 32)
+    } else {
+        v6(ip, length, protocol, hops);
+        sum::<32>(ip, 8)
+    };
+    addresses + protocol + length
+}
+
+#[inline(always)]
+fn v4(ip: &mut [u8; IP], length: u32, protocol: u32, hops: u8) {
+    put(ip, 20, 0x4500_0000 | (20 + length));
     // Not to be fragmented, and so without an identification, as Linux does.
     put(ip, 24, 0x4000);
-    put(ip, 28, u32::from(hops) << 24 | u32::from(TCP_PROTOCOL) << 16);
+    put(ip, 28, u32::from(hops) << 24 | protocol << 16);
     swap(ip, 32, 36, 4);
     let checksum = folded(sum::<20>(ip, 20));
     put_half(ip, 30, checksum);
 }
 
 #[inline(always)]
-fn v6(ip: &mut [u8; IP], tcp: u32, hops: u8) {
+fn v6(ip: &mut [u8; IP], length: u32, protocol: u32, hops: u8) {
     put(ip, 0, 0x6000_0000);
-    put(ip, 4, tcp << 16 | u32::from(TCP_PROTOCOL) << 8 | u32::from(hops));
+    put(ip, 4, length << 16 | protocol << 8 | u32::from(hops));
     swap(ip, 8, 24, 16);
 }
 

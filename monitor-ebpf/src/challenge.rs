@@ -1,9 +1,11 @@
 //! The challenge: who is refused by a limit without having proved its address is asked for a proof, where its service is so
 //! configured. Its SYN is answered in the host's place with one of the kernel's SYN cookies, and the packet that returns the cookie
-//! proves its source and passes to the listener, which checks it again.
+//! proves its source and passes to the listener, which checks it again. Its question of DNS over UDP is sent to TCP ([`question`]).
 //!
 //! In: packets that a limit refuses; on egress, SYN-ACKs and resets of listeners. Out: the answer in place of the packet, or another
 //! verdict. Packets within their limits never come here.
+
+mod question;
 
 use aya_ebpf::{
     bindings::{__sk_buff, iphdr, ipv6hdr, tcphdr, xdp_md},
@@ -37,6 +39,8 @@ const IPV6_BYTES: u32 = 40;
 const LONGEST: u64 = 60;
 /// The shortest frame that an answer is cut to, unless the question was shorter: Ethernet's least, without its checksum.
 const SHORTEST: u32 = 60;
+/// The port of DNS.
+const DNS: u16 = 53;
 /// Where a header may begin: behind all tags that are walked.
 const FARTHEST: u32 = 14 + 4 * 16;
 
@@ -58,7 +62,14 @@ pub fn judge(ctx: *mut xdp_md, settings: &Settings, packet: &mut PacketContext) 
     if !is_supported() || fresh(&packet.challenges) == 0 || settings.flags & setting::COOKIES == 0 {
         return;
     }
-    if !is_plain(packet) || fresh(&packet.kind) != end::IP {
+    if fresh(&packet.kind) != end::IP {
+        return;
+    }
+    if is_plain(packet, protocol::UDP) && packet.frame.destination_port == DNS {
+        question::ask(ctx, packet);
+        return;
+    }
+    if !is_plain(packet, protocol::TCP) {
         return;
     }
     match packet.frame.tcp_flags & (tcp::SYN | tcp::ACK | tcp::RST | tcp::FIN) {
@@ -68,12 +79,12 @@ pub fn judge(ctx: *mut xdp_md, settings: &Settings, packet: &mut PacketContext) 
     }
 }
 
-/// TCP behind nothing but Ethernet, tags and one IP header without options.
+/// A protocol behind nothing but Ethernet, tags and one IP header without options.
 #[inline(always)]
-fn is_plain(packet: &PacketContext) -> bool {
+fn is_plain(packet: &PacketContext, protocol: u8) -> bool {
     let frame = &packet.frame;
     let header = if frame.is_v4 { IPV4_BYTES } else { IPV6_BYTES };
-    frame.protocol == protocol::TCP
+    frame.protocol == protocol
         && fresh(&packet.piece) == Fragment::Whole as u32
         && fresh(&frame.network_offset) <= FARTHEST
         && fresh(&frame.transport_offset) == fresh(&frame.network_offset) + header
@@ -224,27 +235,41 @@ fn send(ctx: *mut xdp_md, packet: &PacketContext, reply: &mut Reply) -> bool {
         return false;
     }
     let (network, transport) = (packet.frame.network_offset, packet.frame.transport_offset);
-    let frame = fresh(&packet.frame.length);
-    let needed = transport + length as u32;
-    let least = if frame < SHORTEST { frame } else { SHORTEST };
-    let wanted = if needed < least { least } else { needed };
     let ip = (&raw mut reply.headers.ip).cast::<u8>();
-    let hardware = (&raw mut reply.hardware).cast::<u8>();
+    if !turn_hardware(ctx, reply) {
+        return false;
+    }
     // SAFETY: the helpers check offsets and lengths against the whole packet, and the verifier checks the room.
-    unsafe {
-        if bpf_xdp_load_bytes(ctx, 0, hardware.add(6).cast(), 6) != 0
-            || bpf_xdp_load_bytes(ctx, 6, hardware.cast(), 6) != 0
-            || bpf_xdp_store_bytes(ctx, 0, hardware.cast(), 12) != 0
-        {
-            return false;
-        }
-        let stored = if packet.frame.is_v4 {
+    let stored = unsafe {
+        if packet.frame.is_v4 {
             bpf_xdp_store_bytes(ctx, network, ip.add(IP / 2).cast(), IPV4_BYTES + length as u32)
         } else {
             bpf_xdp_store_bytes(ctx, network, ip.cast(), IPV6_BYTES + length as u32)
-        };
-        stored == 0 && (wanted >= frame || bpf_xdp_adjust_tail(ctx, wanted as i32 - frame as i32) == 0)
+        }
+    };
+    stored == 0 && cut(ctx, packet, transport + length as u32)
+}
+
+/// Swaps the hardware addresses.
+#[inline(always)]
+fn turn_hardware(ctx: *mut xdp_md, reply: &mut Reply) -> bool {
+    let hardware = (&raw mut reply.hardware).cast::<u8>();
+    // SAFETY: the helpers check offsets and lengths against the whole packet, and the verifier checks the room.
+    unsafe {
+        bpf_xdp_load_bytes(ctx, 0, hardware.add(6).cast(), 6) == 0
+            && bpf_xdp_load_bytes(ctx, 6, hardware.cast(), 6) == 0
+            && bpf_xdp_store_bytes(ctx, 0, hardware.cast(), 12) == 0
     }
+}
+
+/// Cuts the packet to the bytes that an answer needs, and not below what Ethernet sends.
+#[inline(always)]
+fn cut(ctx: *mut xdp_md, packet: &PacketContext, needed: u32) -> bool {
+    let frame = fresh(&packet.frame.length);
+    let least = if frame < SHORTEST { frame } else { SHORTEST };
+    let wanted = if needed < least { least } else { needed };
+    // SAFETY: the helper checks the length against the packet.
+    wanted >= frame || unsafe { bpf_xdp_adjust_tail(ctx, wanted as i32 - frame as i32) == 0 }
 }
 
 /// Takes the proof of a packet that returns a cookie. A source proves itself once: afterwards its limits are the last word, so
@@ -327,7 +352,8 @@ pub fn listen(ctx: *mut __sk_buff, settings: &Settings, packet: &PacketContext) 
 fn hear(ctx: *mut __sk_buff, packet: &PacketContext) {
     // SAFETY: the kernel calls a classifier with a valid context; volatile, as in `reader`. What is forwarded has an interface
     // that it came in through, and who forwards cannot take the cookie of another host's listener.
-    if !is_plain(packet) || unsafe { (&raw const (*ctx).ingress_ifindex).read_volatile() } != 0 {
+    if !is_plain(packet, protocol::TCP) || unsafe { (&raw const (*ctx).ingress_ifindex).read_volatile() } != 0
+    {
         return;
     }
     let (port, is_v4) = (packet.frame.source_port, packet.frame.is_v4);

@@ -3,7 +3,7 @@
 
 use monitor_common::{
     application::lead::Lead,
-    challenge::{Headers, Options},
+    challenge::{Headers, Options, question::MESSAGE},
     request::Counted,
 };
 
@@ -53,7 +53,11 @@ pub struct Reply {
     pub headers: Headers,
     pub options: Options,
     pub hardware: [u8; 12],
-    /// Bytes of the TCP header.
+    /// Bytes of the TCP header, or of the question that were read.
     pub length: u32,
     pub cookie: u32,
+    /// Where the question ends.
+    pub end: u32,
+    /// A question of DNS behind its UDP header.
+    pub message: [u8; MESSAGE],
 }

@@ -76,6 +76,7 @@ fn sample(number: u32, random: &mut u64) -> Sample {
         trial_drops: 0,
         flagged: false,
         protected: false,
+        established: false,
     }
 }
 

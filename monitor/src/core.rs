@@ -140,7 +140,9 @@ impl Core {
                 let flood = self.state.reading(*reading, &mut turn);
                 let snapshot = Arc::new(self.snapshot(&turn));
                 turn.effects.push(Effect::Publish(snapshot));
-                self.state.defend(Load { flood, ..load }, &mut turn);
+                let load = Load { flood, ..load };
+                self.state.hold_strangers(load, &mut turn);
+                self.state.defend(load, &mut turn);
             }
             Input::LinksChanged => self.state.follow_links(&mut turn),
             Input::Host(news) => {

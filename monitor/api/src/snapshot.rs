@@ -18,6 +18,7 @@ use policy::LimitKind;
 use policy::config::{Mode, Rate};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tuning::aggregates::{Basis, State};
 
 use crate::schema;
 
@@ -407,7 +408,8 @@ pub struct LimitInForce {
     /// TCP connections that are open at once.
     #[serde(default)]
     pub concurrent: Option<u32>,
-    /// Where it comes from: `config`, `default` (the embedded one), or `set while running`.
+    /// Where it comes from: `config`, `default` (the embedded one), `set while running`, or `auto` with what it rests on:
+    /// the share of strangers, whose mode is `off` while nothing calls for it.
     pub origin: String,
 }
 
@@ -489,6 +491,19 @@ pub struct Tuning {
     pub defence_rung: u64,
     /// What limits of sources are multiplied by.
     pub defence_factor: f64,
+    /// Services whose aggregate is `"auto"`.
+    #[serde(default)]
+    pub aggregates: Vec<AutomaticAggregate>,
+}
+
+/// What strangers may take of a service without rates for all sources together, and whether they are held to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AutomaticAggregate {
+    pub service: String,
+    pub state: State,
+    pub basis: Basis,
+    pub strangers_packets_per_second: u64,
+    pub strangers_connections_per_second: u64,
 }
 
 /// One dimension of one limit as tuning sees it.

@@ -47,8 +47,6 @@ pub struct Live {
     sources_at: SweptTo,
     /// Records that a sweep made, until the next emptying.
     swept: Vec<Record>,
-    /// Calls of `sweep`.
-    ticks: u64,
     /// `None` before the first rules.
     kept: Option<Kept>,
     /// Sweeps so far.

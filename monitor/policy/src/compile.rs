@@ -212,7 +212,14 @@ fn compile_services(
             let of = limits::of_class(&service.protection, name);
             *class = kernel_limits.number(limits::limit(&of, environment.tick_ns, &place)?);
         }
-        aggregates[number as usize] = limits::aggregate(&service.protection, environment.tick_ns, &place)?;
+        let automatic = rules.automatic.get(&service.name);
+        aggregates[number as usize] = match automatic.filter(|_| service.protection.aggregate.is_automatic())
+        {
+            Some(automatic) => {
+                limits::automatic(&service.protection, automatic, environment.tick_ns, &place)?
+            }
+            None => limits::aggregate(&service.protection, environment.tick_ns, &place)?,
+        };
         names[number as usize] = Some(service.name.clone());
         entries.push(services::Entry {
             name: &service.name,

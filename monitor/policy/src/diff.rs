@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{AccessEntry, ImportedList, Permission, Rules, limits::of_class};
-use crate::config::{Limits, ListAction, Protection};
+use crate::config::{AggregateLimits, Limits, ListAction, Protection};
 
 /// Every difference, ordered by subject; lists come last.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -174,7 +174,7 @@ fn protection(facts: &mut Facts, name: &str, protection: &Protection) {
     if protection.trial != Limits::default() {
         facts.insert(format!("trial {name}"), Some(protection.trial.to_string()));
     }
-    if protection.aggregate.limits() != Limits::default() {
+    if protection.aggregate != AggregateLimits::default() {
         facts.insert(format!("aggregate {name}"), Some(protection.aggregate.to_string()));
     }
     if let Some(mode) = protection.encryption {

@@ -53,6 +53,16 @@ pub struct Rules {
     /// The host's own addresses: always of class `inside`.
     pub own: Vec<IpAddr>,
     pub surroundings: Surroundings,
+    /// What strangers may take of services without an aggregate of their own, by service; no decision of anybody.
+    pub automatic: BTreeMap<String, Automatic>,
+}
+
+/// The share of strangers at a service whose aggregate is `"auto"`. Known sources are held to their own limits only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Automatic {
+    /// At most: the mode of the service, or of its `aggregate`, may be a milder one.
+    pub mode: Mode,
+    pub strangers: Limits,
 }
 
 /// What the host says of its network, as far as rules depend on it.
@@ -203,6 +213,7 @@ impl Rules {
             lists: Arc::default(),
             own: Vec::new(),
             surroundings: Surroundings::default(),
+            automatic: BTreeMap::new(),
         }
     }
 

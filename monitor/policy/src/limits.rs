@@ -13,7 +13,7 @@ use monitor_common::{
     },
 };
 
-use super::{CompileError, Dimension, LimitKind, LimitName, LimitOverride};
+use super::{Automatic, CompileError, Dimension, LimitKind, LimitName, LimitOverride};
 use crate::config::{
     AggregateLimits, BanRule, BanScope, Duration, Limits, Mode, Protection, Quantity, quantities,
 };
@@ -173,6 +173,23 @@ pub(super) fn limit(of: &ClassLimit, tick_ns: u64, place: &str) -> Result<Limit,
         limit.ban_longest = units(ban.longest);
     }
     Ok(limit)
+}
+
+/// The kernel's form of an automatic aggregate: a share of strangers, and no limit of all together.
+pub(super) fn automatic(
+    protection: &Protection,
+    Automatic { mode, strangers }: &Automatic,
+    tick_ns: u64,
+    place: &str,
+) -> Result<Aggregate, CompileError> {
+    let mode = protection.aggregate.mode.unwrap_or(protection.mode).min(*mode);
+    let (slot, _) = slot(mode, strangers, tick_ns, &format!("{place} (automatic aggregate)"))?;
+    Ok(Aggregate {
+        mode: slot.mode,
+        dimensions: slot.dimensions,
+        strangers: slot.rates,
+        ..Aggregate::zeroed()
+    })
 }
 
 /// The kernel's form of an aggregate limit.

@@ -2,6 +2,7 @@
 
 use datapath::Kernel;
 use jiff::Timestamp;
+use tuning::aggregates::Standing;
 
 use super::change::Desired;
 use super::install::Installed;
@@ -18,6 +19,8 @@ pub struct Facts<'a> {
     pub installed: &'a Installed,
     pub interfaces: &'a Interfaces,
     pub view: &'a View,
+    /// Aggregates that nobody configured.
+    pub automatic: &'a [Standing],
     pub kernel: &'a dyn Kernel,
     pub now: Timestamp,
 }
@@ -36,7 +39,7 @@ impl<'a> Facts<'a> {
     /// Every limit as it is in force.
     pub fn limits(&self) -> Vec<LimitInForce> {
         let embedded = self.desired.config().path.is_none();
-        in_force(self.desired.rules(), self.kernel.environment().tick_ns, embedded)
+        in_force(self.desired.rules(), self.automatic, self.kernel.environment().tick_ns, embedded)
     }
 
     /// Connections of the services that have them followed.

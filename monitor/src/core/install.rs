@@ -23,7 +23,7 @@ use super::response;
 use super::sessions::Sessions;
 use crate::store::Storage;
 use api::{Code, Error};
-use policy::{CompileError, Edit, Environment, Image, Numbering, Rules, Surroundings, compile};
+use policy::{Automatic, CompileError, Edit, Environment, Image, Numbering, Rules, Surroundings, compile};
 
 /// Where the numbering lies in the store.
 const AREA: &str = "engine";
@@ -44,7 +44,8 @@ struct Kept {
     services: BTreeMap<String, u32>,
 }
 
-/// The kernel's rules and what is laid over the desired ones without being a decision: sessions and the defence factor.
+/// The kernel's rules and what is laid over the desired ones without being a decision: sessions, automatic aggregates and
+/// the defence factor.
 #[derive(Debug)]
 pub struct Installed {
     image: Image,
@@ -56,6 +57,8 @@ pub struct Installed {
     surroundings: Surroundings,
     /// What every limit of a source is multiplied by.
     factor: f64,
+    /// Services whose strangers are held to a share.
+    automatic: BTreeMap<String, Automatic>,
     guards_loopback: bool,
 }
 
@@ -63,9 +66,17 @@ impl Installed {
     /// Nothing is installed yet: `image` only carries the numbers that are taken.
     pub fn new(image: Image, contained: Contained, sessions: Sessions) -> Self {
         let surroundings = Surroundings::default();
-        let numbering = Kept::default();
-        let (judging, factor, guards_loopback) = (None, 1.0, false);
-        Self { image, judging, numbering, contained, sessions, surroundings, factor, guards_loopback }
+        Self {
+            image,
+            judging: None,
+            numbering: Kept::default(),
+            contained,
+            sessions,
+            surroundings,
+            factor: 1.0,
+            automatic: BTreeMap::new(),
+            guards_loopback: false,
+        }
     }
 
     pub const fn image(&self) -> &Image {
@@ -101,6 +112,11 @@ impl Installed {
     /// From the next installation on.
     pub const fn multiply_limits(&mut self, factor: f64) {
         self.factor = factor;
+    }
+
+    /// From the next installation on.
+    pub fn automatic_aggregates_are(&mut self, automatic: BTreeMap<String, Automatic>) {
+        self.automatic = automatic;
     }
 
     /// From the next installation on.
@@ -199,6 +215,7 @@ impl Installed {
     fn laid_over(&self, rules: &Rules) -> Rules {
         let mut effective = rules.clone();
         effective.surroundings.clone_from(&self.surroundings);
+        effective.automatic.clone_from(&self.automatic);
         tighten(&mut effective, self.factor);
         if rules.config.access.operator_safe {
             effective.access.extend(self.sessions.exemptions(self.guards_loopback));

@@ -8,10 +8,12 @@ use monitor_common::rule;
 use super::command::{LimitSet, LimitTarget};
 use super::delta::{Delta, LimitSetting};
 use super::plan::Plan;
+use super::tune::strangers;
 use crate::snapshot::{LimitInForce, RateAndBurst};
 use api::{Code, Error};
 use policy::config::{Bytes, DEFAULT_SERVICE, Limits, Mode, Unit, nearest, quantities};
 use policy::{Dimension, EffectiveService, LimitKind, LimitName, LimitOverride, Rules};
+use tuning::aggregates::Standing;
 
 /// How a limit that holds for every class without one of its own is listed.
 pub const ANY_CLASS: &str = "any";
@@ -143,7 +145,7 @@ fn describe(name: &LimitName) -> String {
 }
 
 /// Every limit as it holds, in the order of the file.
-pub fn in_force(rules: &Rules, tick_ns: u64, embedded: bool) -> Vec<LimitInForce> {
+pub fn in_force(rules: &Rules, automatic: &[Standing], tick_ns: u64, embedded: bool) -> Vec<LimitInForce> {
     let mut rows = Vec::new();
     for EffectiveService { name, protection, .. } in rules.services() {
         let mut add = |class: Option<&str>, kind, mode, limits: &Limits| {
@@ -172,6 +174,12 @@ pub fn in_force(rules: &Rules, tick_ns: u64, embedded: bool) -> Vec<LimitInForce
         if together != Limits::default() {
             let mode = protection.aggregate.mode.unwrap_or(protection.mode);
             add(None, LimitKind::Aggregate, mode, &together);
+        } else if let Some(found) = automatic.iter().find(|standing| standing.service == name) {
+            let named = LimitName { service: name, class: None, kind: LimitKind::Aggregate };
+            let most = protection.aggregate.mode.unwrap_or(protection.mode);
+            let mode = strangers::mode_of(found.state).min(most);
+            let origin = format!("auto, for strangers ({})", found.share.basis.label());
+            rows.push(row(named, mode, &strangers::rates(found.share.strangers), tick_ns, &origin));
         }
     }
     rows
@@ -230,7 +238,7 @@ mod tests {
             "[[service]]\nname = \"web\"\nprotocol = \"tcp\"\nports = [80]\nmode = \"enforce\"\n\
              limit = { packets = \"2k/s\", bytes = \"1 MB/s\" }\naggregate = { packets = \"100k/s\", mode = \"observe\" }\n",
         );
-        let rows = in_force(&rules, 4_000_000, false);
+        let rows = in_force(&rules, &[], 4_000_000, false);
         let told: Vec<_> =
             rows.iter().map(|row| (row.service.as_str(), row.kind, row.mode, row.origin.as_str())).collect();
         assert!(told.contains(&("web", LimitKind::PerSource, Mode::Enforce, "config")), "{told:?}");

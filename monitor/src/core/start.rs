@@ -179,6 +179,10 @@ pub fn begin(beginning: Beginning, turn: &mut Turn<'_>) -> Result<Begun> {
     let mut tune = Tune::new(standing.rules.config.tuning.clone(), now);
     let mut installed = Installed::new(image, Contained::found(&*turn.kernel)?, Sessions::new(operator));
     installed.surroundings_are(turn.host.surroundings());
+    // Before the first rules: a flood that goes on meets those that the process before wrote.
+    let remembered = tune.remember(&*turn.store);
+    turn.problems.report("read what was learned", remembered);
+    installed.automatic_aggregates_are(tune.automatic());
     let rules = Rules { lists: Arc::new(first.lists), ..standing.rules.clone() };
     let before = Standing { bans: held, rules, containments: BTreeMap::new() };
     let mut changes = Changes::new(Desired::new(before, config));
@@ -195,8 +199,6 @@ pub fn begin(beginning: Beginning, turn: &mut Turn<'_>) -> Result<Begun> {
         tracing::warn!(change = number, "nobody confirmed it before the daemon ended, so it is taken back");
     }
     turn.problems.report("read the store", no_troubles(&troubles));
-    let remembered = tune.remember(&*turn.store);
-    turn.problems.report("read what was learned", remembered);
     Ok(Begun { changes, installed, watch, silences, tune })
 }
 

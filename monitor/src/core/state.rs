@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use monitor_common::flow::from_halves;
 use monitor_common::record::{Event, EventKind};
+use tuning::aggregates::State as Acts;
 use tuning::defence::Load;
 
 use super::asking::Asking;
@@ -27,7 +28,7 @@ use super::ports::Turn;
 use super::silences::Silences;
 use super::start::{self, Beginning, Begun};
 use super::steps::Steps;
-use super::tune::{Circumstances, Tune};
+use super::tune::{Circumstances, Tune, strangers};
 use super::view::{self, View};
 use super::watch::Watch;
 use super::{access, alerts, challenge, dangers, history, names, response, supervise};
@@ -88,6 +89,7 @@ impl State {
             installed: &self.installed,
             interfaces: &self.interfaces,
             view: &self.view,
+            automatic: self.tune.standing(),
             kernel,
             now,
         }
@@ -247,6 +249,8 @@ impl State {
         let (suspects, alert) = self.watch.suspects();
         let around = Circumstances {
             rules: self.changes.desired().rules(),
+            image: self.installed.image(),
+            clock: turn.kernel.environment().clock,
             suspects,
             alert,
             flood,
@@ -264,6 +268,30 @@ impl State {
             }
         }
         self.tune.keep_when_due(turn);
+    }
+
+    /// Lets services hold strangers to their share while a flood harms the host.
+    pub fn hold_strangers(&mut self, load: Load, turn: &mut Turn<'_>) {
+        let arriving = self.view.arriving();
+        let (rules, image) = (self.changes.desired().rules(), self.installed.image());
+        let changed = self.tune.guard(rules, image, &arriving, load, turn.now.since_boot);
+        let enforcing = self.tune.standing().iter().filter(|standing| standing.state == Acts::Enforces);
+        let enforcing: Vec<_> = enforcing.map(strangers::sentence).collect();
+        if enforcing.is_empty() {
+            turn.problems.clear("strangers");
+        } else {
+            turn.problems.set("strangers", enforcing.join("; "));
+        }
+        let Some(changed) = changed else { return };
+        for standing in &changed {
+            let sentence = strangers::sentence(standing);
+            tracing::warn!("{sentence}");
+            let why = serde_json::to_value((strangers::shown(standing), load)).ok();
+            history::note(&Asking::daemon(Origin::Defence).because(why), &sentence, turn);
+        }
+        self.installed.automatic_aggregates_are(self.tune.automatic());
+        self.changes.reinstall("automatic aggregates", &mut self.installed, turn);
+        self.tune.keep(turn);
     }
 
     /// Climbs or descends the defence ladder.

@@ -1,6 +1,7 @@
 //! The core with stand-ins for the kernel and the host, and a clock that the test moves: what stands, what comes back,
 //! what is refused.
 
+mod aggregates;
 pub(crate) mod bench;
 mod containment;
 mod faults;

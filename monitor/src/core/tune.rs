@@ -4,8 +4,9 @@
 //! state goes to the store every few minutes and at the end.
 
 mod limits;
+pub mod strangers;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -28,7 +29,9 @@ use crate::store::Storage;
 use api::{Code, Error};
 use limits::{all_limits, named, protected_networks, setting};
 use policy::config::{DEFAULT_SERVICE, Mode, OUTSIDE_CLASS};
-use policy::{Image, LimitKind, Rules};
+use policy::{Automatic, Image, LimitKind, Rules};
+use strangers::Establishment;
+use tuning::aggregates::{Standing, State};
 use tuning::automatic::Decision;
 use tuning::defence::{Change, Load};
 use tuning::proposal::{Missing, NAMES, Proposal, with_burst};
@@ -44,12 +47,17 @@ pub struct Tune {
     tuner: Tuner,
     /// When what was learned was last kept.
     kept_at: Timestamp,
+    /// Automatic aggregates as they were last looked at.
+    standing: Vec<Standing>,
 }
 
 /// What holds beside the table that is learned from.
 #[derive(Debug)]
 pub struct Circumstances<'a> {
     pub rules: &'a Rules,
+    pub image: &'a Image,
+    /// Now, on the kernel's clock.
+    pub clock: u64,
     /// Addresses that an open finding is about.
     pub suspects: HashSet<IpAddr>,
     /// An attack goes on that concerns everybody.
@@ -61,7 +69,7 @@ pub struct Circumstances<'a> {
 
 impl Tune {
     pub fn new(parameters: tuning::Parameters, now: Timestamp) -> Self {
-        Self { tuner: Tuner::new(parameters), kept_at: now }
+        Self { tuner: Tuner::new(parameters), kept_at: now, standing: Vec::new() }
     }
 
     /// Learns from the last read of the table.
@@ -72,6 +80,7 @@ impl Tune {
         let tick =
             Tick { at: now.as_second(), seconds: table.seconds, flood: around.flood, alert: around.alert };
         let protected = protected_networks(around.rules, around.operators);
+        let established = Establishment::new(around.rules, around.image, around.clock);
         let rows = table.rows.iter().filter(|row| row.growth.packets > 0);
         let samples: Vec<Sample> = rows
             .map(|row| Sample {
@@ -89,6 +98,7 @@ impl Tune {
                     let address = row.address();
                     protected.iter().any(|network| network.contains(&address))
                 },
+                established: established.holds(row.key.service, &row.entry),
             })
             .collect();
         self.tuner.observe(tick, &samples);
@@ -156,6 +166,7 @@ impl Tune {
             not_learned: self.tuner.not_learned(),
             defence_rung: rung as u64,
             defence_factor: factor,
+            aggregates: self.standing.iter().map(strangers::shown).collect(),
         }
     }
 
@@ -165,6 +176,37 @@ impl Tune {
             return None;
         }
         self.tuner.defend(since_boot.as_secs_f64(), load)
+    }
+
+    /// Looks at what came for each service, by the kernel's numbers; the services that do something else than before, if any does.
+    pub fn guard(
+        &mut self,
+        rules: &Rules,
+        image: &Image,
+        per_second: &HashMap<u32, f64>,
+        load: Load,
+        since_boot: Duration,
+    ) -> Option<Vec<Standing>> {
+        let arriving = strangers::arriving(rules, image, per_second);
+        let changed = self.tuner.guard(since_boot.as_secs_f64(), load, &arriving);
+        let before = std::mem::replace(&mut self.standing, self.tuner.standing(&arriving));
+        let acted = |now: &Standing| {
+            let then = before.iter().find(|then| then.service == now.service);
+            then.map_or(State::Rests, |then| then.state)
+        };
+        // A service that has no automatic aggregate any more is none of them.
+        changed.then(|| self.standing.iter().filter(|now| acted(now) != now.state).cloned().collect())
+    }
+
+    /// Automatic aggregates as they were last looked at.
+    pub fn standing(&self) -> &[Standing] {
+        &self.standing
+    }
+
+    /// What the rules are given of services whose strangers are held to a share.
+    pub fn automatic(&self) -> BTreeMap<String, Automatic> {
+        let engaged = self.tuner.engaged();
+        engaged.map(|(name, state, share)| (name.to_owned(), strangers::automatic(state, share))).collect()
     }
 
     /// The rung, and what limits of sources are multiplied by.

@@ -287,6 +287,10 @@ impl Page {
         self.single(declared::TUNING_FROZEN, truth(tuning.frozen.is_some()));
         self.single(declared::TUNING_MEMORY, float(tuning.memory_bytes));
         self.single(declared::TUNING_NOT_LEARNED, float(tuning.not_learned));
+        let acts = |row: &crate::snapshot::AutomaticAggregate| {
+            ([row.service.clone(), row.basis.label().to_owned(), row.state.label().to_owned()], 1.0)
+        };
+        self.add(declared::AGGREGATE_STATE, tuning.aggregates.iter().map(acts));
         self.single(declared::DEFENCE_RUNG, float(tuning.defence_rung));
     }
 

@@ -111,6 +111,8 @@ families! {
         "Memory of the distributions that tuning learned.";
     TUNING_NOT_LEARNED = Counter "sluice_tuning_samples_not_learned_total" []
         "Samples of services and classes beyond tuning.profiles.";
+    AGGREGATE_STATE = Gauge "sluice_automatic_aggregate_state" ["service", "basis", "state"]
+        "1 for what the automatic aggregate of a service does: rests, observes or enforces; basis is what the share of strangers rests on.";
     DEFENCE_RUNG = Gauge "sluice_defence_rung" []
         "Rung of the defence ladder; 0 leaves limits as they were set.";
     FINDINGS_OPEN = Gauge "sluice_findings_open" ["detector", "severity"]

@@ -9,12 +9,14 @@ use monitor_common::parse::Malformed;
 use monitor_common::record::Incident;
 use monitor_common::verdict::Reason;
 
+use ::tuning::aggregates::{Basis, State};
+
 use super::declaration::ALL;
 use super::{page, reference::reference};
 use crate::snapshot::{
-    AttachMode, Ban, BanCounts, Build, Count, FindingCount, Findings, Flood, Interface, LimitInForce,
-    ListState, MapUse, Memory, Process, ProposedLimit, RateAndBurst, Reload, Rules, Service, SinkState,
-    Snapshot, Sources, StoreState, Tally, Total, Tuning,
+    AttachMode, AutomaticAggregate, Ban, BanCounts, Build, Count, FindingCount, Findings, Flood, Interface,
+    LimitInForce, ListState, MapUse, Memory, Process, ProposedLimit, RateAndBurst, Reload, Rules, Service,
+    SinkState, Snapshot, Sources, StoreState, Tally, Total, Tuning,
 };
 use policy::LimitKind;
 use policy::config::Mode;
@@ -210,6 +212,13 @@ fn example() -> Snapshot {
             not_learned: 0,
             defence_rung: 1,
             defence_factor: 0.75,
+            aggregates: vec![AutomaticAggregate {
+                service: "dns".to_owned(),
+                state: State::Enforces,
+                basis: Basis::Learned,
+                strangers_packets_per_second: 20_000,
+                strangers_connections_per_second: 800,
+            }],
         },
         process: Process {
             resident_bytes: 12_000_000,

@@ -14,8 +14,24 @@ pub struct Load {
     pub softirq_share: f64,
     /// Packets per second that the kernel's backlog dropped since the last tick.
     pub backlog_drops_per_second: f64,
+    /// Connections per second that found no room at their listener.
+    #[serde(default)]
+    pub listen_drops_per_second: f64,
+    /// Datagrams per second that found no room at their socket.
+    #[serde(default)]
+    pub buffer_errors_per_second: f64,
     /// Any interface is in flood mode.
     pub flood: bool,
+}
+
+impl Load {
+    /// Whether the host loses packets, or most of a CPU's time, to receiving.
+    pub fn is_harmful(&self) -> bool {
+        self.softirq_share >= 0.6
+            || self.backlog_drops_per_second >= 10.0
+            || self.listen_drops_per_second >= 10.0
+            || self.buffer_errors_per_second >= 100.0
+    }
 }
 
 /// Where the ladder stands. Lives in memory only: a restart begins on the ground.
@@ -42,7 +58,7 @@ pub struct Change {
 impl Change {
     /// For the log and the history.
     pub fn sentence(&self) -> String {
-        let Load { softirq_share, backlog_drops_per_second, flood } = self.load;
+        let Load { softirq_share, backlog_drops_per_second, flood, .. } = self.load;
         format!(
             "defence rung {} -> {}: limits x {} (softirq {:.0} %, backlog drops {backlog_drops_per_second:.0}/s, {})",
             self.from,
@@ -178,6 +194,19 @@ mod tests {
     #[test]
     fn a_load_that_wavers_between_rungs_is_climbed_to_the_lower() {
         assert_eq!(climb(&on(), [softirq(0.97), softirq(0.7)].repeat(4)), [(5, 1)]);
+    }
+
+    #[test]
+    fn a_host_is_harmed_by_what_it_loses() {
+        assert!(!Load { flood: true, ..softirq(0.5) }.is_harmful());
+        assert!(softirq(0.6).is_harmful());
+        for load in [
+            Load { backlog_drops_per_second: 10.0, ..Load::default() },
+            Load { listen_drops_per_second: 10.0, ..Load::default() },
+            Load { buffer_errors_per_second: 100.0, ..Load::default() },
+        ] {
+            assert!(load.is_harmful(), "{load:?}");
+        }
     }
 
     #[test]

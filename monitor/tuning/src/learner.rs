@@ -8,9 +8,13 @@ use std::collections::HashMap;
 use monitor_common::flow::Address;
 use serde::{Deserialize, Serialize};
 
+use super::aggregates::EVERYBODY;
 use super::busiest::{Busiest, Distinct};
 use super::parameters::Parameters;
 use super::week::{LEARNED, SavedHour, Week, hour_of};
+
+/// Stands for [`EVERYBODY`] among the kernel's numbers of classes.
+const EVERYBODY_NUMBER: u32 = u32::MAX;
 
 /// One interval, about a second.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,7 +30,7 @@ pub struct Tick {
 }
 
 /// What one source sent to one service in a tick.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sample {
     pub service: u32,
     pub class: u32,
@@ -42,6 +46,8 @@ pub struct Sample {
     pub flagged: bool,
     /// Exempt, an operator or monitoring: must never be hit.
     pub protected: bool,
+    /// It has proved its address, or where nothing can be proved, was there for long: what it sends is usual.
+    pub established: bool,
 }
 
 /// Why nothing is learned and no step is taken at present.
@@ -113,13 +119,37 @@ pub struct About {
     pub learned_seconds: f64,
 }
 
+impl Sample {
+    /// What established sources of each service together sent and was not dropped, as a sample of everybody.
+    pub fn together(samples: &[Self]) -> Vec<Self> {
+        let mut sums: Vec<Self> = Vec::new();
+        for sample in samples.iter().filter(|sample| sample.established && !sample.flagged) {
+            let position = sums.iter().position(|sum| sum.service == sample.service).unwrap_or_else(|| {
+                sums.push(Self {
+                    service: sample.service,
+                    class: EVERYBODY_NUMBER,
+                    established: true,
+                    ..Self::default()
+                });
+                sums.len() - 1
+            });
+            let sum = &mut sums[position];
+            sum.packets += sample.packets.saturating_sub(sample.dropped);
+            sum.bytes += sample.bytes;
+            sum.connections += sample.connections;
+        }
+        sums
+    }
+}
+
 impl Learner {
     /// Says what the kernel's numbers of services and classes are called from now on.
     pub fn rename(&mut self, services: &[(u32, String)], classes: &[(u32, String)]) {
         self.names.clear();
         self.positions.clear();
         for (service_number, service) in services {
-            for (class_number, class) in classes {
+            let everybody = (EVERYBODY_NUMBER, EVERYBODY.to_owned());
+            for (class_number, class) in classes.iter().chain([&everybody]) {
                 let subject = Subject { service: service.clone(), class: class.clone() };
                 self.names.insert((*service_number, *class_number), subject);
             }
@@ -217,15 +247,26 @@ impl Learner {
 
     /// Every service and class that something is known of.
     pub fn subjects(&self) -> impl Iterator<Item = &Subject> {
-        self.profiles.iter().map(|(subject, _)| subject)
+        self.profiles.iter().map(|(subject, _)| subject).filter(|subject| subject.class != EVERYBODY)
     }
 
-    /// Forgets what is known of a service, for one that was rebuilt; says how many profiles there were.
+    /// Every service of which it is known what all sources together send, with its profile.
+    pub fn together(&self) -> impl Iterator<Item = (&str, &Profile)> {
+        let all = self.profiles.iter().filter(|(subject, _)| subject.class == EVERYBODY);
+        all.map(|(subject, profile)| (subject.service.as_str(), profile))
+    }
+
+    /// The name of a service by the kernel's number.
+    pub fn service(&self, number: u32) -> Option<&str> {
+        Some(self.names.get(&(number, EVERYBODY_NUMBER))?.service.as_str())
+    }
+
+    /// Forgets what is known of a service, for one that was rebuilt; says of how many classes something was.
     pub fn forget(&mut self, service: &str) -> usize {
-        let before = self.profiles.len();
+        let of_service = self.subjects().filter(|subject| subject.service == service).count();
         self.profiles.retain(|(subject, _)| subject.service != service);
         self.positions.clear();
-        before - self.profiles.len()
+        of_service
     }
 
     /// Bytes of heap of all profiles.

@@ -2,9 +2,10 @@
 //!
 //! Pure: the clock is passed in, nothing is read, written or changed here. What was dropped or flagged, and what was
 //! offered during a flood or an open alert, never teaches. The way of the data: [`learner`] (fills a [`week`] of
-//! [`quantiles`] and the [`busiest`] sources) -> [`proposal`] -> [`trial`], [`automatic`]; [`defence`] stands beside it,
-//! and [`tuner`] holds all of it.
+//! [`quantiles`] and the [`busiest`] sources) -> [`proposal`] -> [`trial`], [`automatic`]; [`defence`] and [`aggregates`] stand
+//! beside it, and [`tuner`] holds all of it.
 
+pub mod aggregates;
 pub mod automatic;
 pub mod busiest;
 pub mod defence;

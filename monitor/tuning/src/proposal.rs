@@ -203,14 +203,14 @@ pub fn propose(
     let (quantile, headroom) = (aim.quantile.unwrap_or(quantile), aim.headroom.unwrap_or(headroom));
     let nothing = Profile::default();
     let profile = profile.unwrap_or(&nothing);
-    let needed = 10.0 / (1.0 - quantile).max(1e-9);
+    let needed = needed(quantile);
     let hours: Vec<Distributions> = (0..HOURS).map(|hour| profile.week.hour(hour)).collect();
     let whole_week = merged(hours.iter());
     let missing = missing(profile, whole_week[PACKETS].weight(), needed, parameters);
     if !missing.is_empty() {
         return Advice::TooLittleData(TooLittle { subject: subject.clone(), missing });
     }
-    let sparse = merged(hours.iter().filter(|hour| hour[PACKETS].weight() < needed));
+    let sparse = sparse(&hours, needed);
     let mut proposal = Proposal {
         subject: subject.clone(),
         quantile,
@@ -224,14 +224,8 @@ pub fn propose(
         locked_out: Vec::new(),
     };
     for dimension in [PACKETS, BYTES, CONNECTIONS] {
-        let dense = hours.iter().enumerate().filter(|(_, hour)| hour[dimension].weight() >= needed);
-        let candidates = dense
-            .map(|(number, hour)| (Some(number), &hour[dimension]))
-            .chain((sparse[dimension].weight() >= needed).then_some((None, &sparse[dimension])));
-        let busiest = candidates
-            .filter_map(|(number, rates)| Some((number, rates, rates.quantile(quantile)?)))
-            .max_by(|(_, _, a), (_, _, b)| a.total_cmp(b));
-        let Some((number, rates, observed)) = busiest.filter(|(_, _, observed)| *observed > 0.0) else {
+        let Some((number, rates, observed)) = busiest_hour(&hours, &sparse, dimension, needed, quantile)
+        else {
             continue;
         };
         let per_second = rounded_up(observed * headroom);
@@ -258,6 +252,47 @@ pub fn propose(
         list.truncate(MOST_HITS);
     }
     Advice::Proposal(Box::new(proposal))
+}
+
+/// The quantile of each dimension in its busiest hour; none while less was learned than a proposal needs.
+pub fn usual(profile: &Profile, quantile: f64, parameters: &Parameters) -> Option<[f64; LEARNED]> {
+    let needed = needed(quantile);
+    let hours: Vec<Distributions> = (0..HOURS).map(|hour| profile.week.hour(hour)).collect();
+    let seconds: f64 = hours.iter().map(|hour| hour[PACKETS].weight()).sum();
+    if profile.about.learned_seconds / 3_600.0 < parameters.least_learning_hours || seconds < needed * 0.999 {
+        return None;
+    }
+    let sparse = sparse(&hours, needed);
+    let of = |dimension| busiest_hour(&hours, &sparse, dimension, needed, quantile).map_or(0.0, |it| it.2);
+    Some(std::array::from_fn(of))
+}
+
+/// Seconds that a quantile rests on at least.
+fn needed(quantile: f64) -> f64 {
+    10.0 / (1.0 - quantile).max(1e-9)
+}
+
+/// The hours of which too little is known for a quantile, together.
+fn sparse(hours: &[Distributions], needed: f64) -> Distributions {
+    merged(hours.iter().filter(|hour| hour[PACKETS].weight() < needed))
+}
+
+/// The hour with the highest quantile: its number (none for the sparse ones together), its rates and the quantile.
+fn busiest_hour<'a>(
+    hours: &'a [Distributions],
+    sparse: &'a Distributions,
+    dimension: usize,
+    needed: f64,
+    quantile: f64,
+) -> Option<(Option<usize>, &'a Quantiles, f64)> {
+    let dense = hours.iter().enumerate().filter(|(_, hour)| hour[dimension].weight() >= needed);
+    let candidates = dense
+        .map(|(number, hour)| (Some(number), &hour[dimension]))
+        .chain((sparse[dimension].weight() >= needed).then_some((None, &sparse[dimension])));
+    candidates
+        .filter_map(|(number, rates)| Some((number, rates, rates.quantile(quantile)?)))
+        .max_by(|(_, _, a), (_, _, b)| a.total_cmp(b))
+        .filter(|(_, _, observed)| *observed > 0.0)
 }
 
 /// The limit of `per_second` with the burst that goes with it. A burst of bytes holds at least sixteen full frames, one of

@@ -5,7 +5,9 @@
 
 use monitor_common::flow::mapped;
 
+use super::aggregates::{Arriving, State};
 use super::automatic::Decision;
+use super::defence::Load;
 use super::parameters::{Auto, Bounds, Mode, Parameters};
 use super::proposal::{Advice, Aim, Hit, Limits, Proposal, with_burst};
 use super::tuner::InForce;
@@ -28,6 +30,8 @@ struct World {
     /// Every step: when, from, to.
     steps: Vec<(i64, u64, u64)>,
     trouble: bool,
+    /// Sources number so many are established; the others forge their addresses.
+    established: u32,
 }
 
 fn parameters(mode: Mode) -> Parameters {
@@ -52,7 +56,7 @@ impl World {
     fn new(mode: Mode, limit: u64) -> Self {
         let mut tuner = Tuner::new(parameters(mode));
         tuner.rename(&[(1, "web".to_owned())], &[(0, "outside".to_owned())]);
-        Self { tuner, now: MONDAY, limit, random: 42, steps: Vec::new(), trouble: false }
+        Self { tuner, now: MONDAY, limit, random: 42, steps: Vec::new(), trouble: false, established: 0 }
     }
 
     /// Plays until `end`; `rates` gives each source's packets in this second.
@@ -94,6 +98,7 @@ impl World {
             trial_drops: 0,
             flagged: false,
             protected: false,
+            established: number < self.established,
         }
     }
 
@@ -313,6 +318,77 @@ fn a_new_deployment_is_reached_in_bounded_steps_and_forgetting_is_faster() {
     assert_eq!(world.tuner.forget("web"), 1);
     world.play(end + WEEK, |now, random| diurnal(now, 0.5, random));
     assert!((world.observed() / truth(0.5) - 1.0).abs() < 0.15);
+}
+
+/// The share of strangers, packets per second, and what becomes of it when so much arrives in a flood that harms.
+fn attacked(world: &mut World, packets_per_second: f64) -> (State, u64) {
+    let arriving = [Arriving { service: "web".to_owned(), packets_per_second, reserve: 0.5 }];
+    let load = Load { softirq_share: 1.0, flood: true, ..Load::default() };
+    for second in 0..4 {
+        world.tuner.guard(f64::from(second), load, &arriving);
+    }
+    let standing = world.tuner.standing(&arriving).remove(0);
+    (standing.state, standing.share.strangers.packets.unwrap().per_second)
+}
+
+#[test]
+fn weeks_teach_what_all_sources_together_send_and_growth_stays_within_it() {
+    let mut world = World::new(Mode::Propose, u64::MAX);
+    world.established = 40;
+    for week in 0..3 {
+        let (scale, mut busiest) = (1.15f64.powi(week), 0.0f64);
+        world.play(MONDAY + i64::from(week + 1) * WEEK, |now, random| {
+            let rates = diurnal(now, scale, random);
+            busiest = busiest.max(rates.iter().sum());
+            rates
+        });
+        // The busiest second that ever was is no excess, whatever the host suffers from.
+        let (state, strangers) = attacked(&mut world, busiest);
+        assert_eq!(state, State::Rests, "week {week}");
+        assert!((0.8..1.3).contains(&(real(strangers) / busiest)), "week {week}: {strangers} {busiest}");
+    }
+    let (state, before) = attacked(&mut world, 250_000.0);
+    assert_eq!(state, State::Enforces);
+    let mut read = Tuner::new(parameters(Mode::Propose));
+    assert_eq!(read.restore(&world.tuner.save()), Vec::<String>::new());
+    assert_eq!(read.engaged().collect::<Vec<_>>(), world.tuner.engaged().collect::<Vec<_>>());
+    world.tuner = read;
+    assert_eq!(attacked(&mut world, 250_000.0), (State::Enforces, before));
+}
+
+#[test]
+fn forged_sources_teach_nothing_and_patient_ones_no_faster_than_a_step() {
+    let mut world = World::new(Mode::Propose, u64::MAX);
+    world.established = 40;
+    world.play(MONDAY + WEEK, |now, random| diurnal(now, 1.0, random));
+    let before = world.tuner.standing(&[arriving_at_rest()])[0].share;
+    let with_attackers = |now: i64, random: &mut dyn FnMut() -> f64| {
+        let mut rates = diurnal(now, 1.0, random);
+        rates.extend([10_000.0; 20]);
+        rates
+    };
+    world.play(world.now + 48 * HOUR, with_attackers);
+    let forged = real(share_at_rest(&world)) / real(before.strangers.packets.unwrap().per_second);
+    assert!((0.9..1.1).contains(&forged), "{forged}");
+    // With addresses of their own, established like everybody's, for a day.
+    world.established = 60;
+    let began = share_at_rest(&world);
+    world.play(world.now + 24 * HOUR, with_attackers);
+    let growth = real(share_at_rest(&world)) / real(began);
+    assert!((1.5..=1.25f64.powi(4) * 1.01).contains(&growth), "{growth}");
+    // A flood teaches nothing at all.
+    world.trouble = true;
+    let began = share_at_rest(&world);
+    world.play(world.now + 24 * HOUR, with_attackers);
+    assert_eq!(share_at_rest(&world), began);
+}
+
+fn arriving_at_rest() -> Arriving {
+    Arriving { service: "web".to_owned(), packets_per_second: 0.0, reserve: 0.5 }
+}
+
+fn share_at_rest(world: &World) -> u64 {
+    world.tuner.standing(&[arriving_at_rest()])[0].share.strangers.packets.unwrap().per_second
 }
 
 #[test]

@@ -190,6 +190,7 @@ mod tests {
             trial_drops,
             flagged: false,
             protected: host == 9,
+            established: false,
         }
     }
 

@@ -3,11 +3,13 @@
 //! In: ticks of samples, the limits in force, the load. Out: advice, reports of trials, steps to take, the defence factor,
 //! blobs for the store. It applies nothing.
 
+use super::aggregates::{Aggregates, Arriving, Standing, State};
 use super::automatic::{Automatic, Decision, Decisions};
 use super::defence::{Change, Ladder, Load};
 use super::learner::{Freeze, Learner, Profile, Sample, Subject, Tick};
 use super::parameters::{Mode, Parameters};
-use super::proposal::{Advice, Aim, Limits, NAMES, propose};
+use super::proposal::{Advice, Aim, Limits, NAMES, propose, usual};
+use super::real;
 use super::trial::{Report, Trials};
 use super::week::LEARNED;
 
@@ -15,9 +17,13 @@ use super::week::LEARNED;
 pub const AREA: &str = "tuning";
 /// Key of what is not a profile's.
 const STATE: &str = "*state";
+/// Key of what is usual of all sources together, and which services hold strangers to a share of it.
+const AGGREGATES: &str = "*aggregates";
 
 /// Seconds between two looks of the automatic mode at one limit: proposals cost more than ticks, and change slowly.
 const LOOK_SECONDS: i64 = 60;
+/// Seconds between two looks at what all sources of the services together usually send.
+const FOLLOW_SECONDS: i64 = 600;
 
 /// Everything that tuning knows.
 #[derive(Debug, Default)]
@@ -30,6 +36,9 @@ pub struct Tuner {
     rows: Vec<Row>,
     looked: Option<i64>,
     ladder: Ladder,
+    aggregates: Aggregates,
+    /// When what is usual was last looked at.
+    followed: Option<i64>,
 }
 
 /// A step that automatic mode wants taken, with the advice that it rests on.
@@ -81,7 +90,12 @@ impl Tuner {
     /// Learns one tick, and counts for the trials that run.
     pub fn observe(&mut self, tick: Tick, samples: &[Sample]) {
         if self.parameters.mode != Mode::Off {
-            self.learner.observe(tick, samples.iter().copied(), &self.parameters);
+            let together = Sample::together(samples);
+            let all = samples.iter().chain(&together).copied();
+            self.learner.observe(tick, all, &self.parameters);
+            if self.learner.freeze().is_none() {
+                self.learn_together(tick, &together);
+            }
         }
         if !self.trials.is_empty() {
             let kinds: Vec<_> = self
@@ -94,6 +108,39 @@ impl Tuner {
                 self.trials.observe(tick, &subject, of_kind);
             }
         }
+    }
+
+    fn learn_together(&mut self, tick: Tick, together: &[Sample]) {
+        let carried = together.iter().filter_map(|sum| {
+            let rates = [sum.packets, sum.bytes, sum.connections].map(real);
+            Some((self.learner.service(sum.service)?.to_owned(), rates))
+        });
+        self.aggregates.see(carried, tick.seconds);
+        if !is_over(self.followed, tick.at, FOLLOW_SECONDS) {
+            return;
+        }
+        self.followed = Some(tick.at);
+        for (service, profile) in self.learner.together() {
+            let quantile = self.parameters.aim_of(service).0;
+            if let Some(rates) = usual(profile, quantile, &self.parameters) {
+                self.aggregates.follow(service, rates, tick.at, self.parameters.auto_of(service));
+            }
+        }
+    }
+
+    /// Looks at what arrives at services with an automatic aggregate. True when one of them does something else than before.
+    pub fn guard(&mut self, now: f64, load: Load, arriving: &[Arriving]) -> bool {
+        self.aggregates.look(now, load, arriving, &self.parameters)
+    }
+
+    /// The services whose strangers are held to a share, with that.
+    pub fn engaged(&self) -> impl Iterator<Item = (&str, State, Limits)> {
+        self.aggregates.engaged()
+    }
+
+    /// The automatic aggregates of these services as they are now.
+    pub fn standing(&self, arriving: &[Arriving]) -> Vec<Standing> {
+        self.aggregates.standing(arriving, &self.parameters)
     }
 
     /// Climbs or descends the defence ladder.
@@ -129,6 +176,7 @@ impl Tuner {
 
     /// Forgets what is known of a service; says how many classes there were.
     pub fn forget(&mut self, service: &str) -> usize {
+        self.aggregates.forget(service);
         self.learner.forget(service)
     }
 
@@ -146,7 +194,7 @@ impl Tuner {
 
     /// Whether it is time for another look at the limits.
     pub fn is_due(&self, now: i64) -> bool {
-        !self.looked.is_some_and(|looked| (looked..looked.saturating_add(LOOK_SECONDS)).contains(&now))
+        is_over(self.looked, now, LOOK_SECONDS)
     }
 
     /// Once a minute: looks at every limit in automatic mode and tells the steps to take. A step counts as taken; one that
@@ -227,19 +275,35 @@ impl Tuner {
         let mut blobs = self.learner.save();
         let state = serde_json::to_vec(&(&self.trials, &self.automatic));
         blobs.extend(state.ok().map(|state| (STATE.to_owned(), state)));
+        let aggregates = serde_json::to_vec(&self.aggregates);
+        blobs.extend(aggregates.ok().map(|aggregates| (AGGREGATES.to_owned(), aggregates)));
         blobs
     }
 
     /// Takes back what the store kept; says which keys could not be read.
     pub fn restore(&mut self, blobs: &[(String, Vec<u8>)]) -> Vec<String> {
-        let (state, profiles): (Vec<_>, Vec<_>) = blobs.iter().cloned().partition(|(key, _)| key == STATE);
+        let (own, profiles): (Vec<_>, Vec<_>) =
+            blobs.iter().cloned().partition(|(key, _)| key.starts_with('*'));
         let mut unreadable = self.learner.restore(&profiles);
-        for (key, value) in state {
-            match serde_json::from_slice(&value) {
-                Ok((trials, automatic)) => (self.trials, self.automatic) = (trials, automatic),
-                Err(_) => unreadable.push(key),
+        for (key, value) in own {
+            if self.restore_own(&key, &value).is_none() {
+                unreadable.push(key);
             }
         }
         unreadable
     }
+
+    fn restore_own(&mut self, key: &str, value: &[u8]) -> Option<()> {
+        match key {
+            STATE => (self.trials, self.automatic) = serde_json::from_slice(value).ok()?,
+            AGGREGATES => self.aggregates = serde_json::from_slice(value).ok()?,
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
+/// Whether a look is due that is to come once in so many seconds.
+fn is_over(looked: Option<i64>, now: i64, every: i64) -> bool {
+    !looked.is_some_and(|looked| (looked..looked.saturating_add(every)).contains(&now))
 }

@@ -97,6 +97,7 @@ protocol = \"udp\"
 ports = [7000]
 mode = \"enforce\"
 limit = { packets = \"1k/s\" }
+aggregate = \"off\"
 ";
 
 #[test]

@@ -3,6 +3,7 @@
 #![expect(clippy::cast_precision_loss, reason = "figures of metrics are compared with room to spare")]
 
 mod accuracy;
+mod aggregates;
 mod agreement;
 mod alert_rules;
 mod audit;
@@ -45,6 +46,7 @@ mod panic;
 mod parser;
 mod profiles;
 mod proofs;
+mod questions;
 mod random;
 mod recognition;
 mod recorded;

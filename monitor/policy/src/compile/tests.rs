@@ -9,8 +9,8 @@ use monitor_common::{
 
 use super::{Environment, Image, compile};
 use crate::{
-    AccessEntry, Dimension, LimitKind, LimitName, LimitOverride, Numbering, Permission, Rules,
-    config::{Config, DEFAULT_SERVICE, Limits, Mode},
+    AccessEntry, Automatic, Dimension, LimitKind, LimitName, LimitOverride, Numbering, Permission, Rules,
+    config::{Config, DEFAULT_SERVICE, Limits, Mode, Rate},
 };
 
 fn environment() -> Environment {
@@ -87,6 +87,37 @@ fn strangers_get_what_is_not_reserved() {
     assert!(strangers.unit_cost > total.unit_cost);
     let permille = total.unit_cost * 1000 / strangers.unit_cost;
     assert!((749..=750).contains(&permille), "{permille}");
+}
+
+#[test]
+fn an_automatic_aggregate_holds_strangers_only_and_no_harder_than_its_service() {
+    let without = WEB.replace("aggregate = { packets = \"10k/s\", reserve = 0.25 }", "");
+    let compiled = |text: &str, mode: Mode| {
+        let mut rules = rules(text);
+        let strangers = Limits { packets: Some(Rate::per_second(500)), ..Limits::default() };
+        rules.automatic.insert("web".to_owned(), Automatic { mode, strangers });
+        let image = image(&rules);
+        (image.aggregates[1], image.rules.iter().find(|rule| rule.service == 1).unwrap().has_aggregate)
+    };
+    let (aggregate, asked) = compiled(&without, Mode::Enforce);
+    assert_eq!((aggregate.mode, asked), (mode::ENFORCE, 1));
+    assert!(aggregate.strangers[PACKETS].unit_cost > 0 && aggregate.strangers[CONNECTIONS].unit_cost == 0);
+    assert!(aggregate.total.iter().all(|rate| rate.unit_cost == 0), "the known are held to their own limits");
+    // At rest, packets within their limits pay nothing for it.
+    assert_eq!(compiled(&without, Mode::Off).1, 0);
+    assert_eq!(compiled(&without, Mode::Observe).0.mode, mode::OBSERVE);
+    for (word, expected) in [
+        ("aggregate = \"auto\"", mode::ENFORCE),
+        ("aggregate = \"off\"", mode::OFF),
+        ("aggregate = { mode = \"observe\" }", mode::OBSERVE),
+    ] {
+        let text = without.replace("ban = {", &format!("{word}\nban = {{"));
+        assert_eq!(compiled(&text, Mode::Enforce).0.mode, expected, "{word}");
+    }
+    let observing = without.replace("mode = \"enforce\"", "mode = \"observe\"");
+    assert_eq!(compiled(&observing, Mode::Enforce).0.mode, mode::OBSERVE);
+    // An operator's own rates win.
+    assert!(compiled(WEB, Mode::Observe).0.total[PACKETS].unit_cost > 0);
 }
 
 #[test]

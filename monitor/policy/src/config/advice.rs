@@ -1,7 +1,7 @@
 //! What is valid and still probably not meant: told by `sluice config check` and in the log, never an error.
 
 use super::metrics::Metrics;
-use super::{AggregateLimits, Config, DEFAULT_SERVICE, Limits, Mode, Protection, Protocol, Service};
+use super::{Config, DEFAULT_SERVICE, Limits, Mode, Protection, Protocol, Service};
 
 pub(super) fn advice(config: &Config) -> Vec<String> {
     let mut told = Vec::new();
@@ -43,7 +43,10 @@ pub(super) fn advice(config: &Config) -> Vec<String> {
             ));
         }
         if is_without_limit(protection) {
-            told.push(format!("{name}: it enforces and has no limit, so nothing is dropped for its rate"));
+            let but = if protection.aggregate.is_automatic() { " but strangers in a flood" } else { "" };
+            told.push(format!(
+                "{name}: it enforces and has no limit, so nothing is dropped for its rate{but}"
+            ));
         }
     }
     for service in &config.services {
@@ -71,7 +74,7 @@ fn is_without_limit(protection: &Protection) -> bool {
     let classes = protection.class.values();
     protection.mode == Mode::Enforce
         && is_none(&protection.limit)
-        && protection.aggregate == AggregateLimits::default()
+        && is_none(&protection.aggregate.limits())
         && classes.filter_map(|class| class.limit.as_ref()).all(is_none)
 }
 
@@ -109,7 +112,10 @@ mod tests {
     fn a_forgotten_dry_run_is_told() {
         let text = "[[service]]\nname = \"web\"\nprotocol = \"tcp\"\nmode = \"enforce\"\n";
         let without = "web: it enforces and has no limit, so nothing is dropped for its rate";
-        check(text, &["these only observe and drop nothing: default", without]);
+        let automatic = format!("{without} but strangers in a flood");
+        check(text, &["these only observe and drop nothing: default", &automatic]);
+        let off = "aggregate = \"off\"\n";
+        check(&format!("{text}{off}"), &["these only observe and drop nothing: default", without]);
         let limits = "limit = { packets = \"2k/s\" }\n";
         check(&format!("{text}{limits}"), &["these only observe and drop nothing: default"]);
     }

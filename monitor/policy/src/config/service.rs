@@ -7,12 +7,26 @@ use serde::{Deserialize, Serialize};
 
 use super::units::{self, Bytes, Duration, Rate};
 
+mod aggregate;
 mod matching;
 mod words;
 pub use matching::{Match, Ports, Protocol};
 
 /// How a limit acts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
     Off,
@@ -71,7 +85,7 @@ impl Limits {
     }
 }
 
-/// `aggregate`: the limit of a service over all its sources.
+/// `aggregate`: the limit of a service over all its sources. Without rates it is automatic.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AggregateLimits {
@@ -220,6 +234,7 @@ pub struct Protection {
     pub limit: Limits,
     /// A limit on trial beside the one in force: counts, never drops.
     pub trial: Limits,
+    #[serde(deserialize_with = "aggregate::word_or_table")]
     pub aggregate: AggregateLimits,
     /// Unproven sources that a limit refuses are asked to prove their address, with a SYN cookie.
     pub challenge: bool,
@@ -290,7 +305,7 @@ struct ServiceTable {
     limit: Limits,
     #[serde(default)]
     trial: Limits,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "aggregate::word_or_table")]
     aggregate: AggregateLimits,
     #[serde(default)]
     challenge: bool,

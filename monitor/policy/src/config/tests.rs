@@ -228,6 +228,10 @@ fn classes_exist_and_are_few() {
 #[test]
 fn reserves_bans_and_capacities_have_bounds() {
     check_error(
+        "[default]\naggregate = \"always\"\n",
+        "2:13: default.aggregate: invalid value: string \"always\", expected \"auto\", \"off\" or a table of rates",
+    );
+    check_error(
         "[default.aggregate]\nreserve = 1.0\n",
         "2:1: default.aggregate.reserve: 1 is no share: from 0 up to, not including, 1",
     );

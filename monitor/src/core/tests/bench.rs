@@ -31,6 +31,8 @@ pub struct Bench {
     /// Findings that sinks were given.
     pub told: Vec<Told>,
     pub ended: Option<Ended>,
+    /// What the next readings say of the host's load.
+    pub load: Load,
 }
 
 /// Begins a core with what is there.
@@ -56,7 +58,16 @@ impl Bench {
     pub fn with(kernel: StandIn, mut host: StandHost, mut store: Store) -> Self {
         let (core, effects) = start(&kernel, &mut host, &mut store, Flags::default()).unwrap();
         let snapshot = Arc::new(core.first_snapshot());
-        let mut bench = Self { kernel, host, store, core, snapshot, told: Vec::new(), ended: None };
+        let mut bench = Self {
+            kernel,
+            host,
+            store,
+            core,
+            snapshot,
+            told: Vec::new(),
+            ended: None,
+            load: Load::default(),
+        };
         bench.perform(effects);
         bench.read();
         bench
@@ -124,7 +135,7 @@ impl Bench {
         self.feed(Input::Reading(Box::new(Reading {
             counted: Ok(counted),
             sources: Some(Ok(sources)),
-            load: Load::default(),
+            load: self.load,
             process: Process::default(),
             seconds: 0.0,
             sinks: Vec::new(),

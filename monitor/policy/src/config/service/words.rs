@@ -42,11 +42,14 @@ impl Display for Limits {
 
 impl Display for AggregateLimits {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        if self.limits() == Limits::default() {
-            return f.write_str("no limit");
+        if self.limits() == Limits::default() && self.mode == Some(Mode::Off) {
+            return f.write_str("off");
         }
         if let Some(mode) = self.mode {
             write!(f, "{mode} ")?;
+        }
+        if self.is_automatic() {
+            return write!(f, "auto, reserve {}", self.reserve);
         }
         write!(f, "{}, reserve {}", self.limits(), self.reserve)
     }
