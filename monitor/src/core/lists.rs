@@ -67,7 +67,7 @@ pub fn read_again(
                 }
                 // What is not fetched yet will be.
                 None if !is_asked || list.url.is_some() => {
-                    warnings.push(format!("{why}; nothing of the list is in force"))
+                    warnings.push(format!("{why}; nothing of the list is in force"));
                 }
                 None => {
                     return Err(Error::new(Code::Invalid, why)

@@ -1,4 +1,4 @@
-//! Serves the Prometheus page over HTTP or TLS, to anybody who can reach it and whom `daemon/web.rs` lets in.
+//! Serves the Prometheus page over HTTP or TLS, to peers that reach it and that `daemon/web.rs` admits.
 //!
 //! In: a listener that is bound already and the engine's handle. Out: `GET /metrics`, and the page of `daemon/page.rs`. It
 //! changes nothing and knows no other path that does. What a peer could use up is bounded: connections (the one that waits longest gives way to a new

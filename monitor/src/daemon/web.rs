@@ -2,7 +2,7 @@
 //!
 //! In: connections and requests. Out: the same, or 401. The files are read again when one was replaced; one that cannot be
 //! used leaves the last good ones in force. A password is verified once at a time, on a thread that may wait, and a right one
-//! is remembered by a keyed hash: a scrape costs no second verification, and whoever guesses delays nobody who knows.
+//! is remembered by a keyed hash: a scrape costs no second verification, and guesses do not delay it.
 
 mod file;
 
@@ -36,7 +36,7 @@ const NOBODY: &str = "$2b$10$abcdefghijklmnopqrstuuT2ibk17HjjsUDYpNNN9BJtpzBdqja
 pub struct Guard {
     file: Option<PathBuf>,
     held: Mutex<Held>,
-    verifying: Semaphore,
+    verifying: Arc<Semaphore>,
     key: hmac::Key,
     known: Mutex<HashSet<[u8; 32]>>,
 }
@@ -51,9 +51,10 @@ struct Held {
 
 impl Held {
     fn read(path: &Path) -> Result<Self> {
+        // Before each is read: what changes meanwhile is read again.
+        let own = file::changed(path);
         let config = WebConfig::read(path)?;
-        // Before the files are read: one that changes meanwhile is read again.
-        let stamps = config.stamps(path);
+        let stamps = config.stamps(own);
         let tls = config.tls().with_context(|| path.display().to_string())?;
         Ok(Self { config: Arc::new(config), tls, stamps })
     }
@@ -74,7 +75,7 @@ impl Guard {
         Ok(Self {
             file: config.web_config_file.clone(),
             held: Mutex::new(held),
-            verifying: Semaphore::new(1),
+            verifying: Arc::new(Semaphore::new(1)),
             key,
             known: Mutex::default(),
         })
@@ -84,7 +85,7 @@ impl Guard {
     pub fn refresh(&self) -> Result<()> {
         let Some(path) = &self.file else { return Ok(()) };
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.config.stamps(path) == held.stamps {
+        if held.config.stamps(file::changed(path)) == held.stamps {
             return Ok(());
         }
         let fresh = Held::read(path).context("what was read before stays in force")?;
@@ -116,9 +117,13 @@ impl Guard {
         if self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(&mark) {
             return true;
         }
-        let Ok(_turn) = self.verifying.acquire().await else { return false };
-        let verified =
-            tokio::task::spawn_blocking(move || bcrypt::verify(password, &hash).unwrap_or(false)).await;
+        let Ok(turn) = Arc::clone(&self.verifying).acquire_owned().await else { return false };
+        let verified = tokio::task::spawn_blocking(move || {
+            // It goes on when the peer has gone, and its turn with it.
+            let _turn = turn;
+            bcrypt::verify(password, &hash).unwrap_or(false)
+        });
+        let verified = verified.await;
         let is_right = is_known && verified.unwrap_or(false);
         if is_right {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -130,7 +135,7 @@ impl Guard {
         is_right
     }
 
-    /// What stands for a right password; another hash in the file makes it worthless.
+    /// The keyed hash of a right password; another hash in the file makes it worthless.
     fn mark(&self, user: &str, password: &str, hash: &str) -> [u8; 32] {
         let mut context = hmac::Context::with_key(&self.key);
         for part in [user, password, hash] {
@@ -153,13 +158,15 @@ fn credentials(headers: &HeaderMap) -> Option<(String, String)> {
     text.split_once(':').map(|(user, password)| (user.to_owned(), password.to_owned()))
 }
 
-/// Stands before every path of the listener.
+/// The check before every path of the listener.
 pub async fn ask(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     if guard.admits(request.headers()).await {
         return next.run(request).await;
     }
     let mut refused = (StatusCode::UNAUTHORIZED, "Unauthorized\n").into_response();
-    refused.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
+    refused
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"sluice\""));
     refused
 }
 

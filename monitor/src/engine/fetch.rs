@@ -116,19 +116,15 @@ impl Lists {
             _ => {}
         }
         state.failing = failing;
-        match outcome {
-            Ok(fetched) => {
-                state.fetched = Some(Timestamp::now());
-                match fetched {
-                    Fetched::Same => None,
-                    Fetched::Kept => Some(Changed { name, unkept: None }),
-                    Fetched::Unkept(bytes, _) => Some(Changed { name, unkept: Some(bytes) }),
-                }
-            }
-            Err(_) => {
-                state.failures += 1;
-                None
-            }
+        let Ok(fetched) = outcome else {
+            state.failures += 1;
+            return None;
+        };
+        state.fetched = Some(Timestamp::now());
+        match fetched {
+            Fetched::Same => None,
+            Fetched::Kept => Some(Changed { name, unkept: None }),
+            Fetched::Unkept(bytes, _) => Some(Changed { name, unkept: Some(bytes) }),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Whom connections over TLS trust: the certificates that the configuration names, else the host's, else Mozilla's.
+//! The certificates that connections over TLS trust: those that the configuration names, else the host's, else Mozilla's.
 //!
 //! In: a file in PEM or none. Out: certificates, and what the HTTP client takes.
 

@@ -112,6 +112,25 @@ fn findings() -> Findings {
     }
 }
 
+fn lists() -> Vec<ListState> {
+    vec![
+        ListState {
+            name: "/etc/drop".to_owned(),
+            action: "deny".to_owned(),
+            prefixes: 7,
+            ..ListState::default()
+        },
+        ListState {
+            name: "feed".to_owned(),
+            action: "deny".to_owned(),
+            prefixes: 812,
+            fetched: Some("2026-11-22T05:30:00Z".parse().unwrap()),
+            failures: 1,
+            ..ListState::default()
+        },
+    ]
+}
+
 fn example() -> Snapshot {
     let at: jiff::Timestamp = "2026-11-22T06:00:00Z".parse().unwrap();
     let tally = |label: &str, count| Tally { label: label.to_owned(), count };
@@ -126,22 +145,7 @@ fn example() -> Snapshot {
             failures: 2,
             ..SinkState::default()
         }],
-        lists: vec![
-            ListState {
-                name: "/etc/drop".to_owned(),
-                action: "deny".to_owned(),
-                prefixes: 7,
-                ..ListState::default()
-            },
-            ListState {
-                name: "feed".to_owned(),
-                action: "deny".to_owned(),
-                prefixes: 812,
-                fetched: Some("2026-11-22T05:30:00Z".parse().unwrap()),
-                failures: 1,
-                ..ListState::default()
-            },
-        ],
+        lists: lists(),
         interfaces: interfaces(at),
         unguarded: Vec::new(),
         services: vec![Service { number: 0, name: "default".to_owned() }],

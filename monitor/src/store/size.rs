@@ -236,7 +236,7 @@ mod tests {
         // The one of the highest number stays, so that no number is given twice.
         assert_eq!(ids[10..], [2999]);
         assert!(
-            (20..400).contains(&changes) && store.size().shed_changes as usize == 420 - changes,
+            (20..400).contains(&changes) && store.size().shed_changes == 420 - changes as u64,
             "{changes}"
         );
         assert_eq!(store.history(1, None).unwrap()[0].number, 420);

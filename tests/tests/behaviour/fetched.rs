@@ -67,7 +67,7 @@ impl Feed {
         Self { manner, seen, over, thread: Some(thread) }
     }
 
-    fn from_now_on(&self, manner: Manner) {
+    fn behave(&self, manner: Manner) {
         *self.manner.lock().unwrap() = manner;
     }
 
@@ -165,18 +165,18 @@ fn a_list_of_the_web_denies_and_outlives_its_server() {
         ),
     ] {
         let what = format!("{manner:?}");
-        feed.from_now_on(manner);
+        feed.behave(manner);
         until(&scene, &daemon, &what, || problems(&daemon).contains(told));
         assert!(daemon.metric("sluice_list_failing", &["list=\"feed\""]).unwrap() > 0.5, "{what}");
         assert!(!passes(&scene), "{what}");
-        feed.from_now_on(denying());
+        feed.behave(denying());
         until(&scene, &daemon, "it works again", || !problems(&daemon).contains("feed"));
     }
     assert!(daemon.metric("sluice_list_fetch_failures_total", &["list=\"feed\""]).unwrap() > 3.5);
 
-    feed.from_now_on(Manner::Serves("\"two\"", "192.0.2.0/24\n".to_owned()));
+    feed.behave(Manner::Serves("\"two\"", "192.0.2.0/24\n".to_owned()));
     until(&scene, &daemon, "what is gone from the list passes", || passes(&scene));
-    feed.from_now_on(denying());
+    feed.behave(denying());
     until(&scene, &daemon, "what came back does not", || !passes(&scene));
     drop(feed);
     daemon.kill();

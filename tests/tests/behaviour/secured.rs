@@ -83,7 +83,7 @@ fn the_metrics_listener_asks_the_network_who_it_is() {
     assert_eq!(asked(&["--tls-max", "1.1", "-u", "alice:s3cret"]), "000", "with an old TLS");
     prometheus_scrapes(&scene, place.path());
 
-    // Replaced files count from the next connection on; a broken one changes nothing and is told.
+    // Replaced files count from the next connection on; a broken one changes nothing and is reported.
     fs::write(&web, "tls_server_config: [\n").unwrap();
     assert_eq!(asked(&["-u", "alice:s3cret"]), "200");
     let broken = || {
@@ -113,9 +113,9 @@ fn prometheus_scrapes(scene: &Scene, place: &Path) {
     let config = place.join("prometheus.yml");
     let text = format!(
         "global: {{ scrape_interval: 1s, scrape_timeout: 1s }}\nscrape_configs:\n  - job_name: sluice\n    scheme: https\n    \
-         tls_config: {{ ca_file: {:?} }}\n    basic_auth: {{ username: alice, password: s3cret }}\n    static_configs:\n      \
+         tls_config: {{ ca_file: {} }}\n    basic_auth: {{ username: alice, password: s3cret }}\n    static_configs:\n      \
          - targets: [\"10.77.0.1:9477\"]\n",
-        place.join("ca.pem")
+        place.join("ca.pem").display()
     );
     fs::write(&config, text).unwrap();
     let arguments = [

@@ -89,7 +89,7 @@ impl WebConfig {
         if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
             return Ok(Self::default());
         }
-        // An error of the parser may show the line, and the line a hash: only its place is told.
+        // An error of the parser may show the line, and the line a hash: only its place is reported.
         let config: Self = serde_saphyr::from_str(text).map_err(|error| {
             let error = error.without_snippet().to_string();
             anyhow::anyhow!("{}", error.lines().next().unwrap_or("it is no YAML"))
@@ -119,10 +119,9 @@ impl WebConfig {
         all.into_iter().flatten().map(|file| self.directory.join(file)).collect()
     }
 
-    /// What shows that one of the files was replaced.
-    pub fn stamps(&self, path: &Path) -> Vec<Option<SystemTime>> {
-        let changed = |file: &Path| std::fs::metadata(file).and_then(|about| about.modified()).ok();
-        std::iter::once(changed(path)).chain(self.files().iter().map(|file| changed(file))).collect()
+    /// What shows that one of the files was replaced, beside its own time of change.
+    pub fn stamps(&self, own: Option<SystemTime>) -> Vec<Option<SystemTime>> {
+        std::iter::once(own).chain(self.files().iter().map(|file| changed(file))).collect()
     }
 
     /// TLS as rustls takes it; `None` without a `tls_server_config`.
@@ -172,6 +171,11 @@ impl WebConfig {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Some(Arc::new(config)))
     }
+}
+
+/// When a file was changed; `None` when that cannot be known.
+pub fn changed(file: &Path) -> Option<SystemTime> {
+    std::fs::metadata(file).and_then(|about| about.modified()).ok()
 }
 
 impl Tls {

@@ -5,9 +5,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use ring::digest;
 use serde::{Deserialize, Serialize};
@@ -51,7 +52,16 @@ impl Copy {
     }
 
     pub fn is_there(&self) -> bool {
-        self.bytes.is_file()
+        self.bytes.is_file() && self.ensure_own().is_ok()
+    }
+
+    /// Another user's directory may hold anything, and lead anywhere.
+    fn ensure_own(&self) -> Result<()> {
+        let directory = self.bytes.parent().context("a copy lies in a directory")?;
+        let about = fs::symlink_metadata(directory)?;
+        let is_own = about.is_dir() && about.uid() == rustix::process::geteuid().as_raw();
+        ensure!(is_own, "{} is not a directory of this user", directory.display());
+        Ok(())
     }
 
     /// What is known of the copy, if there is one.
@@ -64,6 +74,7 @@ impl Copy {
         if let Some(directory) = self.bytes.parent() {
             fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
         }
+        self.ensure_own()?;
         // An old stamp must never vouch for new bytes that were cut off, so it goes first.
         let _ = fs::remove_file(&self.stamp);
         write_bytes(&self.bytes, bytes)?;
@@ -83,7 +94,9 @@ pub fn tidy(state: &Path, lists: &[AccessList]) {
         .map(|url| Copy::of(url, state))
         .flat_map(|copy| [copy.bytes, copy.stamp])
         .collect();
-    let there = fs::read_dir(state.join(DIRECTORY)).into_iter().flatten().flatten();
+    // A link would have somebody else's files removed.
+    let is_own = fs::symlink_metadata(state.join(DIRECTORY)).is_ok_and(|about| about.is_dir());
+    let there = fs::read_dir(state.join(DIRECTORY)).ok().filter(|_| is_own).into_iter().flatten().flatten();
     for path in there.map(|entry| entry.path()).filter(|path| !kept.contains(path)) {
         if let Err(error) = fs::remove_file(&path) {
             tracing::debug!("{}: {error}", path.display());
@@ -114,5 +127,18 @@ mod tests {
         assert!(names.into_iter().all(|name| !name.to_string_lossy().contains("secret")));
         fs::remove_file(&copy.bytes).unwrap();
         assert!(copy.stamp().is_none(), "a stamp without its bytes says nothing");
+    }
+
+    #[test]
+    fn a_link_in_place_of_the_directory_is_neither_read_nor_written_nor_tidied() {
+        let (state, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let url = "https://lists.example/drop";
+        Copy::of(url, elsewhere.path()).keep(b"192.0.2.0/24\n", &Stamp::default()).unwrap();
+        std::os::unix::fs::symlink(elsewhere.path().join(DIRECTORY), state.path().join(DIRECTORY)).unwrap();
+        let copy = Copy::of(url, state.path());
+        assert!(!copy.is_there() && copy.stamp().is_none());
+        assert!(copy.keep(b"", &Stamp::default()).unwrap_err().to_string().contains("not a directory"));
+        tidy(state.path(), &[]);
+        assert!(Copy::of(url, elsewhere.path()).is_there());
     }
 }

@@ -93,14 +93,19 @@ fn without_address(error: &ureq::Error) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
     use std::thread::{self, JoinHandle};
     use std::time::Instant;
 
     use super::*;
 
+    /// What a server does after the first bytes of its answer.
+    type Then = fn(&mut TcpStream);
+    /// An answer, what follows, and a word of the error.
+    type Case = (&'static [u8], Then, &'static str);
+
     /// A server of one answer; gives the request it got.
-    fn server(answer: &'static [u8], then: fn(&mut std::net::TcpStream)) -> (String, JoinHandle<String>) {
+    fn server(answer: &'static [u8], then: Then) -> (String, JoinHandle<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/drop?key=secret", listener.local_addr().unwrap());
         let serving = thread::spawn(move || {
@@ -123,7 +128,7 @@ mod tests {
         toml::from_str(&text).unwrap()
     }
 
-    fn fetched(answer: &'static [u8], then: fn(&mut std::net::TcpStream)) -> Result<Answer> {
+    fn fetched(answer: &'static [u8], then: Then) -> Result<Answer> {
         let (url, serving) = server(answer, then);
         let outcome = fetch(&list(&url), &url, None);
         drop(serving.join());
@@ -151,15 +156,15 @@ mod tests {
 
     #[test]
     fn answers_that_are_no_list_are_errors_without_the_address() {
-        let endless: fn(&mut std::net::TcpStream) = |stream| while stream.write_all(&[b'x'; 512]).is_ok() {};
-        let slow: fn(&mut std::net::TcpStream) = |stream| {
+        let endless: Then = |stream| while stream.write_all(&[b'x'; 512]).is_ok() {};
+        let slow: Then = |stream| {
             let began = Instant::now();
             while began.elapsed() < Duration::from_secs(5) && stream.write_all(b"\n").is_ok() {
                 thread::sleep(Duration::from_millis(50));
             }
         };
-        let plain = |_: &mut std::net::TcpStream| {};
-        let cases: [(&'static [u8], fn(&mut std::net::TcpStream), &str); 9] = [
+        let plain = |_: &mut TcpStream| {};
+        let cases: [Case; 9] = [
             (b"HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n", plain, "500"),
             (b"HTTP/1.1 304 Not Modified\r\n\r\n", plain, "304"),
             (b"HTTP/1.1 200 OK\r\ncontent-length: 1025\r\n\r\n", plain, "longer than 1 KiB"),
