@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: set-up, build, then the binary `bench` of the tests' package.
 //!
 //! What is measured runs in the kernel and is always built for release; the program that starts it needs no second build,
-//! except live.
+//! except live and at scale.
 //!
 //! In: further arguments for that binary. Out: its exit status, and the pages of `docs/bench` written anew; figures
 //! are never a pass or a failure.
@@ -18,6 +18,9 @@ pub struct Arguments {
     /// Measure what floods do to honest clients, live between private namespaces; takes minutes
     #[arg(long)]
     live: bool,
+    /// Measure what a million rules and sources cost the daemon, in private namespaces; takes minutes
+    #[arg(long, conflicts_with = "live")]
+    scale: bool,
     /// Leave the pages of docs/bench as they are
     #[arg(long)]
     print: bool,
@@ -27,11 +30,15 @@ pub struct Arguments {
 }
 
 pub fn main(arguments: &Arguments) -> Result<()> {
-    // Live, the daemon takes part, and as it is shipped.
-    build::build(setup::Scope::Test, arguments.live)?;
-    let mut bench = process::privileged(process::built("bench", arguments.live)?, &["NO_COLOR", "TERM"]);
+    // Live, the daemon takes part, and as it is shipped; so for the next.
+    let with_daemon = arguments.live || arguments.scale;
+    build::build(setup::Scope::Test, with_daemon)?;
+    let mut bench = process::privileged(process::built("bench", with_daemon)?, &["NO_COLOR", "TERM"]);
     if arguments.live {
         bench.arg("--live");
+    }
+    if arguments.scale {
+        bench.arg("--scale");
     }
     if let Some(revision) = revision() {
         bench.arg("--revision").arg(revision);

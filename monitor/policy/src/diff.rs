@@ -1,11 +1,12 @@
 //! What differs between two desired states, in words that go into the audit, a reload's answer and a dry run.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
     sync::Arc,
 };
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{AccessEntry, ImportedList, Permission, Rules, limits::of_class};
@@ -78,10 +79,16 @@ impl fmt::Display for Item {
     }
 }
 
+/// Entries made at run time that a change names; more of them are counted.
+const MOST_NAMED: usize = 1000;
+
 /// What changes when `new` takes the place of `old`.
 pub fn diff(old: &Rules, new: &Rules) -> Change {
     let (before, after) = changed_entries(old, new);
-    let (before, after) = (facts(old, &before), facts(new, &after));
+    let is_named = before.len() + after.len() <= MOST_NAMED;
+    let counted = if is_named { Vec::new() } else { counted(&before, &after) };
+    let named = |entries: Vec<_>| if is_named { entries } else { Vec::new() };
+    let (before, after) = (facts(old, &named(before)), facts(new, &named(after)));
     let mut items = Vec::new();
     for (subject, fact) in &after {
         let item = |kind, before: Option<String>| Item {
@@ -107,6 +114,7 @@ pub fn diff(old: &Rules, new: &Rules) -> Change {
         },
     ));
     items.sort_by(|one, other| one.subject.cmp(&other.subject));
+    items.extend(counted);
     items.extend(lists(old, new));
     Change { items }
 }
@@ -124,6 +132,38 @@ fn changed_entries<'a>(old: &'a Rules, new: &'a Rules) -> (Vec<&'a AccessEntry>,
         }
     }
     (before.into_values().collect(), after)
+}
+
+const fn verb(permission: Permission) -> &'static str {
+    match permission {
+        Permission::Exempt => "exempt",
+        Permission::Deny => "deny",
+    }
+}
+
+/// How many entries come, go and change.
+fn counted(before: &[&AccessEntry], after: &[&AccessEntry]) -> Vec<Item> {
+    let prefixes = |entries: &[&AccessEntry], permission| -> HashSet<IpNet> {
+        entries.iter().filter(|entry| entry.permission == permission).map(|entry| entry.prefix).collect()
+    };
+    let mut items = Vec::new();
+    for permission in [Permission::Deny, Permission::Exempt] {
+        let (before, after) = (prefixes(before, permission), prefixes(after, permission));
+        let changed = before.intersection(&after).count();
+        let kinds = [
+            (ChangeKind::Added, after.len() - changed),
+            (ChangeKind::Changed, changed),
+            (ChangeKind::Removed, before.len() - changed),
+        ];
+        items.extend(kinds.into_iter().filter(|(_, count)| *count > 0).map(|(kind, count)| Item {
+            kind,
+            subject: format!("{} {count} prefixes", verb(permission)),
+            before: None,
+            after: None,
+            needs_restart: false,
+        }));
+    }
+    items
 }
 
 /// Subjects with their values in words; a subject without a value only exists or not.
@@ -148,10 +188,7 @@ fn facts(rules: &Rules, entries: &[&AccessEntry]) -> Facts {
         facts.extend(prefixes.iter().map(|prefix| (format!("access.{key} {prefix}"), None)));
     }
     for AccessEntry { prefix, permission, until, reason, .. } in entries {
-        let verb = match permission {
-            Permission::Exempt => "exempt",
-            Permission::Deny => "deny",
-        };
+        let verb = verb(*permission);
         let until = until.map_or_else(|| "for good".to_owned(), |until| format!("until {until}"));
         let why = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
         facts.insert(format!("{verb} {prefix}"), Some(format!("{until}{why}")));

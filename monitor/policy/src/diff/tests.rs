@@ -1,8 +1,11 @@
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+
+use ipnet::IpNet;
 
 use super::diff;
 use crate::{
-    ImportedList, LimitKind, LimitName, LimitOverride, Rules,
+    AccessEntry, ImportedList, LimitKind, LimitName, LimitOverride, Permission, Rules,
     config::{Config, ListAction, Mode},
 };
 
@@ -75,4 +78,23 @@ fn lists_are_counted() {
         diff(&old, &new).to_string(),
         "~ list drop.txt: denies 1 prefixes -> denies 2 prefixes (+2 -1)"
     );
+}
+
+#[test]
+fn very_many_entries_are_counted() {
+    let entry = |n: u32, reason: &str| AccessEntry {
+        prefix: IpNet::from(IpAddr::from(Ipv4Addr::from(n))),
+        permission: Permission::Deny,
+        until: None,
+        reason: reason.to_owned(),
+        origin: String::new(),
+    };
+    let with = |access| Rules { access, ..rules("") };
+    let old = with((0..1500).map(|n| entry(n, "")).collect());
+    let new =
+        with((500..1000).map(|n| entry(n, "again")).chain((1000..3000).map(|n| entry(n, ""))).collect());
+    let lines: Vec<_> = diff(&old, &new).items.iter().map(ToString::to_string).collect();
+    assert_eq!(lines, ["+ deny 1500 prefixes", "~ deny 500 prefixes", "- deny 500 prefixes"]);
+    let one = with(vec![entry(7, "scan")]);
+    assert_eq!(diff(&with(Vec::new()), &one).items[0].to_string(), "+ deny 0.0.0.7/32: for good (scan)");
 }

@@ -128,6 +128,10 @@ pub(super) fn read(line: &str, heading: Option<Heading>) -> Line {
     if let Some(heading) = heading {
         return heading.read(line);
     }
+    // Most lines are one address or prefix and nothing else, and a list has millions of them.
+    if line.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b'.' | b':' | b'/')) {
+        return entry::required(line).into();
+    }
     if let Some(read) = peer_guardian(line) {
         return read;
     }

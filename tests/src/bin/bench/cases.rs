@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use aya::maps::{Array, Map, MapData};
-use datapath::Datapath;
+use datapath::{Datapath, Upkeep};
 use monitor_common::{
     flow::{BanKey, mapped_halves, tcp},
     names::{LAYOUT, map, program},
@@ -249,6 +249,8 @@ fn with_ban<T>(datapath: &Datapath, case: Case, work: impl FnOnce() -> Result<T>
     let bans = datapath.bans()?;
     bans.add(key, u64::MAX, now, hash_key)?;
     let result = work();
-    bans.remove(&key, hash_key)?;
+    let mut upkeep = Upkeep::default();
+    bans.remove(&key, &mut upkeep)?;
+    bans.tighten_when_due(&mut upkeep, hash_key)?;
     result
 }

@@ -13,6 +13,7 @@ mod machine;
 mod memory;
 mod reference;
 mod report;
+mod scale;
 
 use std::path::{Path, PathBuf};
 
@@ -36,6 +37,9 @@ struct Arguments {
     /// Measure what floods do to honest clients, live between private namespaces; takes minutes
     #[arg(long, conflicts_with = "accuracy")]
     live: bool,
+    /// Measure what a million rules and sources cost the daemon; takes minutes
+    #[arg(long, conflicts_with_all = ["accuracy", "live"])]
+    scale: bool,
     /// Live, only the cells whose name contains this
     #[arg(long, requires = "live", conflicts_with = "keep")]
     only: Option<String>,
@@ -55,6 +59,8 @@ fn main() -> Result<()> {
     processor::prefer_this_session();
     let reports = if arguments.accuracy {
         vec![accuracy::run(machine)?]
+    } else if arguments.scale {
+        vec![scale::run(machine)?]
     } else if arguments.live {
         vec![live::run(machine, arguments.rounds.unwrap_or(3), arguments.only.as_deref())?]
     } else {
