@@ -371,6 +371,7 @@ pub fn nothing_yet(started: Timestamp, reload: snapshot::Reload) -> snapshot::Sn
         totals: Vec::new(),
         requests: Vec::new(),
         connections: Vec::new(),
+        spoken: Vec::new(),
         maps: Vec::new(),
         incidents: Vec::new(),
         malformed: Vec::new(),
