@@ -43,6 +43,7 @@ mod response;
 mod sessions;
 mod silences;
 mod sources;
+mod spoken;
 #[cfg(test)]
 pub mod stand_in;
 pub mod start;
@@ -243,6 +244,7 @@ impl Core {
             totals: view.totals(&names),
             requests: view.requests(&names),
             connections: facts.connections(),
+            spoken: self.state.spoken.snapshot(&names),
             maps: view.maps(image),
             incidents: view.incidents(),
             malformed: view.malformed(),

@@ -70,3 +70,14 @@ pub struct ServicePosture {
 impl ServicePosture {
     pub const CLIENTS: usize = 16;
 }
+
+/// Conversations with a service of this host that ended since the start, by what they spoke.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Spoken {
+    pub service: String,
+    /// The protocol, as in `flows`.
+    pub application: String,
+    /// `clear`, `native`, `tls`, `upgraded` or `unknown`.
+    pub encryption: String,
+    pub conversations: u64,
+}

@@ -22,6 +22,8 @@ use tuning::aggregates::{Basis, State};
 
 use crate::schema;
 
+pub use crate::posture::Spoken;
+
 /// Everything that is known at [`Snapshot::at`]. Counters only grow while the maps live (also across restarts).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Snapshot {
@@ -44,6 +46,8 @@ pub struct Snapshot {
     pub requests: Vec<Requests>,
     #[serde(default)]
     pub connections: Vec<ServiceConnections>,
+    #[serde(default)]
+    pub spoken: Vec<Spoken>,
     pub maps: Vec<MapUse>,
     /// One row per [`monitor_common::record::Incident`], in its order; labels as there.
     pub incidents: Vec<Tally>,

@@ -189,6 +189,7 @@ pub fn snapshot() -> Snapshot {
         ],
         requests: Vec::new(),
         connections: Vec::new(),
+        spoken: Vec::new(),
         maps: vec![MapUse { name: "SOURCES".to_owned(), entries: Some(1), capacity: 131_072 }],
         incidents: vec![Tally { label: "source_table_full".to_owned(), count: 0 }],
         malformed: Vec::new(),

@@ -26,6 +26,7 @@ use super::panic::Panic;
 use super::plan::Plan;
 use super::ports::Turn;
 use super::silences::Silences;
+use super::spoken::Spoken;
 use super::start::{self, Beginning, Begun};
 use super::steps::Steps;
 use super::tune::{Circumstances, Tune, strangers};
@@ -45,6 +46,7 @@ pub struct State {
     pub interfaces: Interfaces,
     pub view: View,
     pub watch: Watch,
+    pub spoken: Spoken,
     pub silences: Silences,
     pub tune: Tune,
     pub steps: Steps,
@@ -69,6 +71,7 @@ impl State {
             interfaces: Interfaces::default(),
             view: View::default(),
             watch,
+            spoken: Spoken::default(),
             silences,
             tune,
             steps,
@@ -174,6 +177,7 @@ impl State {
     /// Takes flow records.
     pub fn records(&mut self, records: &[monitor_common::conversation::Record], turn: &mut Turn<'_>) {
         self.watch.records(records, turn);
+        self.spoken.take(records, self.installed.image(), &self.changes.desired().rules().own);
         self.handle_findings(turn);
     }
 

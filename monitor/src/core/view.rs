@@ -392,6 +392,7 @@ pub fn nothing_yet(started: Timestamp, reload: snapshot::Reload) -> snapshot::Sn
         totals: Vec::new(),
         requests: Vec::new(),
         connections: Vec::new(),
+        spoken: Vec::new(),
         maps: Vec::new(),
         incidents: Vec::new(),
         malformed: Vec::new(),

@@ -143,6 +143,13 @@ impl Page {
             }),
         );
         self.add(
+            declared::SPOKEN,
+            snapshot.spoken.iter().map(|row| {
+                let labels = [&row.service, &row.application, &row.encryption].map(Clone::clone);
+                (labels, float(row.conversations))
+            }),
+        );
+        self.add(
             declared::MALFORMED,
             snapshot.malformed.iter().map(|tally| ([tally.label.clone()], float(tally.count))),
         );

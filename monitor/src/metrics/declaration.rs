@@ -55,6 +55,8 @@ families! {
         "TCP connections that are open to a service that has them followed.";
     FIRST_DATA = Counter "sluice_first_data_total" ["service", "encrypted"]
         "Connections to services that ask for encryption, by whether their first data was encrypted: yes or no.";
+    SPOKEN = Counter "sluice_conversations_total" ["service", "application", "encryption"]
+        "Conversations with services of this host that ended, by the protocol that was recognised and how it was encrypted.";
     MALFORMED = Counter "sluice_malformed_frames_total" ["kind"]
         "Frames that could not be parsed, by what is wrong with them.";
     INTERFACE_MODE = Gauge "sluice_interface_mode" ["interface", "mode"]

@@ -155,6 +155,12 @@ fn example() -> Snapshot {
             total("eth0", "web", Reason::PacketRate, 70, 30),
             total("eth0", "web", Reason::ByteRate, 0, 5),
         ],
+        spoken: vec![crate::snapshot::Spoken {
+            service: "web".to_owned(),
+            application: "http".to_owned(),
+            encryption: "clear".to_owned(),
+            conversations: 7,
+        }],
         connections: vec![crate::snapshot::ServiceConnections {
             service: "web".to_owned(),
             encryption: policy::config::Mode::Enforce,
