@@ -140,9 +140,9 @@ impl Core {
                 let load = reading.load;
                 let flood = self.state.reading(*reading, &mut turn);
                 let snapshot = Arc::new(self.snapshot(&turn));
-                turn.effects.push(Effect::Publish(snapshot));
+                turn.effects.push(Effect::Publish(Arc::clone(&snapshot)));
                 let load = Load { flood, ..load };
-                self.state.hold_strangers(load, &mut turn);
+                self.state.hold_strangers(&snapshot.totals, load, &mut turn);
                 self.state.defend(load, &mut turn);
             }
             Input::LinksChanged => self.state.follow_links(&mut turn),

@@ -33,7 +33,7 @@ use super::tune::{Circumstances, Tune, strangers};
 use super::view::{self, View};
 use super::watch::Watch;
 use super::{access, alerts, challenge, dangers, history, names, response, supervise};
-use crate::snapshot::address_of;
+use crate::snapshot::{Total, address_of};
 use crate::store::ChangeState;
 use api::Error;
 use api::containments::Subject;
@@ -275,10 +275,8 @@ impl State {
     }
 
     /// Lets services hold strangers to their share while a flood harms the host.
-    pub fn hold_strangers(&mut self, load: Load, turn: &mut Turn<'_>) {
-        let arriving = self.view.arriving();
-        let (rules, image) = (self.changes.desired().rules(), self.installed.image());
-        let changed = self.tune.guard(rules, image, &arriving, load, turn.now.since_boot);
+    pub fn hold_strangers(&mut self, totals: &[Total], load: Load, turn: &mut Turn<'_>) {
+        let changed = self.tune.guard(self.changes.desired().rules(), totals, load, turn.now.since_boot);
         let enforcing = self.tune.standing().iter().filter(|standing| standing.state == Acts::Enforces);
         let enforcing: Vec<_> = enforcing.map(strangers::sentence).collect();
         if enforcing.is_empty() {

@@ -6,7 +6,7 @@
 mod limits;
 pub mod strangers;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use super::names::source_of;
 use super::plan::Plan;
 use super::ports::Turn;
 use super::sources::SourceTable;
-use crate::snapshot::{ProposedLimit, Tuning, address_of};
+use crate::snapshot::{ProposedLimit, Total, Tuning, address_of};
 use crate::store::Storage;
 use api::{Code, Error};
 use limits::{all_limits, named, protected_networks, setting};
@@ -178,16 +178,15 @@ impl Tune {
         self.tuner.defend(since_boot.as_secs_f64(), load)
     }
 
-    /// Looks at what came for each service, by the kernel's numbers; the services that do something else than before, if any does.
+    /// Looks at what came for each service; the services that do something else than before, if any does.
     pub fn guard(
         &mut self,
         rules: &Rules,
-        image: &Image,
-        per_second: &HashMap<u32, f64>,
+        totals: &[Total],
         load: Load,
         since_boot: Duration,
     ) -> Option<Vec<Standing>> {
-        let arriving = strangers::arriving(rules, image, per_second);
+        let arriving = strangers::arriving(rules, totals);
         let changed = self.tuner.guard(since_boot.as_secs_f64(), load, &arriving);
         let before = std::mem::replace(&mut self.standing, self.tuner.standing(&arriving));
         let acted = |now: &Standing| {

@@ -176,20 +176,6 @@ impl View {
         rows
     }
 
-    /// Packets per second that came for each service between the last two readings, whatever became of them.
-    pub fn arriving(&self) -> HashMap<u32, f64> {
-        let mut arriving = HashMap::new();
-        let Some(before) = self.before.as_ref().filter(|_| self.passed > 0.0) else { return arriving };
-        for datapath::Total { slot, service, totals } in &self.counted.counters.totals {
-            for (reason, (ended, _)) in totals.ended.iter().zip(&totals.would_drop).enumerate() {
-                let old = before.get(&(*slot, *service, reason)).map_or(0, |(ended, _)| *ended);
-                let grown = float(ended.packets.saturating_sub(old)) / self.passed;
-                *arriving.entry(*service).or_default() += grown;
-            }
-        }
-        arriving
-    }
-
     /// Each interface with its flood mode.
     pub fn interfaces(&self, interfaces: &Interfaces, kernel: &dyn Kernel) -> Vec<Interface> {
         let clock = kernel.environment().clock;

@@ -2,7 +2,7 @@
 //!
 //! In: the desired rules, the kernel's image, counters. Out: values for tuning, and what tuning says as limits of the policy.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use monitor_common::bucket::level;
 use monitor_common::record::{SourceEntry, entry};
@@ -11,20 +11,19 @@ use policy::{Automatic, Image, Rules};
 use tuning::Limits;
 use tuning::aggregates::{Arriving, Standing, State};
 
-use crate::snapshot::AutomaticAggregate;
+use crate::snapshot::{AutomaticAggregate, Total};
 
-/// The services with an automatic aggregate, and what came for each; `per_second` is by the kernel's numbers.
-pub fn arriving(rules: &Rules, image: &Image, per_second: &HashMap<u32, f64>) -> Vec<Arriving> {
+/// The services with an automatic aggregate, and what came for each, whatever became of it.
+pub fn arriving(rules: &Rules, totals: &[Total]) -> Vec<Arriving> {
     // Without egress the default service has the answers to this host's own questions, which nobody learned.
     let has_one = |name: &str| name != DEFAULT_SERVICE || rules.config.interfaces.egress;
     let services = rules.services().into_iter().filter(|service| has_one(&service.name));
     services
         .filter(|service| service.protection.mode != Mode::Off && service.protection.aggregate.is_automatic())
         .map(|service| {
-            let number = image.numbering.service(&service.name);
-            let came = number.and_then(|number| per_second.get(&number)).copied();
+            let came = totals.iter().filter(|total| total.service == service.name);
             Arriving {
-                packets_per_second: came.unwrap_or(0.0),
+                packets_per_second: came.map(|total| total.ended_per_second).sum(),
                 reserve: service.protection.aggregate.reserve,
                 service: service.name,
             }
