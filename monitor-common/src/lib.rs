@@ -10,6 +10,7 @@
 
 pub mod application;
 pub mod bucket;
+pub mod capture;
 pub mod challenge;
 pub mod containment;
 pub mod conversation;
