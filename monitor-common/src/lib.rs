@@ -10,6 +10,7 @@
 
 pub mod application;
 pub mod bucket;
+pub mod capture;
 pub mod challenge;
 pub mod connection;
 pub mod containment;

@@ -64,6 +64,10 @@ pub mod map {
     pub const PARSED: &str = "PARSED";
     pub const LISTENERS: &str = "LISTENERS";
     pub const REPLY: &str = "REPLY";
+    pub const CAPTURED: &str = "CAPTURED";
+    pub const FRAMES: &str = "FRAMES";
+    /// The memory of the object in which a capture's filter is.
+    pub const CAPTURE: &str = ".data.capture";
 }
 
 /// Variables of the object that are set at load (`.rodata`).

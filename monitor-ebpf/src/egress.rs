@@ -18,7 +18,7 @@ use monitor_common::{
 };
 
 use crate::{
-    challenge, clock,
+    capture, challenge, clock,
     context::{PacketContext, fresh, hook},
     conversations,
     limiter::{connections, proof},
@@ -60,6 +60,7 @@ pub fn sluice_egress(ctx: TcContext) -> i32 {
         follow(ctx.skb.skb, rules, packet);
     }
     let verdict = Verdict::from_number(fresh(&packet.verdict));
+    capture::egress(ctx.skb.skb, packet, verdict);
     if !verdict.drops() {
         if proof::is_syn_ack(packet) {
             proof::expect(rules.settings, packet);

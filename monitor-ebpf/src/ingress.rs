@@ -18,7 +18,7 @@ use monitor_common::{
 };
 
 use crate::{
-    challenge, clock,
+    capture, challenge, clock,
     context::{PacketContext, fresh, hook},
     conversations,
     limiter::{self, connections, fragments, proof, requests, vital},
@@ -75,6 +75,7 @@ pub fn sluice_ingress(ctx: XdpContext) -> u32 {
     let verdict = Verdict::from_number(fresh(&packet.verdict));
     totals::count(packet, verdict);
     totals::tell(packet, verdict);
+    capture::ingress(ctx.ctx, packet, verdict);
     if !verdict.drops() {
         XDP_PASS
     } else if verdict == Reason::Challenged.into() {

@@ -13,6 +13,8 @@ mod accounting;
 #[cfg(target_arch = "bpf")]
 mod atomic;
 #[cfg(target_arch = "bpf")]
+mod capture;
+#[cfg(target_arch = "bpf")]
 mod challenge;
 #[cfg(target_arch = "bpf")]
 mod clock;

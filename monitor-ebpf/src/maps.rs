@@ -3,9 +3,10 @@
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, PerCpuArray, PerfEventArray, RingBuf},
 };
 use monitor_common::{
+    capture::{Head, Progress},
     challenge::Heard,
     connection::{self, Cell, Holder, Open},
     containment::Containment,
@@ -190,6 +191,12 @@ pub static HEARTBEAT: Array<u64> = Array::with_max_entries(1, 0);
 /// 0 -> the clocks. Mapped into the memory of a replay, which moves the clock with every frame.
 #[map]
 pub static CLOCK: Array<ClockReading> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+/// 0 -> what `sluice capture` took. Programs write, the capture reads.
+#[map]
+pub static CAPTURED: Array<Progress> = Array::with_max_entries(1, 0);
+/// CPU -> ring of the capture. Programs write, the capture reads.
+#[map]
+pub static FRAMES: PerfEventArray<Head> = PerfEventArray::new(0);
 /// 0 -> what `sluice_parse` made of a frame.
 #[map]
 pub static PARSED: Array<ParsedRecord> = Array::with_max_entries(1, 0);

@@ -62,6 +62,7 @@ commands! {
     graph::Graph;
     posture::Posture;
     replay::Replay;
+    capture::Capture;
     tune::Tune;
     confirm::Confirm;
     history::History;

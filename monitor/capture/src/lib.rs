@@ -1,4 +1,4 @@
-//! Capture files -> packets with their times, and Ethernet frames of them.
+//! Capture files -> packets with their times, and Ethernet frames of them; and frames -> a file.
 //!
 //! In: the bytes of a pcap or pcapng file, plain or compressed with gzip, known by how they begin and never by a name.
 //! Out: one [`Packet`] after the other, each with its link type and its time in nanoseconds since the epoch. A file that ends
@@ -11,6 +11,7 @@ mod link;
 mod pcap;
 mod pcapng;
 mod stream;
+pub mod writer;
 
 #[cfg(test)]
 mod tests;

@@ -96,6 +96,11 @@ impl LinkState {
         Ok(Self { program: word(8), ifindex: word(16) })
     }
 
+    /// The id of the program in it.
+    pub fn program(self) -> u32 {
+        self.program
+    }
+
     pub fn ifindex(self) -> Option<u32> {
         (self.ifindex != 0).then_some(self.ifindex)
     }

@@ -33,6 +33,7 @@ mod slots;
 mod sources;
 mod syscall;
 mod table;
+mod tap;
 mod totals;
 mod verification;
 
@@ -56,7 +57,7 @@ pub use conversations::Conversations;
 pub use events::{LogPump, Ring};
 pub use interfaces::{Interface, Mode, Xdp, find as find_interface, list as list_interfaces};
 pub use kernel::{AttachMode, BanError, Generation, Guarded, Kernel, MapUse};
-pub use left::{Left, left_in_force};
+pub use left::{Left, left_in_force, slots_in};
 pub use live::{Live, remove_pinned};
 pub use object::{KernelLog, embedded, is_stub};
 pub use offloads::{Offloads, offloads};
@@ -69,6 +70,7 @@ pub use simulate::{SHORTEST_FRAME, Simulator, Verdict};
 pub use sources::{Kept, Sources, SweptTo};
 pub use syscall::TestRun;
 pub use table::TableFull;
+pub use tap::Tap;
 pub use totals::{Counters, Total};
 pub use verification::uninterrupted;
 

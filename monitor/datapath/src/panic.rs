@@ -5,11 +5,12 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
-use monitor_common::names::{LAYOUT, map};
+use anyhow::{Context as _, Result};
+use monitor_common::names::map;
 use monitor_common::rule::{Active, Settings, setting};
 
 use super::Datapath;
+use super::left;
 use super::pins;
 use super::syscall;
 use super::table::{Array, Map};
@@ -83,15 +84,8 @@ pub fn passes_everything_in(pin_directory: &Path) -> Result<Option<bool>> {
 }
 
 fn pinned(root: &Path) -> Result<Option<Panic>> {
-    let version = root.join(format!("v{LAYOUT}"));
-    let of_others = pins::links_under(root)?.into_iter().find(|link| !link.path.starts_with(&version));
-    if let Some(link) = of_others {
-        bail!(
-            "{} is of another version of sluice than this one (layout {LAYOUT}): use that version's program, or \
-             `sluice detach`, which takes everything away",
-            link.path.display()
-        );
-    }
+    left::links_of_this_layout(root)?;
+    let version = pins::version(root);
     let open = |name: &'static str| -> Result<Option<Map>> {
         let path = version.join("maps").join(name);
         match syscall::open_pin(&path) {

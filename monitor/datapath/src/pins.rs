@@ -74,7 +74,7 @@ pub struct LinkPin {
 impl Pins {
     /// Makes or reopens the directory and locks it against a second daemon.
     pub fn open(root: &Path) -> Result<Self> {
-        let version = root.join(format!("v{}", names::LAYOUT));
+        let version = version(root);
         let moved = move_squatter_away(root)?;
         own_directory(root)?;
         let lock =
@@ -152,6 +152,11 @@ pub fn links_under(root: &Path) -> Result<Vec<LinkPin>> {
     }
     links.sort_by(|a, b| (a.slot, a.hook, &a.path).cmp(&(b.slot, b.hook, &b.path)));
     Ok(links)
+}
+
+/// Where this layout's pins are under `root`.
+pub fn version(root: &Path) -> PathBuf {
+    root.join(format!("v{}", names::LAYOUT))
 }
 
 /// Detaches everything under `root` and removes it. Returns the interfaces that were guarded.

@@ -3,6 +3,8 @@
 //! In: descriptors and byte slices. Out: errors that name the command. Nothing here knows what a map means. The layouts
 //! are those of `union bpf_attr` in the kernel's `uapi/linux/bpf.h`; the kernel takes shorter forms than its own.
 
+pub mod held;
+
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
@@ -43,6 +45,7 @@ pub enum Command {
     OBJ_GET = 7,
     PROG_TEST_RUN = 10,
     PROG_GET_FD_BY_ID = 13,
+    MAP_GET_FD_BY_ID = 14,
     OBJ_GET_INFO_BY_FD = 15,
     MAP_LOOKUP_BATCH = 24,
     MAP_UPDATE_BATCH = 26,
@@ -280,8 +283,12 @@ pub fn open_pin(path: &Path) -> Result<OwnedFd, SyscallError> {
 
 /// A descriptor for the program with this id.
 pub fn program_by_id(id: u32) -> Result<OwnedFd, SyscallError> {
+    by_id(Command::PROG_GET_FD_BY_ID, id)
+}
+
+fn by_id(command: Command, id: u32) -> Result<OwnedFd, SyscallError> {
     let mut attributes = ById { id, ..ById::default() };
-    bpf(Command::PROG_GET_FD_BY_ID, &mut attributes).and_then(|fd| owned(fd, Command::PROG_GET_FD_BY_ID))
+    bpf(command, &mut attributes).and_then(|fd| owned(fd, command))
 }
 
 /// Fills `info` with as much of the object's `struct bpf_*_info` as fits, the rest zero.

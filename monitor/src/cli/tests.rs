@@ -47,6 +47,8 @@ fn what_people_type_is_understood() {
         "flows --address 10.0.0.5 --port 443 --protocol tcp --workload backup --outcome refused",
         "graph --dot",
         "replay capture.pcap",
+        "capture --only would-drop --sample 100 --reason banned --reason denied -n 5 --size 1MiB",
+        "capture -w - --service web --interface eth0 --snap 1500 --rate 10 --for 5m",
         "replay - --inside 10.0.0.0/8 2001:db8::/32 --config ./sluice.toml -o json",
         "confirm",
         "confirm 7",

@@ -180,6 +180,16 @@ impl Form {
         }
     }
 
+    /// What was rendered as plain text, in this form.
+    fn of(self, plain: &Bytes) -> Result<Bytes> {
+        let text = if self.openmetrics {
+            metrics::openmetrics(std::str::from_utf8(plain)?).into()
+        } else {
+            plain.clone()
+        };
+        Ok(if self.gzip { compressed(&text)?.into() } else { text })
+    }
+
     const fn content_type(self) -> &'static str {
         if self.openmetrics { metrics::OPENMETRICS } else { metrics::CONTENT_TYPE }
     }
@@ -191,10 +201,10 @@ struct Made {
     page: Mutex<Option<Pages>>,
 }
 
-/// One snapshot in the forms that were asked for.
+/// One snapshot in plain text, from which the other forms that are asked for are made.
 struct Pages {
     of: Arc<Snapshot>,
-    text: String,
+    plain: Bytes,
     made: Vec<(Form, Bytes)>,
 }
 
@@ -205,22 +215,26 @@ impl Made {
         let mut held = self.page.lock().unwrap_or_else(PoisonError::into_inner);
         let pages = match held.take().filter(|pages| Arc::ptr_eq(&pages.of, &snapshot)) {
             Some(pages) => pages,
-            None => Pages { text: metrics::page(Arc::clone(&snapshot))?, of: snapshot, made: Vec::new() },
+            None => {
+                Pages { plain: metrics::page(Arc::clone(&snapshot))?.into(), of: snapshot, made: Vec::new() }
+            }
         };
         let pages = held.insert(pages);
+        if form == Form::default() {
+            return Ok(pages.plain.clone());
+        }
         if let Some((_, made)) = pages.made.iter().find(|(known, _)| *known == form) {
             return Ok(made.clone());
         }
-        let text = if form.openmetrics { metrics::openmetrics(&pages.text) } else { pages.text.clone() };
-        let made = Bytes::from(if form.gzip { compressed(&text)? } else { text.into_bytes() });
+        let made = form.of(&pages.plain)?;
         pages.made.push((form, made.clone()));
         Ok(made)
     }
 }
 
-fn compressed(text: &str) -> Result<Vec<u8>> {
+fn compressed(text: &[u8]) -> Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(text.as_bytes())?;
+    encoder.write_all(text)?;
     Ok(encoder.finish()?)
 }
 
@@ -252,6 +266,18 @@ async fn index() -> Html<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_form_is_made_of_the_plain_text_which_is_held_once() {
+        let plain = Bytes::from_static(b"# TYPE up gauge\nup 1\n");
+        let of = |openmetrics, gzip| Form { openmetrics, gzip }.of(&plain).unwrap();
+        assert_eq!(of(false, false).as_ptr(), plain.as_ptr());
+        assert!(of(true, false).ends_with(b"# EOF\n"));
+        let mut unpacked = String::new();
+        let packed = of(true, true);
+        std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&packed[..]), &mut unpacked).unwrap();
+        assert!(unpacked.ends_with("# EOF\n") && unpacked.contains("up 1"), "{unpacked}");
+    }
 
     #[test]
     fn the_form_is_what_the_request_accepts() {

@@ -66,6 +66,7 @@ mod storm;
 mod stress;
 mod sweeps;
 mod table;
+mod tap;
 mod top;
 mod tuning;
 mod verdicts;

@@ -41,6 +41,7 @@ const TOOLS: &[(&str, &str, Scope)] = &[
     ("qemu-system-x86_64", "qemu-system-x86", Scope::Test),
     ("tcpdump", "tcpdump", Scope::Test),
     ("tmux", "tmux", Scope::Test),
+    ("tshark", "tshark", Scope::Test),
     ("lintian", "lintian", Scope::Package),
     ("rpm", "rpm", Scope::Package),
 ];

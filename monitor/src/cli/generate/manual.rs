@@ -64,6 +64,12 @@ const EXAMPLES: &[Example] = &[
     ("sluice posture", "Show what each service speaks and how much of it is encrypted."),
     ("sluice posture --csv", "The same for a spreadsheet."),
     ("sluice replay day.pcap --config candidate.toml", "Say what a configuration would have dropped."),
+    ("sluice capture", "Print the frames that are dropped or would be, each with the reason, for a minute."),
+    (
+        "sluice capture --write drops.pcapng --source 198.51.100.0/24 --for 5m",
+        "Write those of one network into a file for Wireshark.",
+    ),
+    ("sluice capture --write - --finding 12 --snap 1500", "Write whole frames of a finding's subject to another program."),
     ("sluice tune show --service web", "Show the proposed limits of a service with their evidence."),
     ("sluice tune try web", "Count what a proposal would drop."),
     ("sluice tune end web", "End the trial."),
