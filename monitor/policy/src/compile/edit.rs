@@ -157,7 +157,9 @@ impl<'a> Around<'a> {
         let exempt = rules.lists.iter().filter(|list| list.action == ListAction::Exempt);
         let mut privileged = std::mem::take(&mut self.privileged);
         privileged.extend(exempt.flat_map(|list| list.prefixes.iter().map(|prefix| listed(list, *prefix))));
-        arrivals(rules, &privileged).into_iter().for_each(|statement| self.place(statement));
+        for statement in arrivals(rules, &privileged) {
+            self.place(statement);
+        }
     }
 
     /// All that cover the block or lie within it.

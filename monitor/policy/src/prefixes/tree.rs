@@ -85,7 +85,9 @@ impl Tree {
             let there = *there;
             self.uses[there as usize] += 1;
             // It holds the same children already.
-            children.into_iter().for_each(|child| self.release(child));
+            for child in children {
+                self.release(child);
+            }
             return leaf::NODE | there;
         }
         let new = self.free.pop().unwrap_or_else(|| {
@@ -119,7 +121,9 @@ impl Tree {
         }
         self.free.push(gone);
         // As deep as an address is long.
-        children.into_iter().for_each(|child| self.release(child));
+        for child in children {
+            self.release(child);
+        }
     }
 }
 
