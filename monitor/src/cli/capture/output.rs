@@ -65,13 +65,12 @@ impl Frames {
     pub fn take(&mut self, seen: &Seen<'_>) -> Result<(), Failure> {
         match &mut self.form {
             Form::File { writer, interfaces, snap } => {
-                let interface = match interfaces.get(&seen.interface) {
-                    Some(number) => *number,
-                    None => {
-                        let number = writer.interface(&seen.interface, *snap)?;
-                        interfaces.insert(seen.interface.clone(), number);
-                        number
-                    }
+                let interface = if let Some(number) = interfaces.get(&seen.interface) {
+                    *number
+                } else {
+                    let number = writer.interface(&seen.interface, *snap)?;
+                    interfaces.insert(seen.interface.clone(), number);
+                    number
                 };
                 writer.frame(&Frame {
                     interface,
@@ -85,7 +84,8 @@ impl Frames {
             }
             Form::Lines(out) => {
                 let packet = seen.packet.as_deref().unwrap_or("not IP");
-                let line = format!("{} {packet} {} B  {}", seen.at.strftime("%H:%M:%S%.3fZ"), seen.length, seen.comment());
+                let (at, comment) = (seen.at.strftime("%H:%M:%S%.3fZ"), seen.comment());
+                let line = format!("{at} {packet} {} B  {comment}", seen.length);
                 writeln!(out, "{}", clean(&line))?;
                 self.bytes += line.len() as u64 + 1;
             }
