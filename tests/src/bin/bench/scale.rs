@@ -81,7 +81,7 @@ impl Scale {
         let began = Instant::now();
         daemon.spawn()?;
         while ask(&daemon, "GET", "/v1/status", "").is_err() {
-            ensure!(began.elapsed() < Duration::from_secs(60), "it did not start: {}", daemon.logged());
+            ensure!(began.elapsed() < Duration::from_mins(1), "it did not start: {}", daemon.logged());
             thread::sleep(Duration::from_millis(2));
         }
         Ok((daemon, began.elapsed()))
@@ -143,7 +143,7 @@ impl Scale {
         let before = resident_mib(&daemon)?;
         let list = daemon.config().with_file_name("list.txt");
         fs::write(&list, text(MILLION))?;
-        let named = format!("{LARGE}[[access.lists]]\npath = {list:?}\naction = \"deny\"\n");
+        let named = format!("{LARGE}[[access.lists]]\npath = \"{}\"\naction = \"deny\"\n", list.display());
         daemon.configure(&[INTERFACE], &named)?;
         let with = "a list of 1,000,000";
         let took = timed(|| ask(&daemon, "POST", "/v1/reload?yes=true", "{}"))?;
