@@ -164,10 +164,12 @@ pub(super) fn limit(of: &ClassLimit, tick_ns: u64, place: &str) -> Result<Limit,
         limit.ban_after = ban.after;
         limit.ban_growth = u16::try_from(ban.growth.max(1)).unwrap_or(u16::MAX);
         limit.ban_unproven = u8::from(ban.unproven);
-        limit.ban_scope = match ban.scope {
-            BanScope::NewContacts => scope::NEW_CONTACTS as u8,
-            BanScope::Everything => scope::EVERYTHING as u8,
-        };
+        let [scope, _] = match ban.scope {
+            BanScope::NewContacts => scope::NEW_CONTACTS,
+            BanScope::Everything => scope::EVERYTHING,
+        }
+        .to_le_bytes();
+        limit.ban_scope = scope;
         limit.ban_within = units(ban.within);
         limit.ban_first = units(ban.first);
         limit.ban_longest = units(ban.longest);
