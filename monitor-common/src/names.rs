@@ -107,9 +107,9 @@ pub mod capacity {
     pub const WORDS_PER_REQUEST_SOURCE: u32 = 4;
     /// Connections that are followed at once, and sources that hold them, powers of two; the larger where the configuration has
     /// connections followed.
-    pub const OPEN_CELLS: u32 = 1024;
+    pub const OPEN_CELLS: u32 = 512;
     pub const OPEN_CELLS_IN_USE: u32 = 131_072;
-    pub const HOLDERS: u32 = 1024;
+    pub const HOLDERS: u32 = 512;
     pub const HOLDERS_IN_USE: u32 = 32_768;
     pub const PREFIX_NODES: u32 = 92_160;
     pub const DENIALS: u32 = 32_768;

@@ -164,11 +164,12 @@ pub(super) fn limit(of: &ClassLimit, tick_ns: u64, place: &str) -> Result<Limit,
         limit.ban_after = ban.after;
         limit.ban_growth = u16::try_from(ban.growth.max(1)).unwrap_or(u16::MAX);
         limit.ban_unproven = u8::from(ban.unproven);
-        let scope = match ban.scope {
+        let [scope, _] = match ban.scope {
             BanScope::NewContacts => scope::NEW_CONTACTS,
             BanScope::Everything => scope::EVERYTHING,
-        };
-        limit.ban_scope = u8::try_from(scope).unwrap_or(u8::MAX);
+        }
+        .to_le_bytes();
+        limit.ban_scope = scope;
         limit.ban_within = units(ban.within);
         limit.ban_first = units(ban.first);
         limit.ban_longest = units(ban.longest);
