@@ -139,7 +139,9 @@ mod tests {
     }
 
     fn visit(walk: &mut Walk, bans: &[(BanKey, Ban)], half: u64, kept: u64) -> Vec<u64> {
-        bans.iter().for_each(|(key, ban)| walk.meet(*key, *ban, NOW));
+        for (key, ban) in bans {
+            walk.meet(*key, *ban, NOW);
+        }
         let over = bans.iter().filter(|(_, ban)| is_over(ban, NOW, 0)).copied().collect();
         walk.forgotten(over, half, NOW, kept).iter().map(|key| key.low).collect()
     }

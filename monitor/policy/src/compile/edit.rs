@@ -32,16 +32,19 @@ pub struct Edit {
 impl Edit {
     /// What leads from `before`, of which `image` is compiled, to `after`; nothing where it takes a compilation.
     pub fn between(before: &Rules, after: &Rules, image: &Image) -> Option<Self> {
-        let same = (Arc::ptr_eq(&before.config, &after.config) || before.config == after.config)
-            && before.limits == after.limits
-            && Arc::ptr_eq(&before.lists, &after.lists)
-            && before.own == after.own
-            && before.surroundings == after.surroundings;
+        // Every field is named, so that a new one is thought of here.
+        let Rules { config, limits, access, lists, own, surroundings, automatic } = before;
+        let same = (Arc::ptr_eq(config, &after.config) || *config == after.config)
+            && *limits == after.limits
+            && Arc::ptr_eq(lists, &after.lists)
+            && *own == after.own
+            && *surroundings == after.surroundings
+            && *automatic == after.automatic;
         if !same {
             return None;
         }
         let mut prefixes = BTreeSet::new();
-        let mut there: HashMap<_, _> = before.access.iter().map(|entry| (key(entry), entry)).collect();
+        let mut there: HashMap<_, _> = access.iter().map(|entry| (key(entry), entry)).collect();
         for entry in &after.access {
             if there.get(&key(entry)) == Some(&entry) {
                 there.remove(&key(entry));
