@@ -3,22 +3,24 @@
 //! In: nothing. Out: values that metrics, control, detection and tuning read. It never reads a map, keeps no history and
 //! names no kernel layout; rates are computed by the engine from two consecutive reads.
 
+mod findings;
+mod limits;
 mod lists;
 mod store;
 
 use std::net::IpAddr;
 
+pub use findings::{FindingCount, Findings, Memory};
+pub use limits::{AutomaticAggregate, LimitInForce, ProposedLimit, RateAndBurst, Tuning};
 pub use lists::ListState;
 pub use store::StoreState;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
 use monitor_common::verdict::Reason;
-use policy::LimitKind;
-use policy::config::{Mode, Rate};
+use policy::config::Mode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tuning::aggregates::{Basis, State};
 
 use crate::schema;
 
@@ -386,77 +388,6 @@ pub struct Ban {
     pub comment: Option<String>,
 }
 
-/// A rate and how much may come at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct RateAndBurst {
-    /// Packets, bytes, connections, fragments, requests or handshakes per time, as it was written.
-    pub rate: Rate,
-    /// As asked for, else as chosen for this rate.
-    pub burst: u64,
-}
-
-/// One limit as it holds now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct LimitInForce {
-    pub service: String,
-    /// `outside`, `inside` or a named class; `any` for all that have no limit of their own, and for aggregates.
-    pub class: String,
-    pub kind: LimitKind,
-    pub mode: Mode,
-    pub packets: Option<RateAndBurst>,
-    pub bytes: Option<RateAndBurst>,
-    pub connections: Option<RateAndBurst>,
-    pub fragments: Option<RateAndBurst>,
-    pub requests: Option<RateAndBurst>,
-    pub handshakes: Option<RateAndBurst>,
-    /// TCP connections that are open at once.
-    #[serde(default)]
-    pub concurrent: Option<u32>,
-    /// Where it comes from: `config`, `default` (the embedded one), `set while running`, or `auto` with what it rests on:
-    /// the share of strangers, whose mode is `off` while nothing calls for it.
-    pub origin: String,
-}
-
-/// Open findings in short; filled when detection runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Findings {
-    pub open: u64,
-    /// Raised since the start, by detector and severity.
-    pub raised: Vec<FindingCount>,
-    /// Signals that became no finding or no notification of their own, by reason.
-    #[serde(default)]
-    pub shed: Vec<Tally>,
-    /// Records that reached the detectors.
-    pub records: u64,
-    /// Seconds until edges that were never seen before are judged; 0 when they are.
-    pub edges_in_s: u64,
-    /// Seconds until unusual hours are judged; 0 when they are.
-    pub hours_in_s: u64,
-    /// How full the detectors' memories are.
-    pub memories: Vec<Memory>,
-}
-
-/// One of the detectors' memories.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Memory {
-    pub name: String,
-    pub entries: u64,
-    pub capacity: u64,
-    /// Entries that were still of use and made room for others.
-    pub evicted: u64,
-    /// New keys that found no room.
-    pub refused: u64,
-}
-
-/// Findings of one detector and severity.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct FindingCount {
-    pub detector: String,
-    pub severity: String,
-    pub open: u64,
-    pub raised: u64,
-}
-
 /// What became of the last (re)load of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reload {
@@ -479,48 +410,6 @@ pub struct Pending {
     /// When it is taken back.
     pub until: Timestamp,
     pub made_by: String,
-}
-
-/// What tuning knows and does, in short; proposals are renewed once a minute.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Tuning {
-    /// `flood`, `alert` or `thawing` while nothing is learned and no step is taken.
-    pub frozen: Option<String>,
-    pub proposals: Vec<ProposedLimit>,
-    /// What the distributions take.
-    pub memory_bytes: u64,
-    /// Samples of services and classes that there was no room for.
-    pub not_learned: u64,
-    /// 0 is the ground: limits as they were set.
-    pub defence_rung: u64,
-    /// What limits of sources are multiplied by.
-    pub defence_factor: f64,
-    /// Services whose aggregate is `"auto"`.
-    #[serde(default)]
-    pub aggregates: Vec<AutomaticAggregate>,
-}
-
-/// What strangers may take of a service without rates for all sources together, and whether they are held to it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct AutomaticAggregate {
-    pub service: String,
-    pub state: State,
-    pub basis: Basis,
-    pub strangers_packets_per_second: u64,
-    pub strangers_connections_per_second: u64,
-}
-
-/// One dimension of one limit as tuning sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct ProposedLimit {
-    pub service: String,
-    pub class: String,
-    /// `packets`, `bytes` or `connections`.
-    pub dimension: String,
-    /// `None` while too little is known.
-    pub per_second: Option<u64>,
-    /// `proposed`, or what automatic mode decided last.
-    pub state: String,
 }
 
 /// The name of the address as people write it: IPv4 unmapped.
