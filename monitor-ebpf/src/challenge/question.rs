@@ -1,4 +1,4 @@
-//! DNS over UDP: an unproven source is told to ask over TCP, where a cookie proves its address.
+//! DNS over UDP: an unproven source has to ask over TCP, where a cookie proves its address.
 //!
 //! In: datagrams to port 53 that a limit refuses. Out: the answer in place of the packet, no longer than that was.
 

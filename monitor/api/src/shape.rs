@@ -97,7 +97,7 @@ mod tests {
         assert!(remove.query[0].required);
         let set = Shape::of::<LimitSet>();
         assert_eq!(names(&set.path), ["service"]);
-        assert_eq!(set.body.len(), 9, "{set:?}");
+        assert_eq!(set.body.len(), 10, "{set:?}");
         assert!(Shape::of::<Revert>().path[0].is_integer());
     }
 

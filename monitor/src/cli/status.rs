@@ -1,6 +1,6 @@
 //! `sluice status`: is it guarding, how well, and what is wrong.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use api::status::ShowStatus;
@@ -13,8 +13,7 @@ use super::table::Page;
 use super::{Context, Execute, Exit, Failure, figures};
 use crate::daemon;
 use crate::engine::delta::Flags;
-use crate::snapshot::{Findings, LimitInForce, ListState, Snapshot, Total};
-use policy::LimitKind;
+use crate::snapshot::{Findings, ListState, Snapshot, Total};
 
 /// Shows what is guarded, what is dropped and what is wrong
 ///
@@ -160,7 +159,7 @@ pub fn by_service(snapshot: &Snapshot) -> BTreeMap<&str, Vec<&Total>> {
 
 fn services(snapshot: &Snapshot, page: &mut Page) {
     let rows = by_service(snapshot).into_iter().map(|(service, totals)| {
-        let mut row = vec![service.to_owned(), modes(&snapshot.limits, service)];
+        let mut row = vec![service.to_owned(), snapshot.modes(service)];
         let flows = Flows::of(totals.iter().copied());
         row.extend(flows.cells());
         row.push(figures::count(flows.would_drop));
@@ -208,13 +207,6 @@ pub fn one_interface(snapshot: &Snapshot, name: &str, page: &mut Page) {
     });
     let headings = ["SERVICE", "REASON", ">PACKETS/S", ">PACKETS", "~>BYTES", "~>WOULD DROP/S"];
     page.table(&headings, rows.collect(), "no packet was seen");
-}
-
-/// Modes of a service's limits, each named once; the trial limit never drops and is left out.
-pub fn modes(limits: &[LimitInForce], service: &str) -> String {
-    let of_it = |limit: &&LimitInForce| limit.service == service && limit.kind != LimitKind::Trial;
-    let modes: BTreeSet<_> = limits.iter().filter(of_it).map(|limit| limit.mode.label()).collect();
-    if modes.is_empty() { "no limit".to_owned() } else { modes.into_iter().collect::<Vec<_>>().join(", ") }
 }
 
 /// Why packets of these totals were dropped, most frequent first.

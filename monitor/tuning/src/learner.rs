@@ -13,7 +13,7 @@ use super::busiest::{Busiest, Distinct};
 use super::parameters::Parameters;
 use super::week::{LEARNED, SavedHour, Week, hour_of};
 
-/// Stands for [`EVERYBODY`] among the kernel's numbers of classes.
+/// [`EVERYBODY`] among the kernel's numbers of classes.
 const EVERYBODY_NUMBER: u32 = u32::MAX;
 
 /// One interval, about a second.

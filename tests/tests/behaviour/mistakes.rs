@@ -1,4 +1,4 @@
-//! Mistakes that people make at every command, against a running daemon: what they are told is kept beside this file, word for
+//! Mistakes that people make at every command, against a running daemon: the answers are kept beside this file, word for
 //! word, and none of them changes anything.
 //!
 //! A line of `mistakes.txt` that begins with `$ sluice` is typed; below it stand what is printed and the exit code. `SLUICE_WRITE_DOCS=1`

@@ -90,7 +90,7 @@ fn the_metrics_listener_asks_the_network_who_it_is() {
         let told = daemon.json(&["status"]).ok()?["problems"].to_string();
         told.contains("web.yml").then_some(())
     };
-    eventually("the broken file is told", PATIENCE, broken).unwrap();
+    eventually("the broken file is a problem", PATIENCE, broken).unwrap();
     let certified = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.pem\n";
     fs::write(&web, format!("{TLS}{certified}basic_auth_users:\n  alice: {OTHER}\n")).unwrap();
     let at = |name: &str| place.path().join(name).display().to_string();

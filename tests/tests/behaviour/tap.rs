@@ -90,7 +90,7 @@ fn dropped_frames_come_into_a_file_with_their_reasons_and_nothing_stays() {
     let file = |name: &str| directory.path().join(name);
     let text = |name: &str| file(name).display().to_string();
 
-    // As many as the counters say, whoever reads it.
+    // As many as the counters say, with any reader.
     let before = daemon.settles("sluice_packets_total", &DROPPED).unwrap();
     let only = ["--only", "dropped", "--service", "trap", "--rate", "100000", "--for", "4s", "--write"];
     let capture = begin(&daemon, &[&only[..], &[&text("all")]].concat());

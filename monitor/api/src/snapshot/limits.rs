@@ -1,10 +1,14 @@
 //! Limits in the snapshot: those in force, and what tuning makes of them.
 
+use std::collections::BTreeSet;
+
 use policy::LimitKind;
 use policy::config::{Mode, Rate};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tuning::aggregates::{Basis, State};
+
+use super::Snapshot;
 
 /// A rate and how much may come at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -35,6 +39,25 @@ pub struct LimitInForce {
     /// Where it comes from: `config`, `default` (the embedded one), `set while running`, or `auto` with what it rests on:
     /// the share of strangers, whose mode is `off` while nothing calls for it.
     pub origin: String,
+}
+
+impl Snapshot {
+    /// Modes of a service's limits, each named once. The trial limit, which never drops, and an aggregate that is off, as an
+    /// automatic one is at rest, are left out.
+    pub fn modes(&self, service: &str) -> String {
+        let rests = |limit: &LimitInForce| match limit.kind {
+            LimitKind::PerSource => false,
+            LimitKind::Trial => true,
+            LimitKind::Aggregate => limit.mode == Mode::Off,
+        };
+        let of_it = |limit: &&LimitInForce| limit.service == service && !rests(limit);
+        let modes: BTreeSet<_> = self.limits.iter().filter(of_it).map(|limit| limit.mode.label()).collect();
+        if modes.is_empty() {
+            "no limit".to_owned()
+        } else {
+            modes.into_iter().collect::<Vec<_>>().join(", ")
+        }
+    }
 }
 
 /// What tuning knows and does, in short; proposals are renewed once a minute.

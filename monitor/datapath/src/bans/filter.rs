@@ -42,7 +42,7 @@ impl Needed {
 impl Filter {
     pub fn new(map: &Map) -> Result<Self> {
         let words = Mapped::new(map)?;
-        ensure!(words.words().len() > WORDS, "map {} is shorter than its filter: build both anew", map.name);
+        ensure!(words.words().len() > WORDS, "map {} is shorter than its filter: build both again", map.name);
         Ok(Self(words))
     }
 

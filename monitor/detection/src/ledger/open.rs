@@ -23,7 +23,7 @@ pub struct Open {
     pub finding: Finding,
     pub workload: Option<String>,
     pub silenced: bool,
-    /// Somebody was told, so somebody is told of the end.
+    /// Its beginning was a notification, so its end is one.
     pub notified: bool,
     pub outside: bool,
     pub seen: u64,

@@ -74,7 +74,7 @@ impl Tree {
         self.release(old);
     }
 
-    /// The child that stands for sixteen children, each of which the caller holds; now the caller holds this one instead.
+    /// The node that holds these sixteen children, each of which the caller holds; now the caller holds this one instead.
     pub fn join(&mut self, children: [u32; 16]) -> u32 {
         if children[0] & leaf::NODE == 0 && children.iter().all(|child| *child == children[0]) {
             return children[0];

@@ -55,7 +55,7 @@ pub struct Seen<'a> {
     pub length: u32,
     #[serde(skip)]
     pub data: &'a [u8],
-    /// From whom to whom, where it is IP.
+    /// Source and destination, where it is IP.
     pub packet: Option<String>,
 }
 

@@ -199,7 +199,7 @@ fn services(status: &Snapshot, trends: &Trends, theme: Theme) -> Vec<Row<About>>
         let flows = status::Flows::of(totals.iter().copied());
         let cells = vec![
             Cell::text(service),
-            Cell::text(status::modes(&status.limits, service)),
+            Cell::text(status.modes(service)),
             rate(flows.passed_per_second),
             rate(flows.dropped_per_second),
             rate(flows.would_drop_per_second),

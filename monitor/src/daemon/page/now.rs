@@ -257,9 +257,6 @@ fn interface(snapshot: &Snapshot, interface: &Interface) -> InterfaceRow {
 fn services(snapshot: &Snapshot) -> Vec<ServiceRow> {
     let row = |name: &str| {
         let of_it = |total: &&Total| total.service == name;
-        let limits =
-            snapshot.limits.iter().filter(|limit| limit.service == name && limit.kind != LimitKind::Trial);
-        let modes: BTreeSet<_> = limits.map(|limit| limit.mode.label()).collect();
         let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
         for total in
             snapshot.totals.iter().filter(of_it).filter(|total| total.reason.action() != Action::Pass)
@@ -270,11 +267,7 @@ fn services(snapshot: &Snapshot) -> Vec<ServiceRow> {
             reasons.into_iter().filter(|(_, packets)| *packets > 0).map(|(label, _)| label).collect();
         ServiceRow {
             name: name.to_owned(),
-            modes: if modes.is_empty() {
-                "no limit".to_owned()
-            } else {
-                modes.into_iter().collect::<Vec<_>>().join(", ")
-            },
+            modes: snapshot.modes(name),
             rates: Rates::of(snapshot.totals.iter().filter(of_it)),
             reasons: reasons.join(", "),
         }
