@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use monitor_common::names::LAYOUT;
 use monitor_tests::{
     harness::{
         daemon::{Daemon, PATIENCE},
@@ -69,7 +70,7 @@ fn panic_lets_everything_pass_over_restarts_until_it_is_switched_off() {
     let pins = guarded.pins().to_str().unwrap().to_owned();
     let config = guarded.config().to_str().unwrap().to_owned();
     guarded.tell(&["detach", "--config", &config, "--yes"]).unwrap();
-    assert!(!fs::exists(format!("{pins}/v6")).unwrap());
+    assert!(!fs::exists(format!("{pins}/v{LAYOUT}")).unwrap());
     guarded.run().unwrap();
     assert_open(&scene, "the maps are new");
     guarded.tell(&["panic", "off"]).unwrap();

@@ -3,6 +3,7 @@
 
 use std::{path::Path, time::Duration};
 
+use monitor_common::names::{LAYOUT, program};
 use monitor_tests::{
     harness::{
         daemon::{Daemon, PATIENCE, Said},
@@ -37,7 +38,8 @@ const DROPPED: [&str; 2] = ["service=\"trap\"", "verdict=\"drop\""];
 
 /// Whether the programs capture, by the last word of their filter.
 fn is_on(daemon: &Daemon) -> bool {
-    let program = daemon.pins().join("v6/programs/sluice_ingress").display().to_string();
+    let program =
+        daemon.pins().join(format!("v{LAYOUT}/programs/{}", program::INGRESS)).display().to_string();
     let told = |arguments: &[&str]| -> Value {
         serde_json::from_str(&run("bpftool", &[&["-j"], arguments].concat()).unwrap()).unwrap()
     };
