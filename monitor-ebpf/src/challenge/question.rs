@@ -103,14 +103,10 @@ fn sum(packet: &PacketContext, reply: &mut Reply) -> bool {
 /// Puts the answer into the question's place.
 #[inline(never)]
 fn send(ctx: *mut xdp_md, packet: &PacketContext, reply: &mut Reply) -> bool {
-    let length = anchor(u64::from(fresh(&reply.end)));
-    if length > u64::from(question::LONGEST) {
+    if !turn_hardware(ctx, reply) {
         return false;
     }
-    let length = anchor(length);
-    if length == 0 || !turn_hardware(ctx, reply) {
-        return false;
-    }
+    let end = fresh(&reply.end);
     let (network, transport) = (packet.frame.network_offset, packet.frame.transport_offset);
     let ip = (&raw mut reply.headers.ip).cast::<u8>();
     let message = (&raw mut reply.message).cast::<u8>();
@@ -121,7 +117,8 @@ fn send(ctx: *mut xdp_md, packet: &PacketContext, reply: &mut Reply) -> bool {
         } else {
             bpf_xdp_store_bytes(ctx, network, ip.cast(), IPV6_BYTES)
         };
-        of_ip | bpf_xdp_store_bytes(ctx, transport, message.cast(), length as u32)
+        // Behind these the answer is what the question was. Linux 6.1 wants a size that cannot be zero.
+        of_ip | bpf_xdp_store_bytes(ctx, transport, message.cast(), question::NAME)
     };
-    stored == 0 && cut(ctx, packet, transport + length as u32)
+    stored == 0 && cut(ctx, packet, transport + end)
 }
