@@ -79,7 +79,7 @@ impl Store {
         self.audit.auditor()
     }
 
-    /// For whoever wants the store as a file.
+    /// For those who need the store as a file.
     pub fn copier(&self) -> backup::Copier {
         backup::Copier::new(self.worker.entrance(), &self.directory)
     }

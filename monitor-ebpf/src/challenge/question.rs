@@ -117,7 +117,7 @@ fn send(ctx: *mut xdp_md, packet: &PacketContext, reply: &mut Reply) -> bool {
         } else {
             bpf_xdp_store_bytes(ctx, network, ip.cast(), IPV6_BYTES)
         };
-        // Behind these the answer is what the question was. Linux 6.1 wants a size that cannot be zero.
+        // Behind these the answer is what the question was. Linux 6.1 takes only a size that cannot be zero.
         of_ip | bpf_xdp_store_bytes(ctx, transport, message.cast(), question::NAME)
     };
     stored == 0 && cut(ctx, packet, transport + end)

@@ -75,7 +75,7 @@ impl Copier {
         let directory = self.directory.clone();
         let jobs = self.jobs.upgrade().context("the daemon is stopping")?;
         let sent = jobs.try_send(Box::new(move |connection| {
-            // Whoever asked may be gone.
+            // The caller may be gone.
             let _ = report.send(hold(connection, &directory));
         }));
         sent.ok().context("the store is busy: its queue is full; try again")?;

@@ -233,7 +233,7 @@ fn keep(store: &Path) -> Result<PathBuf> {
     Ok(kept)
 }
 
-/// The file belongs to whom the directory belongs to.
+/// The file has the owner of its directory.
 fn give(path: &Path, owner: &fs::Metadata) -> Result<()> {
     let about = fs::metadata(path)?;
     if (about.uid(), about.gid()) != (owner.uid(), owner.gid()) {
