@@ -45,9 +45,9 @@ pub fn sluice_ingress(ctx: XdpContext) -> u32 {
         if parsed & (end::DEFECTIVE - 1) == end::IP {
             judge(ctx.ctx, rules, packet);
             if fresh(&packet.verdict) <= Reason::Unlimited as u32 && fresh(&packet.further) != 0 {
-                connections::judge(ctx.ctx, &rules, packet);
+                connections::judge(ctx.ctx, rules, packet);
                 if fresh(&packet.verdict) <= Reason::Unlimited as u32 {
-                    requests::judge(ctx.ctx, &rules, packet);
+                    requests::judge(ctx.ctx, rules, packet);
                 }
             }
             if Verdict::from_number(fresh(&packet.verdict)).is_over_a_limit() {

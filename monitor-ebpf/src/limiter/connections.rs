@@ -30,7 +30,8 @@ const NOWHERE: u32 = u32::MAX;
 ///
 /// Not inlined: rare, with a stack of its own, and the caller's state is one after it.
 #[inline(never)]
-pub fn judge(ctx: *mut xdp_md, rules: &Rules, packet: &mut PacketContext) {
+pub fn judge(ctx: *mut xdp_md, rules: Rules, packet: &mut PacketContext) {
+    let rules = &rules;
     let is_whole = fresh(&packet.piece) == Fragment::Whole as u32;
     if fresh(&packet.further) & FOLLOWS_CONNECTIONS == 0
         || packet.frame.protocol != protocol::TCP

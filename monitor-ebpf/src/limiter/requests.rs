@@ -34,7 +34,8 @@ const CONTENDED: u32 = 2;
 ///
 /// Not inlined: rare, with a stack of its own, and the caller's state is one after it.
 #[inline(never)]
-pub fn judge(ctx: *mut xdp_md, rules: &Rules, packet: &mut PacketContext) {
+pub fn judge(ctx: *mut xdp_md, rules: Rules, packet: &mut PacketContext) {
+    let rules = &rules;
     if !request::concerns(&packet.frame) {
         return;
     }
