@@ -9,6 +9,7 @@
 mod code;
 mod machine;
 mod memory;
+mod stack;
 
 use std::collections::BTreeMap;
 

@@ -132,3 +132,13 @@ fn no_packet_executes_more_than_its_budget() {
     );
     assert_eq!(ways.len(), budget.len(), "{BUDGET} has lines that nothing measures");
 }
+
+#[test]
+fn no_way_of_calls_takes_more_stack_than_the_oldest_kernel_gives() {
+    for name in [program::INGRESS, program::EGRESS] {
+        let code = or_skip!("stack of the programs", Code::of(name));
+        let deepest = code.deepest_stack();
+        println!("{name}: {deepest} bytes of stack");
+        assert!((64..=512).contains(&deepest), "{name} takes {deepest} bytes of stack on its deepest way");
+    }
+}
